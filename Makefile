@@ -1,0 +1,76 @@
+# The whole developer interface: make demo · test · test-full · lint · bench · docs · pins · clean
+#
+# Every target makes .venv first, once: python3 -m venv, then the hashed pins of requirements/.
+# PYTHON=python3.12 chooses the interpreter; PACKAGE=wheel tests the built wheel, not src/.
+
+PYTHON ?= python3
+PACKAGE ?= editable
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/python -m uv
+SOURCES := $(shell find src -type f -not -name '*.pyc')
+
+.PHONY: demo test test-full lint format bench docs pins clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/installed-$(PACKAGE)
+	$(BIN)/python -m perceived demo --out demo
+
+test: $(VENV)/installed-$(PACKAGE)
+	PERCEIVED_TESTED=$(PACKAGE) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-full: $(VENV)/installed-$(PACKAGE)
+	PERCEIVED_TESTED=$(PACKAGE) $(BIN)/python -m pytest --full $(PYTEST_ARGS)
+
+lint: $(VENV)/installed-pins
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
+	$(BIN)/python -m mypy
+
+format: $(VENV)/installed-pins
+	$(BIN)/python -m ruff check --fix
+	$(BIN)/python -m ruff format
+
+bench: $(VENV)/installed-$(PACKAGE)
+	@for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+docs: $(VENV)/installed-$(PACKAGE)
+	$(BIN)/python docs/make_reference.py
+
+# uv is installed by its hash, and then installs everything else by theirs: quickly, and from its
+# cache the second time. `pip install --require-hashes -r requirements/dev.txt` does the same, slowly.
+$(VENV)/installed-pins: requirements/uv.txt requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit("perceived needs Python 3.11 or newer, and this is %d.%d. Try: make PYTHON=python3.12 ..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# The build back end is among the pins, so neither install downloads anything.
+$(VENV)/installed-editable: $(VENV)/installed-pins pyproject.toml
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/installed-wheel
+	@touch $@
+
+$(VENV)/installed-wheel: $(VENV)/installed-pins pyproject.toml LICENSE $(SOURCES)
+	rm -rf dist
+	$(BIN)/python -m hatchling build -t wheel
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --reinstall dist/*.whl
+	@rm -f $(VENV)/installed-editable
+	@touch $@
+
+# One set of versions for everybody: core.txt and train.txt take theirs from dev.txt.
+COMPILE := $(UV) pip compile --quiet --no-config --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make pins"
+
+pins:
+	test -x $(BIN)/uv || ($(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --require-hashes -r requirements/uv.txt)
+	echo uv | $(COMPILE) - --output-file requirements/uv.txt
+	$(COMPILE) pyproject.toml --extra dev --output-file requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra train --constraint requirements/dev.txt --output-file requirements/train.txt
+	$(COMPILE) pyproject.toml --constraint requirements/dev.txt --output-file requirements/core.txt
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,83 @@
+"""Train, audit and serve a classifier of perceived gender from face photographs.
+
+Reading pictures needs the core install only::
+
+    import perceived
+    predictor = perceived.Predictor("model.onnx")
+    predictor.predict("face.jpg").faces[0].perceived_gender
+
+Every stage of training is a module whose main function has its name (``perceived.explore.explore``,
+``perceived.train.train``, ``perceived.export.export``) and needs the extra ``perceived[train]``.
+Names are resolved when first used, so ``import perceived`` is quick and loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from perceived import backbones, data, demo_faces, evaluate, explore, export, recipes, study, train
+    from perceived.classifier import Classifier
+    from perceived.errors import InputError, PerceivedError
+    from perceived.predictor import Predictor
+    from perceived.preprocess import Preprocessing
+    from perceived.spec import ModelSpec
+    from perceived.types import Box, Face, Picture, Prediction
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Box",
+    "Classifier",
+    "Face",
+    "InputError",
+    "ModelSpec",
+    "PerceivedError",
+    "Picture",
+    "Prediction",
+    "Predictor",
+    "Preprocessing",
+    "__version__",
+    "backbones",
+    "data",
+    "demo_faces",
+    "evaluate",
+    "explore",
+    "export",
+    "recipes",
+    "study",
+    "train",
+]
+
+_HOMES = {
+    "Box": "types",
+    "Classifier": "classifier",
+    "Face": "types",
+    "InputError": "errors",
+    "ModelSpec": "spec",
+    "PerceivedError": "errors",
+    "Picture": "types",
+    "Prediction": "types",
+    "Predictor": "predictor",
+    "Preprocessing": "preprocess",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'perceived' has no attribute {name!r}")
+    if name in _HOMES:
+        return getattr(import_module(f"perceived.{_HOMES[name]}"), name)
+    try:
+        return import_module(f"perceived.{name}")
+    except ModuleNotFoundError as error:
+        from perceived.extras import missing_extra
+
+        if missing := missing_extra(error, f"perceived.{name}"):
+            raise missing from error
+        raise
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,276 @@
+"""Charts in one hand: drawn once, kept as PNG for a page or slide and as SVG inside a report.
+
+The SVG's colours are the report's CSS variables, so one drawing follows its light and dark theme,
+and its text stays text. Figures are made without pyplot: nothing is global, no window ever opens.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+from perceived.preprocess import Pixels
+from perceived.spec import LABELS
+from perceived.storage import atomic_path
+
+COLORS = {
+    "ink": "#1c2330",
+    "muted": "#667085",
+    "line": "#d8dde6",
+    "surface": "#ffffff",
+    "female": "#6d4fc4",
+    "male": "#b9650a",
+    "accent": "#1f7a6d",
+}
+"""The light theme; report.css gives every name its dark counterpart. Violet and amber stay apart
+for colour-blind readers and on both grounds."""
+
+WIDTH = 5.0
+"""Inches: at the width of a report's column the text comes out at the size of its small print."""
+DPI = 200
+
+_STYLE: Any = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": COLORS["line"],
+    "axes.facecolor": "none",
+    "axes.labelcolor": COLORS["muted"],
+    "axes.labelsize": 9.5,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.facecolor": COLORS["surface"],
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "grid.color": COLORS["line"],
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+    "patch.linewidth": 0,
+    "svg.fonttype": "none",
+    "text.color": COLORS["ink"],
+    "xtick.color": COLORS["muted"],
+    "xtick.labelsize": 9.5,
+    "xtick.major.pad": 6,
+    "xtick.major.size": 0,
+    "ytick.color": COLORS["muted"],
+    "ytick.labelsize": 9.5,
+    "ytick.major.pad": 6,
+    "ytick.major.size": 0,
+}
+
+Floats = npt.NDArray[np.floating]
+Draw = Callable[[Axes], None]
+
+
+def chart(draw: Draw, *, height: float = 3.0, width: float = WIDTH) -> Figure:
+    """Return a figure of one panel that ``draw`` has drawn; sizes are in inches."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure.subplots())
+        figure.draw_without_rendering()
+    return figure
+
+
+def save_png(figure: Figure, path: Path, *, title: str) -> None:
+    """Write a figure as PNG in the light theme, under its title (a page gives it a caption instead)."""
+    with mpl.rc_context(_STYLE), atomic_path(path) as partial:
+        heading = figure.suptitle(title, x=0.02, ha="left", size=12, weight="bold")
+        try:
+            figure.savefig(partial, format="png", dpi=DPI)
+        finally:
+            heading.remove()
+
+
+def to_svg(figure: Figure, *, title: str) -> str:
+    """Return a figure as an ``<svg>`` element to stand in a page; ``title`` is read to the blind."""
+    buffer = io.StringIO()
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": title}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*|<style.*?</style>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(
+        r' id="(?:figure|axes|patch|text|line2d|matplotlib\.axis|xtick|ytick|legend|\w*Collection)_\d+"', "", text
+    )
+    text = re.sub(r"(font(?:-family)?:[^;\"]*)'DejaVu Sans'[^;\"]*", r"\1var(--sans)", text)
+    for name, color in COLORS.items():
+        text = text.replace(color, f"var(--{name})")
+    size = re.search(r'width="[\d.]+pt" height="[\d.]+pt"', text)
+    assert size is not None
+    return text.replace(size[0], f'role="img" aria-label="{title}"', 1)
+
+
+def label_counts(counts: Mapping[str, int]) -> Draw:
+    """Draw a bar for each label, with its count and share written on it."""
+
+    def draw(axes: Axes) -> None:
+        total = sum(counts.values())
+        bars = axes.bar(list(counts), list(counts.values()), width=0.62, color=[COLORS[name] for name in counts])
+        for bar, count in zip(bars, counts.values(), strict=True):
+            place = (bar.get_x() + bar.get_width() / 2, bar.get_height())
+            axes.annotate(f"{count:,}", place, (0, 17), textcoords="offset points", ha="center", size=13, weight="bold")
+            share = f"{count / total:.1%}" if total else ""
+            axes.annotate(
+                share, place, (0, 4), textcoords="offset points", ha="center", size=9.5, color=COLORS["muted"]
+            )
+        axes.set_ylim(0, max(counts.values()) * 1.2 or 1)
+        axes.spines["left"].set_visible(False)
+        axes.set_yticks([])
+        axes.tick_params(axis="x", labelsize=11, labelcolor=COLORS["ink"])
+
+    return draw
+
+
+def partition_counts(counts: Mapping[str, Mapping[str, int]]) -> Draw:
+    """Draw the share of each label in each partition, with the counts written in the bars."""
+
+    def draw(axes: Axes) -> None:
+        names = [name for name, found in counts.items() if sum(found.values())]
+        middle: dict[str, Any] = {"ha": "center", "va": "center", "color": COLORS["surface"], "linespacing": 1.35}
+        for row, name in enumerate(names):
+            total, left = sum(counts[name].values()), 0.0
+            for label in LABELS:
+                count = counts[name][label]
+                share = count / total
+                axes.barh(row, share, left=left, height=0.62, color=COLORS[label])
+                text = f"{count:,}\n{_share(count, total)}" if share > 0.14 else ""
+                axes.text(left + share / 2, row, text, **middle)
+                left += share
+        axes.set_yticks(range(len(names)), names)
+        axes.tick_params(axis="y", labelsize=11, labelcolor=COLORS["ink"])
+        axes.set_xlim(0, 1)
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        axes.invert_yaxis()
+        axes.spines[["left", "bottom"]].set_visible(False)
+        _key(axes, len(LABELS))
+
+    return draw
+
+
+def attribute_rates(rows: Sequence[Mapping[str, Any]]) -> Draw:
+    """Draw each attribute's rate among either label as two dots joined by a line."""
+
+    def draw(axes: Axes) -> None:
+        places = np.arange(len(rows))
+        rates = {label: np.array([row["rate"][label] for row in rows], float) for label in LABELS}
+        axes.hlines(places, rates[LABELS[0]], rates[LABELS[1]], color=COLORS["line"], linewidth=2.4, zorder=1)
+        for label in LABELS:
+            axes.scatter(rates[label], places, s=30, color=COLORS[label], zorder=2)
+        names = [f"{row['name'].replace('_', ' ')}  {_signed(row['correlation'])}" for row in rows]
+        axes.set_yticks(places, names, color=COLORS["ink"])
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_xlim(-0.02, 1.02)
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        axes.set_xlabel("share of pictures that have it; beside the name, its correlation with Male")
+        axes.grid(axis="x")
+        axes.spines[["left", "bottom"]].set_visible(False)
+        _key(axes, len(LABELS), marker="o")
+
+    return draw
+
+
+def size_counts(sizes: Sequence[Mapping[str, Any]]) -> Draw:
+    """Draw how many pictures have each of the commonest sizes."""
+
+    def draw(axes: Axes) -> None:
+        names = [f"{row['width']} × {row['height']}" if row["width"] else "other" for row in sizes]
+        counts = [row["count"] for row in sizes]
+        bars = axes.barh(names, counts, height=0.62, color=COLORS["accent"])
+        axes.bar_label(bars, [f"{count:,}" for count in counts], padding=5)
+        axes.set_xlim(0, max(counts) * 1.18)
+        axes.set_xticks([])
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", labelcolor=COLORS["ink"])
+        axes.spines[["left", "bottom"]].set_visible(False)
+
+    return draw
+
+
+def picture(pixels: Pixels, lines: Sequence[str]) -> Draw:
+    """Draw an RGB picture with lines of text beside it."""
+
+    def draw(axes: Axes) -> None:
+        axes.imshow(pixels)
+        axes.set_anchor("W")
+        axes.set_axis_off()
+        axes.annotate(
+            "\n".join(lines), (1, 1), (14, 0), xycoords="axes fraction", textcoords="offset points",
+            va="top", size=12, linespacing=1.7,
+        )  # fmt: skip
+
+    return draw
+
+
+def reliability(confidence: Floats, accuracy: Floats) -> Draw:
+    """Draw the accuracy of answers against their mean confidence, one dot for each bin of equal mass."""
+
+    def draw(axes: Axes) -> None:
+        lowest = min(float(np.nanmin(confidence)), float(np.nanmin(accuracy)), 0.9)
+        start = max(0.0, np.floor(lowest * 20 - 0.5) / 20)
+        axes.plot([start, 1], [start, 1], color=COLORS["muted"], linewidth=1, linestyle=(0, (3, 3)))
+        axes.scatter(confidence, accuracy, s=34, color=COLORS["accent"], alpha=0.75, clip_on=False, zorder=3)
+        axes.set(
+            xlim=(start, 1.005), ylim=(start, 1.005), xlabel="confidence of the answer", ylabel="share that is right"
+        )
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.grid()
+        axes.spines[["left", "bottom"]].set_visible(False)
+
+    return draw
+
+
+def score_histogram(scores: Mapping[str, Floats], *, positive: str) -> Draw:
+    """Draw how the probability of ``positive`` is spread over the pictures of each true label."""
+
+    def draw(axes: Axes) -> None:
+        edges = np.linspace(0, 1, 26)
+        for label, values in scores.items():
+            counts = np.histogram(values, edges)[0]
+            axes.stairs(counts, edges, color=COLORS[label], linewidth=1.7, label=label)
+            axes.stairs(counts, edges, color=COLORS[label], fill=True, alpha=0.14)
+        axes.set_yscale("symlog", linthresh=1)
+        axes.set_ylim(0)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+        axes.set(xlim=(0, 1), xlabel=f"probability of {positive}", ylabel="pictures (log scale)")
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        axes.grid(axis="y")
+        axes.spines[["left", "bottom"]].set_visible(False)
+        _key(axes, len(scores))
+
+    return draw
+
+
+def _key(axes: Axes, columns: int, marker: str = "s") -> None:
+    """Write which colour is which label, above the panel."""
+    for label in LABELS:
+        axes.scatter([], [], s=42, marker=marker, color=COLORS[label], label=label)
+    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    axes.legend(
+        [handles[label] for label in LABELS],
+        LABELS,
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 1.0),
+        ncols=columns,
+        handletextpad=0.2,
+        columnspacing=1.2,
+        labelcolor=COLORS["ink"],
+    )
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count / total:.1%}" if total else ""
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.2f}".replace("-", "−")

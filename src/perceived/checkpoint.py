@@ -1,0 +1,152 @@
+"""What a run leaves on disk: the best model so far, and the state from which it goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from perceived import backbones, storage
+from perceived.errors import ModelFileError
+from perceived.model import Network, build_head
+from perceived.spec import METADATA_KEY, ModelSpec
+
+MODEL_FILE = "model.safetensors"
+STATE_FILE = "state.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Names of the files in a run directory."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.jsonl"
+
+    @property
+    def curves(self) -> Path:
+        return self.root / "curves.png"
+
+    @property
+    def best(self) -> Path:
+        return self.root / "best"
+
+    @property
+    def last(self) -> Path:
+        return self.root / "last"
+
+    @property
+    def check_pictures(self) -> Path:
+        return self.root / "check.npy"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """A trained network with its specification, ready to answer on the CPU or a given device."""
+
+    spec: ModelSpec
+    network: Network
+
+    @classmethod
+    def load(cls, run: Path) -> TrainedModel:
+        """Load the best model of a run.
+
+        Raises:
+            ModelFileError: the folder is not a run, or the file is damaged.
+        """
+        path = Run(run).best / MODEL_FILE
+        if not path.is_file():
+            raise ModelFileError(
+                f"{run} holds no trained model ({path.name} is missing).",
+                expected="a folder that 'perceived train --out' has written",
+                mend="check the path, or let the training reach its first validation",
+            )
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+            state = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise ModelFileError(f"{path} is damaged: {error}.", mend="train again, or copy the file again") from error
+        if METADATA_KEY not in metadata or "head" not in metadata:
+            raise ModelFileError(f"{path} was not written by perceived.", expected="a specification in its metadata")
+        spec = ModelSpec.from_json(metadata[METADATA_KEY])
+        return cls(spec, _rebuild(spec, json.loads(metadata["head"]), state))
+
+    def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return calibrated probabilities, ``(n, labels)``, of framed RGB pictures ``(n, h, w, 3)``."""
+        device = next(self.network.parameters()).device
+        batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2).float()
+        with torch.inference_mode():
+            logits = self.network(batch).float() / self.spec.temperature
+        answer: npt.NDArray[np.float32] = logits.softmax(dim=1).cpu().numpy()
+        return answer
+
+
+def save_model(folder: Path, network: Network, spec: ModelSpec, head: Mapping[str, Any]) -> None:
+    """Write ``model.safetensors``, with the specification in its metadata, and ``model.json`` to read it by eye.
+
+    ``head`` holds what the specification does not: the head's hidden widths, dropout and whether the
+    logits of a picture and its mirror image are averaged.
+    """
+    tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    metadata = {METADATA_KEY: spec.to_json(), "head": json.dumps(dict(head))}
+    with storage.atomic_path(folder / MODEL_FILE) as partial:
+        save_file(tensors, partial, metadata=metadata)
+    storage.write_json(folder / "model.json", spec.to_dict())
+
+
+def _rebuild(spec: ModelSpec, head: Mapping[str, Any], state: Mapping[str, Tensor]) -> Network:
+    backbone = backbones.create(spec.backbone, weights="none")
+    preprocessing = spec.preprocessing
+    expects = backbones.Input(
+        mean=preprocessing.mean, std=preprocessing.std, interpolation=preprocessing.interpolation
+    )
+    classifier = build_head(backbone.features, len(spec.labels), head["hidden"], head["dropout"])
+    network = Network(backbone.network, classifier, expects, average_flip=head["average_flip"])
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelFileError(
+            f"The weights do not fit {spec.backbone}: {str(error).splitlines()[-1].strip()}",
+            mend="use the timm version the run was trained with (its config.json names it)",
+        ) from error
+    return network.eval()
+
+
+def save_state(folder: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
+    """Write a resume state that is whole at every instant: tensors first, then the record naming them."""
+    name = f"step-{progress['step']:08d}.safetensors"
+    with storage.atomic_path(folder / name) as partial:
+        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, partial)
+    storage.write_json(folder / STATE_FILE, {"tensors": name, "progress": dict(progress)})
+    for old in folder.glob("step-*.safetensors"):
+        if old.name != name:
+            old.unlink()
+
+
+def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Return the last resume state, or nothing where a run has not saved one yet."""
+    if not (folder / STATE_FILE).is_file():
+        return None
+    record = storage.read_json(folder / STATE_FILE)
+    try:
+        return load_file(folder / record["tensors"]), record["progress"]
+    except (SafetensorError, OSError, KeyError) as error:
+        raise ModelFileError(
+            f"The resume state in {folder} is damaged: {error}.", mend=f"delete {folder} to start the run afresh"
+        ) from error

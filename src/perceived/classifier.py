@@ -1,0 +1,220 @@
+"""One model file, run by ONNX Runtime: framed pixels in, calibrated probabilities out.
+
+Everything that belongs to a model (labels, preprocessing, calibration, threshold) is read from the
+file itself, so any file that ``perceived export`` wrote can take the place of any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from perceived.errors import ConfigError, InputError, ModelFileError
+from perceived.preprocess import Pixels
+from perceived.spec import METADATA_KEY, UNCERTAIN, ModelSpec
+from perceived.types import Box, Face, Prediction
+
+Probabilities = npt.NDArray[np.float32]
+
+INPUT = "pixels"
+"""Name of a model's input: uint8 RGB, ``(n, height, width, 3)``."""
+OUTPUT = "logits"
+"""Name of a model's output: float32, ``(n, labels)``, before calibration."""
+
+SHIPPED = Path(__file__).parent / "weights"
+_EXPORT_AGAIN = "export the model again with 'perceived export RUN MODEL.onnx'"
+
+
+class Classifier:
+    """A model file and the session that runs it; safe to call from several threads at once.
+
+    ``threads`` is the number of CPU threads one call uses; ``None`` leaves it to ONNX Runtime, which
+    takes one per physical core.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, not ONNX, not one of ours, or too new.
+    """
+
+    spec: ModelSpec
+
+    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise ConfigError(f"{threads} threads cannot run a model.", expected="1 or more")
+        self.path = Path(path)
+        self._session = _open(self.path, threads)
+        self.spec = _read_spec(self._session, self.path)
+        _check_signature(self._session, self.spec, self.path)
+
+    def logits(self, pixels: Pixels) -> Probabilities:
+        """Return the network's raw outputs, ``(n, labels)``, for framed pixels (see :meth:`probabilities`)."""
+        expected = (self.spec.preprocessing.height, self.spec.preprocessing.width, 3)
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != expected:
+            raise InputError(
+                f"The model {self.spec.name} cannot read an array of shape {pixels.shape} and type {pixels.dtype}.",
+                expected=f"RGB pixels of shape (n, {expected[0]}, {expected[1]}, 3) and type uint8",
+                mend="frame each picture with perceived.preprocess.frame(picture, classifier.spec.preprocessing)",
+            )
+        if len(pixels) == 0:
+            return np.zeros((0, len(self.spec.labels)), np.float32)
+        logits: Probabilities = self._session.run([OUTPUT], {INPUT: pixels})[0]
+        if not np.isfinite(logits).all():
+            raise ModelFileError(
+                f"The model {self.path} answers with NaN or infinity.", mend="train and export it again"
+            )
+        return logits
+
+    def probabilities(self, pixels: Pixels) -> Probabilities:
+        """Return calibrated probabilities, ``(n, labels)`` float32, in the order of ``spec.labels``.
+
+        ``pixels`` are framed RGB pictures, ``(n, height, width, 3)`` uint8.
+
+        Raises:
+            InputError: the array has another shape or type.
+        """
+        return softmax(self.logits(pixels) / np.float32(self.spec.temperature))
+
+    def predict(
+        self, pixels: Pixels, faces: Sequence[Face] | None = None, *, threshold: float | None = None
+    ) -> list[Prediction]:
+        """Return one answer for each row of ``pixels``; see :meth:`probabilities` for their shape.
+
+        ``faces`` says where each row lay in its picture (without it, the row is taken as the
+        picture), and ``threshold`` replaces the model's own.
+        """
+        threshold = check_threshold(self.spec.threshold if threshold is None else threshold)
+        if faces is None:
+            height, width = pixels.shape[1:3]
+            faces = [whole(width, height)] * len(pixels)
+        rows = self.probabilities(pixels)
+        return [answer(face, row, self.spec.labels, threshold) for face, row in zip(faces, rows, strict=True)]
+
+
+def whole(width: int, height: int) -> Face:
+    """Return the face that fills a picture of ``width`` × ``height`` pixels."""
+    return Face(box=Box(x0=0.0, y0=0.0, x1=float(width), y1=float(height)))
+
+
+def answer(face: Face, probabilities: Probabilities, labels: Sequence[str], threshold: float) -> Prediction:
+    """Turn one row of probabilities into an answer: the likelier label, or ``"uncertain"`` below the threshold."""
+    best = int(np.argmax(probabilities))
+    confidence = float(probabilities[best])
+    return Prediction(
+        face=face,
+        perceived_gender=labels[best] if confidence >= threshold else UNCERTAIN,
+        confidence=confidence,
+        probability={label: float(value) for label, value in zip(labels, probabilities, strict=True)},
+    )
+
+
+def check_threshold(threshold: float) -> float:
+    """Return ``threshold``, or raise :class:`ConfigError` if it is no probability."""
+    if not 0.0 <= threshold <= 1.0:
+        raise ConfigError(f"A threshold of {threshold} is impossible.", expected="a number from 0 to 1")
+    return threshold
+
+
+def softmax(logits: npt.NDArray[np.float32]) -> Probabilities:
+    """Return the softmax over the last axis, without overflow for large logits."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    result: Probabilities = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return result
+
+
+def find_model(model: str | Path) -> Path:
+    """Return the file of a model given by path, or by the name of one that ships with the package.
+
+    Raises:
+        ModelFileError: there is neither such a file nor such a name.
+    """
+    path = Path(model)
+    if path.exists():
+        return path
+    shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.onnx"))}
+    if str(model) in shipped:
+        return shipped[str(model)]
+    names = f", or one of the names {', '.join(shipped)}" if shipped else ""
+    raise ModelFileError(
+        f"There is no model {str(model)!r}.",
+        expected=f"the path of an ONNX file that 'perceived export' wrote{names}",
+        mend="perceived export RUN MODEL.onnx",
+    )
+
+
+def _open(path: Path, threads: int | None) -> Any:
+    import onnxruntime as ort
+    from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+    if path.is_dir():
+        raise ModelFileError(
+            f"{path} is a folder, not a model file.",
+            mend=f"perceived export {path} MODEL.onnx, and give MODEL.onnx instead",
+        )
+    if not path.is_file():
+        raise ModelFileError(f"The model file {path} does not exist.", mend=_EXPORT_AGAIN)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except ort_errors.InvalidProtobuf as error:
+        raise ModelFileError(
+            f"{path} is not an ONNX file, or it is damaged ({path.stat().st_size:,} bytes).",
+            expected="a whole ONNX file that 'perceived export' wrote",
+            mend=f"copy the file again, or {_EXPORT_AGAIN}",
+        ) from error
+    except (
+        ort_errors.Fail,
+        ort_errors.InvalidArgument,
+        ort_errors.InvalidGraph,
+        ort_errors.NotImplemented,
+        ort_errors.RuntimeException,
+    ) as error:
+        raise ModelFileError(
+            f"ONNX Runtime {ort.__version__} cannot run {path}: {str(error).strip()}",
+            expected="an ONNX file that 'perceived export' wrote, of an opset this ONNX Runtime knows",
+            mend=f"pip install --upgrade onnxruntime, or {_EXPORT_AGAIN}",
+        ) from error
+
+
+def _read_spec(session: Any, path: Path) -> ModelSpec:
+    metadata = session.get_modelmeta().custom_metadata_map
+    if METADATA_KEY not in metadata:
+        raise ModelFileError(
+            f"{path} is an ONNX file, but not one of ours: its metadata has no entry {METADATA_KEY!r}.",
+            expected="labels, preprocessing and calibration inside the file",
+            mend=_EXPORT_AGAIN,
+        )
+    try:
+        return ModelSpec.from_json(metadata[METADATA_KEY])
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error.what}", expected=error.expected, mend=error.mend) from error
+
+
+def _check_signature(session: Any, spec: ModelSpec, path: Path) -> None:
+    size = spec.preprocessing
+    expected = (
+        [(INPUT, "tensor(uint8)", [size.height, size.width, 3])],
+        [(OUTPUT, "tensor(float)", [len(spec.labels)])],
+    )
+    found = tuple(
+        [(node.name, node.type, list(node.shape[1:])) for node in nodes]
+        for nodes in (session.get_inputs(), session.get_outputs())
+    )
+    if found != expected:
+        raise ModelFileError(
+            f"{path} has other inputs or outputs than its own specification says: {_describe(found)}.",
+            expected=_describe(expected),
+            mend=_EXPORT_AGAIN,
+        )
+
+
+def _describe(signature: Sequence[Sequence[tuple[str, str, list[Any]]]]) -> str:
+    def one(name: str, kind: str, shape: list[Any]) -> str:
+        return f"{name} {kind} ({', '.join(map(str, ['n', *shape]))})"
+
+    return " -> ".join(", ".join(one(*node) for node in side) for side in signature)

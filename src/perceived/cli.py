@@ -1,0 +1,306 @@
+"""The command line: thin commands, each of which calls one function of the stage it is named after.
+
+Commands import what they need when they run, so that ``perceived predict`` works without the
+packages of the extra ``train``, and ``perceived --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import enum
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from perceived import __version__, terminal
+from perceived.errors import ConfigError, InputError, PerceivedError
+from perceived.extras import missing_extra
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Work = Annotated[
+    Path, typer.Argument(metavar="WORK", help="Folder that 'perceived prepare' wrote.", show_default=False)
+]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+
+
+class Dataset(enum.StrEnum):
+    CELEBA = "celeba"
+
+
+def main() -> None:
+    """Run the command line; a mistake of the caller ends with exit code 2, any other error with 1."""
+    try:
+        app()
+    except PerceivedError as error:
+        _fail(error)
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error, "This command")
+        if missing is None:
+            raise
+        _fail(missing)
+
+
+def _fail(error: PerceivedError) -> NoReturn:
+    typer.echo(f"Error: {error}", err=True)
+    sys.exit(2 if isinstance(error, InputError) else 1)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"perceived {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def perceived(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Train, audit and serve a classifier of perceived gender from face photographs."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything the study leaves behind.")] = Path("demo"),
+) -> None:
+    """Run the whole study on faces of nobody. It takes a few minutes."""
+    from perceived import study
+
+    typer.echo(f"report: {study.run(out)}")
+
+
+@app.command("demo-data")
+def demo_data(
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder to write, laid out as CelebA is.", show_default=False)
+    ],
+    count: Annotated[int, typer.Option(help="Number of pictures.")] = 1000,
+    seed: Seed = 0,
+) -> None:
+    """Write a CelebA of faces of nobody. They are generated, and the same for the same seed."""
+    from perceived import demo_faces
+
+    typer.echo(f"demo set: {demo_faces.write(out, count=count, seed=seed)}")
+
+
+@app.command()
+def download(
+    dataset: Annotated[Dataset, typer.Argument(metavar="DATASET", help="Which dataset: celeba.", show_default=False)],
+    to: Annotated[Path, typer.Option(help="Folder to put it in.")] = Path("celeba"),
+) -> None:
+    """Download a dataset. An interrupted download goes on where it stopped."""
+    from perceived.data import download as downloads
+
+    assert dataset is Dataset.CELEBA
+    typer.echo(f"{dataset}: {downloads.celeba(to)}")
+
+
+@app.command()
+def prepare(
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="CelebA as a folder or zip, in any known layout.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder WORK for this and the later stages.", show_default=False)],
+    strict: Annotated[bool, typer.Option("--strict", help="Fail if anything in the dataset is amiss.")] = False,
+    annotations_only: Annotated[
+        bool, typer.Option("--annotations-only", help="Look for no pictures: enough to explore.")
+    ] = False,
+) -> None:
+    """Read a dataset into one table. Report what is amiss in it."""
+    from perceived.data import table
+    from perceived.progress import counter
+
+    with counter("checking pictures", quiet=False) as progress:
+        report = table.prepare(data, out, strict=strict, annotations_only=annotations_only, progress=progress)
+    terminal.show(report.table())
+
+
+@app.command()
+def explore(
+    work: Work,
+    picture: Annotated[str, typer.Option(help="Picture to show, by its id.")] = "000409.jpg",
+    attributes: Annotated[
+        str, typer.Option(help="Attributes to show with it, separated by commas.")
+    ] = "Bald,Male,Young",
+    out: Annotated[Path | None, typer.Option(help="Folder for the report.", show_default="WORK/explore")] = None,
+) -> None:
+    """Draw a dataset's pictures and charts. Fit the baseline that never looks at a picture."""
+    from perceived import explore as exploration
+
+    exploration.explore(work, picture=picture, attributes=_words(attributes), out=out)
+    typer.echo(f"report: {(out or work / 'explore') / 'report.html'}")
+
+
+@app.command()
+def split(
+    work: Work,
+    train: Annotated[int, typer.Option(help="Pictures to train on.")] = 20_000,
+    val: Annotated[int, typer.Option(help="Pictures to validate on.")] = 5_000,
+    test: Annotated[int, typer.Option(help="Pictures to test on.")] = 5_000,
+    everything: Annotated[bool, typer.Option("--all", help="Take every picture of each partition.")] = False,
+    balance: Annotated[bool, typer.Option(help="Take as many female as male.")] = True,
+    seed: Seed = 0,
+) -> None:
+    """Draw training, validation and test pictures. Each comes from its official partition."""
+    from perceived.data import split as splits
+
+    drawn = splits.make(work, train=train, val=val, test=test, everything=everything, balance=balance, seed=seed)
+    counts = drawn.group_by("split", "label").len().sort("split", "label")
+    terminal.table(("split", "label", "pictures"), counts.iter_rows())
+
+
+@app.command()
+def augment(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture of a face.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="PNG to write.", show_default="IMAGE-augmented.png")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Draw ten variations of a picture. They are what training sees, beside the original."""
+    from perceived.data import augment as augmentation
+
+    typer.echo(f"preview: {augmentation.preview(image, out or Path(f'{image.stem}-augmented.png'), seed=seed)}")
+
+
+@app.command()
+def backbones() -> None:
+    """List the pretrained networks. Say where weights come from, and under which licence."""
+    from perceived import backbones as sources
+
+    rows = ((r["backbone"], f"{r['package']} {r['version']}", r["license"], r["sha256"][:12]) for r in sources.known())
+    terminal.table(("backbone", "package", "licence", "sha256"), rows)
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Print this recipe's settings.")] = None,
+) -> None:
+    """List the training recipes. With a name, the settings 'train --set' can change."""
+    from perceived import recipes as known
+
+    if name is None:
+        terminal.table(
+            ("recipe", "what"), ((name, (make.__doc__ or "").strip()) for name, make in known.RECIPES.items())
+        )
+        return
+    for key, value in terminal.settings(known.get(name).to_dict()):
+        typer.echo(f"{key}={value}")
+
+
+@app.command()
+def train(
+    work: Work,
+    out: Annotated[Path, typer.Option(help="Folder RUN for the model and its curves.", show_default=False)],
+    recipe: Annotated[str, typer.Option(help="A name that 'perceived recipes' lists.")] = "fast",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+    ] = None,
+) -> None:
+    """Train a model. The same command again resumes a run that was interrupted."""
+    from perceived import recipes as known
+    from perceived import train as training
+
+    training.train(work, known.get(recipe, settings or []), out)
+    typer.echo(f"run: {out}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[
+        Path, typer.Argument(metavar="RUN_OR_ONNX", help="A RUN folder or an exported ONNX file.", show_default=False)
+    ],
+    work: Work,
+    on: Annotated[str, typer.Option(help="Which pictures of the split: train, val or test.")] = "test",
+    out: Annotated[Path | None, typer.Option(help="Folder for the report.", show_default="beside the model")] = None,
+) -> None:
+    """Score a model. The report has intervals, calibration and the most confident mistakes."""
+    from perceived import evaluate as evaluation
+
+    folder = out or evaluation._output(model, on)
+    found = evaluation.evaluate(model, work, on=on, out=folder)
+    terminal.table((f"on {on}", "value", "95 % from", "to"), terminal.rates(found["metrics"]))
+    for note in found["notes"]:
+        typer.echo(note)
+    typer.echo(f"report: {folder / 'report.html'}")
+
+
+@app.command()
+def export(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder that 'perceived train' wrote.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="ONNX file to write.", show_default=False)],
+) -> None:
+    """Write a run's best model as one ONNX file. It is checked against the run's own answers."""
+    from perceived import export as exporter
+
+    typer.echo(f"model: {exporter.export(run, out)}")
+
+
+@app.command()
+def predict(
+    pictures: Annotated[
+        list[str],
+        typer.Argument(metavar="PICTURE", help="Pictures of one face each; - reads one from standard input."),
+    ],
+    model: Annotated[str, typer.Option(metavar="NAME|PATH", help="An exported ONNX file.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    threshold: Annotated[
+        float | None, typer.Option(help="Answer 'uncertain' below this confidence.", show_default="the model's own")
+    ] = None,
+    always_answer: Annotated[bool, typer.Option("--always-answer", help="Never answer 'uncertain'.")] = False,
+) -> None:
+    """Print each picture's perceived gender. Exit with 1 if a picture cannot be read."""
+    from perceived.predictor import Predictor
+
+    if always_answer and threshold is not None:
+        raise ConfigError("--always-answer and --threshold contradict each other.", mend="give one of them")
+    predictor = Predictor(model, threshold=0.0 if always_answer else threshold)
+    failed = False
+    for picture in predictor.stream(_sources(pictures), pictures):
+        failed |= picture.error is not None
+        if as_json:
+            terminal.echo_json(picture.to_dict(), indent=None)
+        elif picture.error is not None:
+            typer.echo(f"{terminal.printable(picture.source)}: {terminal.printable(picture.error)}", err=True)
+        for face in () if as_json else picture.faces:
+            typer.echo(f"{terminal.printable(picture.source)}: {face.perceived_gender} ({face.confidence:.1%})")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def info(
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|PATH", help="Print what this model says about itself.", show_default=False),
+    ] = None,
+) -> None:
+    """Print what is installed here. With --model, what that model says about itself."""
+    if model is not None:
+        from perceived.classifier import Classifier, find_model
+
+        terminal.echo_json(Classifier(find_model(model)).spec.to_dict())
+        return
+    from perceived.installed import describe
+
+    terminal.table(("what", "version"), describe().items())
+
+
+def _sources(pictures: Iterable[str]) -> Iterator[str | bytes]:
+    from perceived.images import MAX_BYTES
+
+    for picture in pictures:
+        yield sys.stdin.buffer.read(MAX_BYTES + 1) if picture == "-" else picture
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())

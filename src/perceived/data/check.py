@@ -1,0 +1,44 @@
+"""Whether pictures can be read, and their sizes, for hundreds of thousands at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+import polars as pl
+
+from perceived import images
+from perceived.errors import ImageError
+
+Check = Literal["size", "decode"]
+"""How a picture is tried: ``"size"`` reads its header and end, ``"decode"`` decodes it whole."""
+
+Progress = Callable[[int, int], None]
+"""Called with the number of pictures done and of all."""
+
+_CHUNK = 512
+_Row = tuple[int | None, int | None, str | None]
+
+
+def pictures(paths: Sequence[str], check: Check = "size", *, progress: Progress | None = None) -> pl.DataFrame:
+    """Try every picture and return, in order, ``width`` and ``height`` in pixels or what is wrong in ``failure``."""
+    chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
+    rows: list[_Row] = []
+    with ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1))) as pool:
+        for found in pool.map(lambda chunk: [_try(path, check) for path in chunk], chunks):
+            rows += found
+            if progress:
+                progress(len(rows), len(paths))
+    return pl.DataFrame(rows, schema={"width": pl.Int32, "height": pl.Int32, "failure": pl.String}, orient="row")
+
+
+def _try(path: str, check: Check) -> _Row:
+    try:
+        if check == "decode":
+            height, width = images.load(path).shape[:2]
+            return width, height, None
+        return (*images.probe(path), None)
+    except ImageError as error:
+        return None, None, error.what

@@ -1,0 +1,90 @@
+"""What a training run reads: framed pictures and labels of a split, turned into batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from perceived.data import augment, cache
+from perceived.errors import DataError
+from perceived.preprocess import Preprocessing
+from perceived.recipes import Recipe
+from perceived.spec import LABELS
+from perceived.storage import sha256_json
+from perceived.workspace import Workspace
+
+CHECK_PICTURES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Training and validation pictures of one split, ``(n, height, width, 3)`` uint8, with label indices.
+
+    In a run on cached features the arrays are ``(n, features)`` float32 instead.
+    """
+
+    train: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+    train_labels: npt.NDArray[np.int64]
+    val: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+    val_labels: npt.NDArray[np.int64]
+    fingerprint: str
+
+    def batch(
+        self, rows: npt.NDArray[np.int64], recipe: Recipe, epoch: int, size: tuple[int, int], device: torch.device
+    ) -> Tensor:
+        """Return augmented training pictures, ``(n, 3, *size)`` float in 0-255 (or cached features)."""
+        picked = self.train[rows]
+        if picked.dtype != np.uint8:
+            return torch.from_numpy(picked).to(device)
+        variation = augment.draw(recipe.augmentation, rows, seed=recipe.seed, epoch=epoch)
+        return augment.apply(picked, variation, size, device)
+
+    def validation_batch(self, rows: npt.NDArray[np.int64], size: tuple[int, int], device: torch.device) -> Tensor:
+        """Return validation pictures without augmentation, in the same form."""
+        picked = torch.from_numpy(self.val[rows]).to(device)
+        if picked.dtype != torch.uint8:
+            return picked
+        pixels = picked.permute(0, 3, 1, 2).float()
+        return pixels if pixels.shape[2:] == size else functional.interpolate(pixels, size, mode="area")
+
+
+def load(work: Path, recipe: Recipe, preprocessing: Preprocessing, *, progress: cache.Progress | None = None) -> Feed:
+    """Read a workspace's split through the pixel cache.
+
+    Raises:
+        DataError: there is no split, or one side of it is empty or holds a single label.
+    """
+    workspace = Workspace(work)
+    table = workspace.read_split()
+    train = table.filter(pl.col("split") == "train")
+    val = table.filter(pl.col("split") == "val")
+    if recipe.validation_limit:
+        val = val.sample(min(recipe.validation_limit, len(val)), seed=recipe.seed)
+    for name, part in (("train", train), ("val", val)):
+        present = part["label"].unique().sort().to_list()
+        if present != sorted(LABELS):
+            raise DataError(
+                f"The {name} side of the split holds {len(part)} pictures with the labels {present}.",
+                expected=f"pictures of both {' and '.join(LABELS)}",
+                mend=f"perceived split {work}",
+            )
+    return Feed(
+        cache.pixels(train, preprocessing, workspace.cache, progress=progress),
+        label_indices(train),
+        cache.pixels(val, preprocessing, workspace.cache, progress=progress),
+        label_indices(val),
+        sha256_json([table["id"].to_list(), table["label"].to_list(), table["split"].to_list()]),
+    )
+
+
+def label_indices(table: pl.DataFrame) -> npt.NDArray[np.int64]:
+    """Return each row's position in :data:`perceived.spec.LABELS`."""
+    positions = {label: index for index, label in enumerate(LABELS)}
+    return table["label"].replace_strict(positions, return_dtype=pl.Int64).to_numpy()

@@ -1,0 +1,176 @@
+"""From the table of examples to train, validation and test, within the official partitions.
+
+Within a partition and label, pictures are ordered by a hash of seed and id, and the first ones are
+taken. So a split depends on nothing but seed, sizes and the pictures there are: not on row order,
+machine or library version; and a smaller split of the same seed lies inside a larger one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import polars as pl
+
+from perceived.errors import DataError, SplitError
+from perceived.storage import atomic_path, read_json, sha256_file, write_json
+from perceived.workspace import Workspace
+
+SPLITS = ("train", "val", "test")
+LABELS = ("female", "male")
+COLUMNS = ("id", "path", "label", "identity", "split")
+
+Counts = dict[str, dict[str, int]]
+"""Split to label to number of pictures."""
+
+
+def make(
+    work: Path,
+    *,
+    train: int = 20000,
+    val: int = 5000,
+    test: int = 5000,
+    everything: bool = False,
+    balance: bool = True,
+    seed: int = 0,
+) -> pl.DataFrame:
+    """Choose the pictures of each split and write ``split.parquet`` and ``split.json``.
+
+    Returns columns ``id, path, label, identity, split``, in the order train, val, test, and within
+    each in the order of the table of examples. ``balance`` takes as many female as male pictures (one more
+    female where a size is odd); without it each label keeps its share of the partition.
+    ``everything`` takes every picture, in natural proportions, whatever the sizes say.
+
+    Raises:
+        DataError: the workspace was never prepared, or its table has changed since.
+        SplitError: a size is impossible, or a partition holds too few pictures; the message says
+            how many there are.
+    """
+    workspace = Workspace(Path(work))
+    examples = workspace.read_examples()
+    examples_sha256 = _verified_sha256(workspace)
+    sizes = {"train": train, "val": val, "test": test}
+    frame = choose(examples, sizes=None if everything else sizes, balance=balance and not everything, seed=seed)
+    with atomic_path(workspace.split) as partial:
+        frame.write_parquet(partial)
+    write_json(
+        workspace.split_report,
+        {
+            "seed": seed,
+            "balance": balance and not everything,
+            "everything": everything,
+            "sizes": {name: frame.filter(pl.col("split") == name).height for name in SPLITS},
+            "counts": count(frame, "split"),
+            "examples_sha256": examples_sha256,
+            "split_sha256": sha256_file(workspace.split),
+        },
+    )
+    return frame
+
+
+def choose(examples: pl.DataFrame, *, sizes: dict[str, int] | None, balance: bool, seed: int) -> pl.DataFrame:
+    """Choose from a table of examples; ``sizes`` of ``None`` takes them all.
+
+    Raises:
+        SplitError: as :func:`make`.
+    """
+    usable = examples.filter(pl.col("path").is_not_null()).with_row_index("order")
+    if usable.is_empty():
+        raise SplitError(
+            "The table of examples names no pictures.", mend="run 'perceived prepare' on a copy of CelebA with pictures"
+        )
+    available = count(usable, "partition")
+    wanted = available if sizes is None else allocate(available, sizes, balance=balance)
+    _check_classes(wanted)
+    key = [hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest() for name in usable["id"]]
+    quota = pl.DataFrame(
+        [(name, label, n) for name, counts in wanted.items() for label, n in counts.items()],
+        schema={"partition": pl.String, "label": pl.String, "quota": pl.Int64},
+        orient="row",
+    )
+    ranked = usable.with_columns(key=pl.Series(key, dtype=pl.Binary)).sort("key", "id")
+    ranked = ranked.with_columns(rank=pl.int_range(pl.len()).over("partition", "label"))
+    chosen = ranked.join(quota, on=("partition", "label")).filter(pl.col("rank") < pl.col("quota"))
+    position = pl.col("partition").replace_strict({name: i for i, name in enumerate(SPLITS)})
+    return chosen.sort(position, "order").rename({"partition": "split"}).select(COLUMNS)
+
+
+def allocate(available: Counts, sizes: dict[str, int], *, balance: bool) -> Counts:
+    """Share each split's size out among the labels.
+
+    Raises:
+        SplitError: a size is negative, all are zero, or more is asked for than available.
+    """
+    if any(size < 0 for size in sizes.values()) or not any(sizes.values()):
+        raise SplitError(f"Sizes of {_words(sizes)} make no split.", expected="sizes of 0 or more, not all 0")
+    wanted = {name: _share(available[name], sizes[name], balance=balance) for name in SPLITS}
+    short = [name for name in SPLITS if any(wanted[name][label] > available[name][label] for label in LABELS)]
+    if short:
+        raise _too_few(short, available, sizes, balance=balance)
+    return wanted
+
+
+def count(frame: pl.DataFrame, column: str) -> Counts:
+    """Count the pictures of each label in each value of ``column`` (``partition`` or ``split``)."""
+    found = {(part, label): n for part, label, n in frame.group_by(column, "label").len().iter_rows()}
+    return {name: {label: found.get((name, label), 0) for label in LABELS} for name in SPLITS}
+
+
+def most(available: dict[str, int], *, balance: bool) -> int:
+    """Return the largest size a partition allows, given its pictures per label."""
+    if not balance:
+        return sum(available.values())
+    return 2 * min(available.values())
+
+
+def _share(available: dict[str, int], size: int, *, balance: bool) -> dict[str, int]:
+    total = sum(available.values())
+    if balance or total == 0:
+        return {"female": size - size // 2, "male": size // 2}
+    male = round(size * available["male"] / total)
+    return {"female": size - male, "male": male}
+
+
+def _check_classes(wanted: Counts) -> None:
+    for name, counts in wanted.items():
+        if any(counts.values()) and not all(counts.values()):
+            present = next(label for label, n in counts.items() if n)
+            raise SplitError(
+                f"Every picture of the {name} split is {present}: there is nothing to tell apart.",
+                expected="pictures of both labels",
+                mend="ask for more pictures, or prepare data that holds both labels",
+            )
+
+
+def _too_few(short: list[str], available: Counts, sizes: dict[str, int], *, balance: bool) -> SplitError:
+    kind = "balanced" if balance else "natural"
+    limits = {name: most(available[name], balance=balance) for name in short}
+    asked = "; ".join(
+        f"{name} of {sizes[name]:,} asked for, but the {name} partition holds {available[name]['female']:,} female and "
+        f"{available[name]['male']:,} male pictures"
+        for name in short
+    )
+    natural = all(sizes[name] <= sum(available[name].values()) for name in short)
+    other = ["--no-balance"] if balance and natural else []
+    flags = " ".join(f"--{name} {limit}" for name, limit in limits.items())
+    return SplitError(
+        f"Too few pictures for a {kind} split: {asked}.",
+        expected=f"at most {_words(limits)} ({kind})",
+        mend=f"use {', or '.join([flags, *other, '--all'])}",
+    )
+
+
+def _words(sizes: dict[str, int]) -> str:
+    return ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+
+
+def _verified_sha256(workspace: Workspace) -> str:
+    """Return the hash of the table of examples, if it is the one ``prepare`` recorded."""
+    found = sha256_file(workspace.examples)
+    if workspace.prepare_report.is_file() and read_json(workspace.prepare_report).get("examples_sha256") != found:
+        raise DataError(
+            f"{workspace.examples} is not the file that prepare.json describes.",
+            expected="the table as 'perceived prepare' left it",
+            mend=f"perceived prepare DATA --out {workspace.root}",
+        )
+    return found

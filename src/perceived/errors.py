@@ -1,0 +1,84 @@
+"""What can go wrong, as one tree.
+
+::
+
+    PerceivedError                everything this package raises on purpose
+    ├── InputError                the caller can mend it: the command line exits with 2
+    │   ├── DataError             a dataset on disk is missing, incomplete or not what it claims
+    │   ├── ImageError            one picture cannot be decoded
+    │   ├── SplitError            a split asks for more than the table holds
+    │   ├── ConfigError           a recipe, setting or flag is unknown or contradicts another
+    │   ├── WeightsError          pretrained weights are out of reach or fail their hash
+    │   ├── ModelFileError        a run or model file is damaged, or not one of ours
+    │   ├── ResumeError           a run directory belongs to another recipe or dataset
+    │   └── MissingExtraError     a feature needs an optional dependency
+    └── StorageError              the disk refused a write: full, read-only, gone
+
+Every message answers three questions: what happened, what was expected, how to mend it.
+"""
+
+from __future__ import annotations
+
+
+class PerceivedError(Exception):
+    """An error raised on purpose, with what happened, what was expected and how to mend it."""
+
+    def __init__(self, what: str, *, expected: str = "", mend: str = "") -> None:
+        self.what = what
+        self.expected = expected
+        self.mend = mend
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        if self.expected:
+            parts.append(f"Expected: {self.expected}")
+        if self.mend:
+            parts.append(f"To mend it: {self.mend}")
+        return "\n".join(parts)
+
+
+class InputError(PerceivedError):
+    """The caller can mend this."""
+
+
+class DataError(InputError):
+    """A dataset on disk is missing, incomplete or not what it claims to be."""
+
+
+class ImageError(InputError):
+    """One picture cannot be decoded."""
+
+
+class SplitError(InputError):
+    """A split asks for more pictures than the table holds."""
+
+
+class ConfigError(InputError):
+    """A recipe, setting or flag is unknown, out of range or contradicts another."""
+
+
+class WeightsError(InputError):
+    """Pretrained weights are out of reach or fail their hash."""
+
+
+class ModelFileError(InputError):
+    """A run or model file is damaged, or not one of ours."""
+
+
+class ResumeError(InputError):
+    """A run directory belongs to another recipe or dataset."""
+
+
+class MissingExtraError(InputError):
+    """A feature needs an optional dependency that is not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(
+            f"{feature} needs packages that are not installed.",
+            mend=f"pip install 'perceived[{extra}]'",
+        )
+
+
+class StorageError(PerceivedError):
+    """The disk refused a write."""

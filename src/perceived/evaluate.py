@@ -1,0 +1,214 @@
+"""How good a model is on a split: every metric with its interval, its mistakes, and a page to read.
+
+The answer that counts is the likeliest of the model's own labels, whatever its threshold. A picture
+that cannot be read is listed and counted, and stands outside every rate.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from perceived import charts, images, metrics, progress, report, storage
+from perceived.errors import SplitError
+from perceived.scoring import load_model, read_split, score
+from perceived.workspace import Workspace
+
+POSITIVE = "male"
+"""The label whose probability the ROC curve ranks; every other rate is given for either label."""
+MISTAKES = 24
+"""Most confident mistakes that are listed and shown."""
+
+
+def evaluate(
+    model: Path, work: Path, *, on: str = "test", out: Path | None = None, batch_size: int = 64
+) -> dict[str, Any]:
+    """Score a model and write ``report.json``, ``report.html``, ``predictions.parquet`` and charts.
+
+    ``out`` is by default ``evaluation-{on}`` inside a run, or ``NAME-evaluation-{on}`` beside an
+    ONNX file. Returns what ``report.json`` holds.
+
+    Raises:
+        ModelFileError: the model cannot be opened, or tells other labels apart than the split.
+        SplitError: the split is empty, or none of its pictures can be read.
+        DataError: the workspace was never split.
+    """
+    model, workspace = Path(model), Workspace(Path(work))
+    rows = read_split(workspace, on)
+    opened = load_model(model)
+    started = time.perf_counter()
+    with progress.counter(f"scoring {opened.spec.name}", quiet=False) as tick:
+        scored = score(rows, opened.probabilities, opened.spec, batch_size=batch_size, tick=tick)
+    seconds = time.perf_counter() - started
+    found = {
+        "model": {"sha256": _weights_sha256(model), **opened.spec.to_dict()},
+        "split": on,
+        "seconds": round(seconds, 2),
+        **assess(scored, opened.spec.labels),
+        "study": report.STUDY,
+    }
+    found["notes"] = _notes(found, workspace)
+    _write(_output(model, on) if out is None else Path(out), found, scored)
+    return found
+
+
+def assess(
+    scored: pl.DataFrame, labels: Sequence[str], *, resamples: int = metrics.RESAMPLES, seed: int = 0
+) -> dict[str, Any]:
+    """Return every metric of a table that :func:`score` made, with its interval, mistakes and failures.
+
+    Intervals resample people where ``identity`` is known, because errors repeat by person, and
+    pictures where it is not.
+
+    Raises:
+        SplitError: no picture could be read.
+    """
+    readable = scored.filter(pl.col("error").is_null())
+    failed = scored.filter(pl.col("error").is_not_null())
+    if readable.is_empty():
+        raise SplitError(f"None of the {scored.height:,} pictures can be read: {failed['error'][0]}")
+    groups = metrics.group_codes(
+        readable["identity"].fill_null(0).to_numpy(), readable["identity"].is_not_null().to_numpy()
+    )
+    estimates = metrics.bootstrap(
+        _statistics(readable, labels), groups, resamples=resamples, seed=seed, reflected=("calibration_error",)
+    )
+    wrong = readable.filter(pl.col("perceived_gender") != pl.col("label")).sort(
+        "confidence", "id", descending=[True, False]
+    )
+    return {
+        "pictures": {"asked": scored.height, "scored": readable.height, "unreadable": failed.height},
+        "labels": {label: readable.filter(label=label).height for label in labels},
+        "positive": POSITIVE,
+        "metrics": _nest({name: estimate.to_dict() for name, estimate in estimates.items()}),
+        "bootstrap": {
+            "level": metrics.LEVEL,
+            "resamples": resamples,
+            "seed": seed,
+            "unit": "picture" if readable["identity"].null_count() == readable.height else "person",
+            "groups": int(groups.max()) + 1,
+        },
+        "mistakes": wrong.select("id", "label", "perceived_gender", "confidence").head(MISTAKES).to_dicts(),
+        "unreadable": failed.select("id", "error").to_dicts(),
+    }
+
+
+def _statistics(readable: pl.DataFrame, labels: Sequence[str]) -> Callable[[metrics.Floats], dict[str, metrics.Floats]]:
+    """Return what is resampled: every metric, named ``metric/label``, as a function of the rows' weights."""
+    code = {label: i for i, label in enumerate(labels)}
+    truth, answer = (
+        readable[column].replace_strict(code, return_dtype=pl.Int64).to_numpy()
+        for column in ("label", "perceived_gender")
+    )
+    score = readable[f"probability_{POSITIVE}"].to_numpy().astype(np.float64)
+    confidence = readable["confidence"].to_numpy().astype(np.float64)
+
+    def statistics(weights: metrics.Floats) -> dict[str, metrics.Floats]:
+        matrix = metrics.confusion(truth, answer, classes=len(labels), weights=weights)
+        f1, recall = metrics.f1(matrix), metrics.recall(matrix)
+        return {
+            "accuracy": metrics.accuracy(matrix),
+            **{f"f1/{label}": f1[..., i] for label, i in code.items()},
+            "f1/macro": f1.mean(axis=-1),
+            "roc_auc": metrics.roc_auc(truth == code[POSITIVE], score, weights=weights),
+            **{f"recall/{label}": recall[..., i] for label, i in code.items()},
+            "calibration_error": metrics.calibration_error(confidence, truth == answer, weights=weights),
+            **{f"confusion/{true}/{said}": matrix[..., i, j] for true, i in code.items() for said, j in code.items()},
+        }
+
+    return statistics
+
+
+def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn ``{"f1/male": x}`` into ``{"f1": {"male": x}}``."""
+    nested: dict[str, Any] = {}
+    for name, value in flat.items():
+        *outer, last = name.split("/")
+        place = nested
+        for key in outer:
+            place = place.setdefault(key, {})
+        place[last] = value
+    return nested
+
+
+def _weights_sha256(model: Path) -> str:
+    """Return the hash of the file that holds the weights."""
+    if model.is_dir():
+        from perceived.checkpoint import MODEL_FILE, Run
+
+        return storage.sha256_file(Run(model).best / MODEL_FILE)
+    from perceived.classifier import find_model
+
+    return storage.sha256_file(find_model(model))
+
+
+def _output(model: Path, on: str) -> Path:
+    name = f"evaluation-{on}"
+    return model / name if model.is_dir() else model.with_name(f"{model.stem}-{name}")
+
+
+def _notes(found: Mapping[str, Any], workspace: Workspace) -> list[str]:
+    """Return what a reader must know before the figures."""
+    notes = []
+    count, unreadable = found["pictures"]["scored"], found["pictures"]["unreadable"]
+    if unreadable:
+        notes.append(f"{unreadable:,} of {count + unreadable:,} pictures cannot be read. No rate includes them.")
+    if _is_demo(workspace):
+        notes.append("These are demo faces of nobody: the figures show that the software works, and nothing else.")
+    if found["split"] == "train":
+        notes.append(
+            "These are training pictures: the figures say how well they were learnt, not how good the model is."
+        )
+    if found["split"] == "val":
+        notes.append("The checkpoint was chosen on these pictures, so the figures flatter it a little.")
+    if not found["mistakes"]:
+        notes.append(
+            "No answer is wrong, so intervals have no width. By the rule of three, "
+            f"an error rate of up to {3 / found['bootstrap']['groups']:.1%} would still often show none."
+        )
+    return notes
+
+
+def _is_demo(workspace: Workspace) -> bool:
+    examples = workspace.read_examples() if workspace.examples.is_file() else pl.DataFrame()
+    return "source" in examples.columns and "demo" in examples["source"]
+
+
+def _write(out: Path, found: dict[str, Any], scored: pl.DataFrame) -> None:
+    """Write the table of answers, the charts, the JSON and the page; each file is whole or absent."""
+    with storage.atomic_path(out / "predictions.parquet") as partial:
+        scored.write_parquet(partial)
+    readable = scored.filter(pl.col("error").is_null())
+    confidence = readable["confidence"].to_numpy().astype(np.float64)
+    right = (readable["perceived_gender"] == readable["label"]).to_numpy()
+    scores = {name: readable.filter(label=name)[f"probability_{POSITIVE}"].to_numpy() for name in found["labels"]}
+    drawings = {
+        "scores": (charts.chart(charts.score_histogram(scores, positive=POSITIVE)), "Answers by true label"),
+        "calibration": (charts.chart(charts.reliability(*metrics.equal_mass_bins(confidence, right))), "Calibration"),
+    }
+    for name, (figure, title) in drawings.items():
+        charts.save_png(figure, out / f"{name}.png", title=title)
+    storage.write_json(out / "report.json", found)
+    paths = dict(scored.select("id", "path").iter_rows())
+    start = _scale_start(found["metrics"])
+    context = {
+        "found": found,
+        "start": start,
+        "place": lambda rate: 100 * max(0.0, rate - start) / (1 - start),
+        "charts": {name: report.figure_svg(figure, title=title) for name, (figure, title) in drawings.items()},
+        "gallery": [{**row, "uri": report.picture_uri(images.load(paths[row["id"]]))} for row in found["mistakes"]],
+    }
+    report.write(out / "report.html", "evaluate", context)
+
+
+def _scale_start(found: Mapping[str, Any]) -> float:
+    """Return where a scale for all rates should start to tell them apart: a multiple of 5 % below them all."""
+    rates = [found["accuracy"], found["roc_auc"], *found["f1"].values(), *found["recall"].values()]
+    lowest = min((rate["low"] for rate in rates if rate["low"] is not None), default=0.0)
+    return max(0.0, math.floor(min(lowest, report.STUDY["accuracy"] - 0.02) * 20) / 20)

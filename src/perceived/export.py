@@ -1,0 +1,152 @@
+"""From a trained run to one ONNX file that carries everything a reader needs, checked before it gets its name."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from perceived import storage
+from perceived.classifier import INPUT, OUTPUT, Classifier, softmax
+from perceived.errors import ConfigError, ModelFileError
+from perceived.preprocess import Pixels
+from perceived.spec import METADATA_KEY, ModelSpec
+
+OPSET = 20
+TOLERANCE = 1e-3
+"""Largest difference in probability, on the run's check pictures, between ONNX Runtime and torch in float32."""
+
+
+def export(run: Path, out: Path) -> Path:
+    """Write the best model of ``run`` to the ONNX file ``out`` and return ``out``.
+
+    The file holds the network (input ``pixels``, uint8 ``(n, height, width, 3)`` RGB; output
+    ``logits``, float32 ``(n, labels)``) and, in its metadata, the :class:`ModelSpec`.
+
+    Raises:
+        ModelFileError: the run is damaged, or ONNX Runtime and torch disagree; no file is left.
+    """
+    from perceived.checkpoint import Run, TrainedModel
+
+    trained = TrainedModel.load(run)
+    return write(trained.network, trained.spec, read_check_pictures(Run(run).check_pictures, trained.spec), out)
+
+
+def write(network: nn.Module, spec: ModelSpec, check: Pixels, out: Path) -> Path:
+    """Write ``network``, which takes float RGB ``(n, 3, h, w)`` of 0-255, as :func:`export` does.
+
+    The network is put into evaluation mode and float32. ``check`` are the framed pictures,
+    ``(n, h, w, 3)`` uint8, on which the file has to agree with it.
+    """
+    out = Path(out)
+    if out.is_dir():
+        raise ConfigError(f"{out} is a folder.", expected="the name of an ONNX file", mend=f"{out}/model.onnx")
+    served = _Served(network).float().eval()
+    model = _to_onnx(served, spec)
+    with storage.atomic_path(out) as partial:
+        _save(model, spec, partial)
+        difference = largest_difference(served, spec, check, partial)
+        if difference > TOLERANCE:
+            raise ModelFileError(
+                f"The exported model and the trained one differ by {difference:.2g} in probability.",
+                expected=f"at most {TOLERANCE:g} on the run's {len(check)} check pictures",
+                mend="report this with the run's config.json; evaluate the run itself meanwhile",
+            )
+        _save(model, _with_provenance(spec, len(check), difference), partial)
+    return out
+
+
+def largest_difference(served: nn.Module, spec: ModelSpec, check: Pixels, path: Path) -> float:
+    """Return the largest difference in probability between torch and the ONNX file at ``path`` on ``check``.
+
+    ONNX Runtime sees the first picture alone, so that another batch size than torch's is tried.
+    """
+    with torch.inference_mode():
+        logits = served(torch.from_numpy(np.ascontiguousarray(check))).cpu().numpy()
+    expected = softmax(logits / np.float32(spec.temperature))
+    classifier = Classifier(path)
+    found = np.concatenate([classifier.probabilities(part) for part in (check[:1], check[1:])])
+    return float(np.abs(found - expected).max())
+
+
+def read_check_pictures(path: Path, spec: ModelSpec) -> Pixels:
+    """Read the framed pictures on which an export is checked, ``(n, h, w, 3)`` uint8 with ``n`` at least 1.
+
+    Raises:
+        ModelFileError: they are missing, damaged, or not of the model's input size.
+    """
+    mend = "run the training again: it writes the check pictures, and resumes where it was"
+    try:
+        pixels: Pixels = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ModelFileError(f"The check pictures {path} cannot be read: {error}.", mend=mend) from error
+    size = (spec.preprocessing.height, spec.preprocessing.width, 3)
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != size or len(pixels) == 0:
+        raise ModelFileError(
+            f"The check pictures {path} are {pixels.dtype} of shape {pixels.shape}.",
+            expected=f"uint8 of shape (n, {', '.join(map(str, size))})",
+            mend=mend,
+        )
+    return pixels
+
+
+class _Served(nn.Module):
+    """A network that takes pixels as a file has them: uint8, ``(n, h, w, 3)``."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        logits: Tensor = self.network(pixels.permute(0, 3, 1, 2).to(torch.float32))
+        return logits
+
+
+def _to_onnx(served: nn.Module, spec: ModelSpec) -> Any:
+    size = spec.preprocessing
+    example = torch.zeros(2, size.height, size.width, 3, dtype=torch.uint8)
+    program = torch.onnx.export(
+        served.cpu(),
+        (example,),
+        dynamo=True,
+        verbose=False,
+        opset_version=OPSET,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        dynamic_shapes={INPUT: {0: torch.export.Dim("n", min=1, max=1 << 16)}},
+    )
+    assert program is not None
+    model = program.model_proto
+    _forget_the_machine(model.graph)
+    return model
+
+
+def _forget_the_machine(graph: Any) -> None:
+    """Remove the exporter's notes from every node: they name files on the machine that ran it."""
+    del graph.metadata_props[:]
+    for part in (graph.node, graph.input, graph.output, graph.value_info, graph.initializer):
+        for item in part:
+            del item.metadata_props[:]
+            item.doc_string = ""
+
+
+def _save(model: Any, spec: ModelSpec, path: Path) -> None:
+    onnx.helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
+    model.producer_name = "perceived"
+    onnx.save(model, path)
+
+
+def _with_provenance(spec: ModelSpec, pictures: int, difference: float) -> ModelSpec:
+    made = {
+        "torch": torch.__version__,
+        "onnx": onnx.__version__,
+        "opset": OPSET,
+        "check_pictures": pictures,
+        "largest_difference": difference,
+    }
+    return dataclasses.replace(spec, provenance={**spec.provenance, "export": made})

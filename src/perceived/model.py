@@ -1,0 +1,92 @@
+"""The network: normalisation, a pretrained backbone and a small head, as one module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from perceived.backbones import Input
+from perceived.errors import ConfigError
+
+
+class Network(nn.Module):
+    """Pixels in, logits out: ``(n, 3, h, w)`` float RGB on the scale 0-255 to ``(n, classes)``.
+
+    Features computed before, ``(n, features)``, are taken in place of pixels. With ``average_flip`` the logits of a picture and of its mirror image are averaged in
+    evaluation mode, and so also in an exported model.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: nn.Module, head: nn.Module, expects: Input, *, average_flip: bool = False) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.average_flip = average_flip
+        self.register_buffer("mean", torch.tensor(expects.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(expects.std).view(1, 3, 1, 1))
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """Return the pooled features, ``(n, features)``."""
+        pooled: Tensor = self.backbone((pixels - self.mean) / self.std)
+        return pooled
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        if pixels.ndim == 2:
+            answer: Tensor = self.head(pixels)
+            return answer
+        logits: Tensor = self.head(self.features(pixels))
+        if self.average_flip and not self.training:
+            mirrored: Tensor = self.head(self.features(pixels.flip(3)))
+            return (logits + mirrored) / 2
+        return logits
+
+
+def build_head(features: int, classes: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:
+    """Return a multilayer perceptron with dropout after its first hidden layer (or before the output).
+
+    The study's head is ``hidden=(1024, 512), dropout=0.5``.
+    """
+    layers: list[nn.Module] = []
+    if not hidden:
+        layers.append(nn.Dropout(dropout))
+    for index, width in enumerate(hidden):
+        layers += [nn.Linear(features, width), nn.ReLU()]
+        if index == 0:
+            layers.append(nn.Dropout(dropout))
+        features = width
+    layers.append(nn.Linear(features, classes))
+    return nn.Sequential(*layers)
+
+
+def freeze(network: Network, names: Sequence[str]) -> list[nn.Module]:
+    """Fix the parameters of the backbone's modules with these names and return the modules.
+
+    Raises:
+        ConfigError: the backbone has no module of such a name.
+    """
+    modules = dict(network.backbone.named_modules())
+    unknown = [name for name in names if name not in modules]
+    if unknown:
+        raise ConfigError(
+            f"The backbone has no module named {unknown[0]!r}.",
+            expected=f"names such as {', '.join(name for name, _ in network.backbone.named_children())}",
+        )
+    frozen = [modules[name] for name in names]
+    for module in frozen:
+        module.requires_grad_(False)
+    return frozen
+
+
+def training_mode(network: Network, frozen: Sequence[nn.Module], *, freeze_batch_norm: bool) -> None:
+    """Switch to training mode, leaving frozen modules (and frozen batch norms) in evaluation mode."""
+    network.train()
+    for module in frozen:
+        module.eval()
+    if freeze_batch_norm:
+        for module in network.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()

@@ -1,0 +1,89 @@
+"""What a long command shows while it works: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from perceived.schedule import Schedule
+
+PLAIN_SECONDS = 20.0
+"""Time between two lines where the output is not a terminal."""
+
+
+@contextlib.contextmanager
+def counter(title: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """Yield a callback ``(done, total)`` that draws a bar, or nothing when it should be quiet."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class Reporter:
+    """Shows a training run: epoch, step, loss, images per second, time left, and each validation."""
+
+    def __init__(self, schedule: Schedule, step: int, *, quiet: bool) -> None:
+        self._schedule = schedule
+        self._quiet = quiet
+        self._console = Console(stderr=True, highlight=False)
+        self._mark = (time.monotonic(), step)
+        self._bar: Progress | None = None
+        if not quiet and self._console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=self._console)
+            self._task = self._bar.add_task("training", total=schedule.steps, completed=step)
+
+    def __enter__(self) -> Reporter:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def step(self, done: int, loss: Tensor) -> None:
+        """Tell of a finished step."""
+        if self._quiet:
+            return
+        since, from_step = self._mark
+        seconds = time.monotonic() - since
+        if seconds < (0.5 if self._bar else PLAIN_SECONDS):
+            return
+        pace = (done - from_step) / seconds
+        text = (
+            f"epoch {done / self._schedule.steps_per_epoch:.2f}  loss {float(loss):.3f}"
+            f"  {pace * self._schedule.batch_size:.1f} img/s"
+        )
+        self._mark = (time.monotonic(), done)
+        if self._bar:
+            self._bar.update(self._task, completed=done, description=text)
+        else:
+            left = (self._schedule.steps - done) / pace / 60
+            self._console.print(f"step {done}/{self._schedule.steps}  {text}  {left:.1f} min left at this pace")
+
+    def validation(self, line: Mapping[str, Any], *, is_best: bool) -> None:
+        """Tell of a validation."""
+        if self._quiet:
+            return
+        self._mark = (time.monotonic(), line["step"])
+        height, width = line["size"]
+        self._console.print(
+            f"epoch {line['epoch']:.2f}  {line['image_steps']:,} image-steps at {width}×{height}"
+            f"  train {line['train_loss']:.4f} / {line['train_accuracy']:.2%}"
+            f"  validation {line['val_loss']:.4f} / {line['val_accuracy']:.2%}{'  (best)' if is_best else ''}"
+        )

@@ -1,0 +1,255 @@
+"""Recipes: functions that return everything a training run needs to know, in one frozen record."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, get_type_hints
+
+from perceived.data.augment import STRONG, Augmentation
+from perceived.errors import ConfigError
+
+Record = TypeVar("Record")
+
+STUDY_FROZEN = (
+    "Conv2d_1a_3x3",
+    "Conv2d_2a_3x3",
+    "Conv2d_2b_3x3",
+    "Conv2d_3b_1x1",
+    "Conv2d_4a_3x3",
+    "Mixed_5b",
+    "Mixed_5c.branch1x1.conv",
+    "Mixed_5c.branch5x5_1",
+    "Mixed_5c.branch3x3dbl_1",
+    "Mixed_5c.branch3x3dbl_2",
+)
+"""timm's names of Keras' first 52 InceptionV3 layers; docs/design.md shows how they were matched."""
+
+STEM = STUDY_FROZEN[:5]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A complete training configuration.
+
+    Lengths are counted in image-steps, pictures times epochs, so that runs of different batch size
+    compare; the ``schedule`` follows ``warmup``, a share of the run over which the rate rises linearly.
+    ``sizes`` are ``(share, height, width)``: from that share of the run on, training uses
+    pictures of that many pixels; the last one is the model's own input size. Validation happens
+    every ``validate_every`` image-steps (0: once an epoch) and the run stops when ``patience``
+    validations in a row (0: never) have not improved ``select_by`` (``"loss"`` or ``"accuracy"``).
+    """
+
+    name: str
+    backbone: str = "inception_v3"
+    weights: str = "auto"
+    sizes: tuple[tuple[float, int, int], ...] = ((0.0, 218, 178),)
+    hidden: tuple[int, ...] = ()
+    dropout: float = 0.2
+    frozen: tuple[str, ...] = ()
+    freeze_batch_norm: bool = True
+    cached_features: bool = False
+    epochs: float = 3.0
+    batch_size: int = 32
+    optimizer: str = "adamw"
+    learning_rate: float = 3e-4
+    head_learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    schedule: str = "cosine"
+    warmup: float = 0.1
+    label_smoothing: float = 0.0
+    ema_decay: float = 0.0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    average_flip: bool = False
+    precision: str = "bf16"
+    validate_every: int = 0
+    validation_limit: int = 0
+    select_by: str = "loss"
+    patience: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks = {
+            "optimizer": self.optimizer in ("adam", "adamw"),
+            "schedule": self.schedule in ("constant", "cosine"),
+            "precision": self.precision in ("bf16", "fp32"),
+            "select_by": self.select_by in ("loss", "accuracy"),
+            "epochs": self.epochs > 0,
+            "batch_size": self.batch_size >= 1,
+            "learning_rate": self.learning_rate > 0,
+            "sizes": bool(self.sizes) and self.sizes[0][0] == 0 and sorted(self.sizes, key=lambda s: s[0]) == list(self.sizes),
+            "ema_decay": 0 <= self.ema_decay < 1,
+            "dropout": 0 <= self.dropout < 1,
+        }
+        wrong = [key for key, right in checks.items() if not right]
+        if wrong:
+            raise ConfigError(
+                f"The recipe's {wrong[0]} cannot be {getattr(self, wrong[0])!r}.",
+                mend="see 'perceived recipes' for working values",
+            )
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the model's input in pixels."""
+        _, height, width = self.sizes[-1]
+        return height, width
+
+    def size_at(self, share: float) -> tuple[int, int]:
+        """Return the training size after ``share`` (0 to 1) of the run."""
+        return [(height, width) for start, height, width in self.sizes if start <= share][-1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON data; tuples become lists."""
+        data: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return data
+
+
+def study() -> Recipe:
+    """The student study: strong augmentation, a deep head, Adam at Keras' default rate."""
+    return Recipe(
+        name="study",
+        hidden=(1024, 512),
+        dropout=0.5,
+        frozen=STUDY_FROZEN,
+        freeze_batch_norm=False,
+        epochs=15,
+        batch_size=16,
+        optimizer="adam",
+        learning_rate=1e-3,
+        head_learning_rate=1e-3,
+        weight_decay=0.0,
+        schedule="constant",
+        warmup=0.0,
+        augmentation=STRONG,
+        select_by="loss",
+    )
+
+
+def last_layer() -> Recipe:
+    """A frozen backbone whose features are computed once: minutes, for a first look."""
+    return Recipe(
+        name="last-layer",
+        cached_features=True,
+        epochs=30,
+        batch_size=256,
+        learning_rate=2e-3,
+        head_learning_rate=2e-3,
+        precision="bf16",
+        select_by="loss",
+        patience=5,
+    )
+
+
+def fast() -> Recipe:
+    """The default: the best accuracy per minute on two CPU cores.
+
+    Small pictures first, the study's 218×178 for the last part; the stem and the batch norms keep
+    their ImageNet values; a moving average of the weights, and of each picture with its mirror image.
+    """
+    return Recipe(
+        name="fast",
+        sizes=((0.0, 160, 130), (0.6, 218, 178)),
+        frozen=STEM,
+        epochs=3.5,
+        learning_rate=4e-4,
+        head_learning_rate=2e-3,
+        label_smoothing=0.05,
+        ema_decay=0.998,
+        augmentation=Augmentation(rotate=8, shift=0.04, zoom=0.1, stretch=0.05, shear=3, light=0.08, contrast=0.15),
+        average_flip=True,
+        validate_every=12_000,
+        select_by="accuracy",
+    )
+
+
+def best() -> Recipe:
+    """All pictures and the best accuracy; meant to go on from a ``fast`` model with ``--init``."""
+    return dataclasses.replace(
+        fast(),
+        name="best",
+        sizes=((0.0, 160, 130), (0.5, 218, 178)),
+        epochs=1.5,
+        learning_rate=3e-4,
+        head_learning_rate=5e-4,
+        validate_every=25_000,
+    )
+
+
+def demo() -> Recipe:
+    """A small network on small pictures: the whole study in a few minutes on the demo set."""
+    return Recipe(
+        name="demo",
+        backbone="mobilenetv2_100",
+        sizes=((0.0, 109, 89),),
+        epochs=4,
+        learning_rate=1e-3,
+        head_learning_rate=3e-3,
+        freeze_batch_norm=True,
+        precision="fp32",
+        augmentation=Augmentation(rotate=8, shift=0.04, zoom=0.1, light=0.08),
+        select_by="loss",
+    )
+
+
+RECIPES: Mapping[str, Callable[[], Recipe]] = {
+    "study": study,
+    "last-layer": last_layer,
+    "fast": fast,
+    "best": best,
+    "demo": demo,
+}
+NAMES = tuple(RECIPES)
+
+
+def get(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Return a recipe by name with ``key=value`` overrides; ``augmentation.rotate=5`` reaches inside.
+
+    Raises:
+        ConfigError: no such recipe or key, or a value of the wrong type.
+    """
+    if name not in RECIPES:
+        raise ConfigError(f"There is no recipe named {name!r}.", expected=f"one of {', '.join(NAMES)}")
+    recipe = RECIPES[name]()
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {override} has no value.", expected="--set key=value")
+        recipe = _replace(recipe, key.strip().split("."), text.strip(), key)
+    return recipe
+
+
+def from_dict(value: Mapping[str, Any]) -> Recipe:
+    """Rebuild a recipe from :meth:`Recipe.to_dict`'s answer."""
+    fields = dict(value)
+    fields["augmentation"] = Augmentation(**fields["augmentation"])
+    fields["sizes"] = tuple(tuple(size) for size in fields["sizes"])
+    return Recipe(**{key: tuple(item) if isinstance(item, list) else item for key, item in fields.items()})
+
+
+def _replace(record: Record, path: list[str], text: str, full_key: str) -> Record:
+    key, *rest = path
+    kinds = get_type_hints(type(record))
+    if key not in kinds:
+        raise ConfigError(f"A recipe has no setting {full_key!r}.", expected=f"one of {', '.join(kinds)}")
+    current = getattr(record, key)
+    value = _replace(current, rest, text, full_key) if rest else _parse(text, current, full_key)
+    return dataclasses.replace(record, **{key: value})  # type: ignore[type-var]
+
+
+def _parse(text: str, current: Any, key: str) -> Any:
+    """Read a value of the same type as the one it replaces."""
+    if isinstance(current, str):
+        return text
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = {"True": True, "False": False}.get(text)
+    if isinstance(current, tuple) and isinstance(value, list):
+        return tuple(tuple(item) if isinstance(item, list) else item for item in value)
+    if isinstance(current, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is type(current):
+        return value
+    raise ConfigError(f"--set {key}={text} is not a {type(current).__name__}.", expected=f"a value like {current!r}")

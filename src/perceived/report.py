@@ -1,0 +1,79 @@
+"""One self-contained HTML page from a template: styles, charts and pictures are all inside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from PIL import Image
+
+import perceived
+from perceived import charts, storage
+from perceived.preprocess import Pixels
+
+STUDY = {"accuracy": 0.962, "f1": 0.9615}
+"""What the CelebA gender study published for its network."""
+
+_JPEG_QUALITY = 85
+_SHOWN_SIDE = 256
+"""Pictures in a page are scaled down to fit a square of this many pixels."""
+_NOTHING = "–"
+
+
+def write(path: Path, template: str, context: Mapping[str, Any]) -> None:
+    """Render ``templates/{template}.html.jinja`` and write it atomically."""
+    storage.write_text(path, render(template, context))
+
+
+def render(template: str, context: Mapping[str, Any]) -> str:
+    """Return the page; a name the template uses and ``context`` lacks is an error, not a blank."""
+    environment = Environment(
+        loader=PackageLoader("perceived"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "number": number, "signed": signed, "points": points}
+    page = environment.get_template(f"{template}.html.jinja")
+    return page.render(**context, version=perceived.__version__, study=STUDY)
+
+
+def figure_svg(figure: Figure, *, title: str) -> Markup:
+    """Return a chart as markup to place in a page."""
+    return Markup(charts.to_svg(figure, title=title))
+
+
+def picture_uri(pixels: Pixels) -> str:
+    """Return an RGB picture, ``(h, w, 3)`` uint8, as a ``data:`` address of a small JPEG."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Render a share as percent: ``0.9838`` is ``98.4%``."""
+    return _NOTHING if value is None else f"{value * 100:.{digits}f}%"
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """Render a number with thousands set apart."""
+    return _NOTHING if value is None else f"{value:,.{digits}f}"
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """Render a number with its sign, minus as a minus."""
+    return _NOTHING if value is None else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def points(value: float | None, digits: int = 1) -> str:
+    """Render a difference of two shares in percentage points."""
+    return _NOTHING if value is None else f"{signed(value * 100, digits)} points"

@@ -1,0 +1,140 @@
+"""A model's answers to every picture of a split, as a table.
+
+Any model that turns framed pixels into probabilities is scored by this one code: a run, an ONNX
+file, a function. A picture that cannot be read keeps its row, with the reason.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from perceived import images
+from perceived.data.split import SPLITS
+from perceived.errors import ConfigError, ImageError, ModelFileError, SplitError
+from perceived.preprocess import Pixels, Preprocessing, frame
+from perceived.spec import LABELS, ModelSpec
+from perceived.workspace import Workspace
+
+_AHEAD = 2
+"""Batches read and framed while the model answers for one."""
+_MAX_READERS = 8
+
+Probabilities = npt.NDArray[np.float32]
+Predict = Callable[[Pixels], Probabilities]
+Tick = Callable[[int, int], None]
+
+
+class Model(Protocol):
+    """What is scored: framed RGB pixels ``(n, h, w, 3)`` uint8 in, ``(n, labels)`` probabilities out."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+
+    def probabilities(self, pixels: Pixels) -> Probabilities: ...
+
+
+def load_model(path: Path) -> Model:
+    """Open a run's folder, an ONNX file, or a model that ships with the package, by its name.
+
+    Raises:
+        ModelFileError: it is none of these, or it is damaged.
+    """
+    if Path(path).is_dir():
+        import torch
+
+        from perceived.checkpoint import TrainedModel
+
+        trained = TrainedModel.load(Path(path))
+        trained.network.to("cuda" if torch.cuda.is_available() else "cpu")
+        return trained
+    from perceived.classifier import Classifier, find_model
+
+    return Classifier(find_model(path))
+
+
+def read_split(workspace: Workspace, on: str) -> pl.DataFrame:
+    """Return the rows of one split: ``train``, ``val`` or ``test``."""
+    if on not in SPLITS:
+        raise ConfigError(f"There is no split {on!r}.", expected=f"one of {', '.join(SPLITS)}")
+    rows = workspace.read_split().filter(split=on)
+    if rows.is_empty():
+        raise SplitError(f"The {on} split has no pictures.", mend=f"perceived split {workspace.root} --{on} 5000")
+    return rows
+
+
+def score(
+    rows: pl.DataFrame, predict: Predict, spec: ModelSpec, *, batch_size: int = 64, tick: Tick | None = None
+) -> pl.DataFrame:
+    """Return ``rows`` with the columns ``perceived_gender``, ``confidence``, ``probability_{label}`` and ``error``.
+
+    A picture that cannot be read has an ``error``, and null in the others. Threads read and frame
+    the next batches while ``predict`` answers for one.
+
+    Raises:
+        ModelFileError: the answers are not probabilities of the split's labels.
+    """
+    if sorted(spec.labels) != sorted(LABELS):
+        raise ModelFileError(
+            f"The model {spec.name} tells {', '.join(spec.labels)} apart.", expected=f"the labels {', '.join(LABELS)}"
+        )
+    probabilities = np.full((rows.height, len(spec.labels)), np.nan, np.float32)
+    errors: list[str | None] = []
+    for batch in _read_ahead(rows["path"].to_list(), spec.preprocessing, batch_size):
+        places = [place for place, picture in enumerate(batch, len(errors)) if not isinstance(picture, ImageError)]
+        pixels = [picture for picture in batch if not isinstance(picture, ImageError)]
+        if pixels:
+            probabilities[places] = _check_answers(predict(np.stack(pixels)), len(pixels), spec)
+        errors += [picture.what if isinstance(picture, ImageError) else None for picture in batch]
+        if tick is not None:
+            tick(len(errors), rows.height)
+    readable = pl.col("error").is_null()
+    answers = {
+        "perceived_gender": [spec.labels[i] for i in probabilities.argmax(axis=1)],
+        "confidence": probabilities.max(axis=1),
+        **{f"probability_{label}": probabilities[:, i] for i, label in enumerate(spec.labels)},
+    }
+    table = rows.with_columns(
+        pl.Series("error", errors, dtype=pl.String), *(pl.Series(k, v) for k, v in answers.items())
+    )
+    return table.with_columns(pl.when(readable).then(pl.col(name)).alias(name) for name in answers)
+
+
+def _read_ahead(
+    paths: Sequence[str], preprocessing: Preprocessing, batch_size: int
+) -> Iterator[list[Pixels | ImageError]]:
+    """Yield framed pictures, or why they cannot be read, in batches; the next ones are already under way."""
+
+    def read(path: str) -> Pixels | ImageError:
+        try:
+            return frame(images.load(path), preprocessing)
+        except ImageError as error:
+            return error
+
+    with ThreadPoolExecutor(min(_MAX_READERS, os.cpu_count() or 1)) as pool:
+        waiting: deque[list[Future[Pixels | ImageError]]] = deque()
+        for start in range(0, len(paths), batch_size):
+            waiting.append([pool.submit(read, path) for path in paths[start : start + batch_size]])
+            if len(waiting) > _AHEAD:
+                yield [picture.result() for picture in waiting.popleft()]
+        for batch in waiting:
+            yield [picture.result() for picture in batch]
+
+
+def _check_answers(probabilities: Probabilities, count: int, spec: ModelSpec) -> Probabilities:
+    if probabilities.shape != (count, len(spec.labels)) or not np.isfinite(probabilities).all():
+        raise ModelFileError(
+            f"The model {spec.name} answers {count} pictures with an array of {probabilities.shape}, "
+            f"of which {np.isfinite(probabilities).sum()} values are numbers.",
+            expected=f"{count} × {len(spec.labels)} probabilities",
+            mend="train or export the model again",
+        )
+    return probabilities

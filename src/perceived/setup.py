@@ -1,0 +1,200 @@
+"""What a training run needs before its first step, and the record of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from perceived import backbones, storage
+from perceived.backbones import Backbone
+from perceived.checkpoint import Run, TrainedModel
+from perceived.data import cache, feed
+from perceived.data.feed import Feed
+from perceived.errors import ModelFileError, ResumeError
+from perceived.model import Network, build_head, freeze
+from perceived.preprocess import Preprocessing
+from perceived.progress import counter
+from perceived.recipes import Recipe
+from perceived.spec import LABELS, ModelSpec
+from perceived.workspace import Workspace
+
+CHECK_PICTURES = 32
+"""Validation pictures kept in the run directory, on which an exported model is compared."""
+FEATURE_BATCH = 64
+LIBRARIES = ("perceived", "torch", "timm", "accelerate", "numpy", "opencv-python-headless", "pillow")
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A run's inputs: its recipe, data, network and the place where results go."""
+
+    recipe: Recipe
+    run: Run
+    feed: Feed
+    network: Network
+    frozen: list[nn.Module]
+    preprocessing: Preprocessing
+    config: Mapping[str, Any]
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """What rebuilds the head of the trained network."""
+        recipe = self.recipe
+        return {"hidden": list(recipe.hidden), "dropout": recipe.dropout, "average_flip": recipe.average_flip}
+
+    def spec(self, line: Mapping[str, Any]) -> ModelSpec:
+        """Return the specification of the model as it stands after a validation.
+
+        Its input has the size of that validation, which in a run of growing pictures may be smaller
+        than the last.
+        """
+        height, width = line["size"]
+        return ModelSpec(
+            name=self.run.root.name,
+            backbone=self.recipe.backbone,
+            labels=LABELS,
+            preprocessing=dataclasses.replace(self.preprocessing, height=height, width=width),
+            provenance={key: self.config[key] for key in ("recipe", "weights", "data", "environment")},
+            metrics={"validation": dict(line)},
+        )
+
+
+def prepare_run(
+    work: Path, recipe: Recipe, out: Path, accelerator: Accelerator, *, init: Path | None, quiet: bool
+) -> Setup:
+    """Gather everything for a run and write its ``config.json``, or check it against the one there.
+
+    Raises:
+        ResumeError: ``out`` holds a run of another recipe or another split.
+    """
+    run = Run(out)
+    torch.manual_seed(recipe.seed)
+    quiet = quiet or not accelerator.is_main_process
+    with accelerator.main_process_first():
+        backbone = backbones.create(recipe.backbone, weights=recipe.weights)
+        preprocessing = framing(recipe, backbone.input)
+        with counter("Decoding pictures", quiet=quiet) as progress:
+            pictures = feed.load(work, recipe, preprocessing, progress=progress)
+        network, frozen = build(recipe, backbone, init)
+        config = describe(recipe, pictures, backbone, accelerator, init)
+        check_pictures = pictures.val[np.linspace(0, len(pictures.val) - 1, CHECK_PICTURES).astype(int)]
+        if recipe.cached_features:
+            pictures = with_features(pictures, network, Workspace(work).cache, accelerator, recipe, quiet=quiet)
+    if accelerator.is_main_process:
+        _record(run, config)
+        if not run.check_pictures.is_file():
+            with storage.atomic_path(run.check_pictures) as partial, open(partial, "wb") as file:
+                np.save(file, check_pictures)
+    return Setup(recipe, run, pictures, network, frozen, preprocessing, config)
+
+
+def framing(recipe: Recipe, expects: backbones.Input) -> Preprocessing:
+    """Return the preprocessing of a recipe on a backbone."""
+    height, width = recipe.input_size
+    return Preprocessing(
+        height=height, width=width, mean=expects.mean, std=expects.std, interpolation=expects.interpolation
+    )
+
+
+def build(recipe: Recipe, backbone: Backbone, init: Path | None = None) -> tuple[Network, list[nn.Module]]:
+    """Return the network to train and its frozen modules.
+
+    Raises:
+        ModelFileError: ``init`` is a model of another shape.
+    """
+    head = build_head(backbone.features, len(LABELS), recipe.hidden, recipe.dropout)
+    network = Network(backbone.network, head, backbone.input)
+    if init is not None:
+        trained = TrainedModel.load(init).network
+        try:
+            network.load_state_dict(trained.state_dict())
+        except RuntimeError as error:
+            raise ModelFileError(
+                f"The model of {init} has another shape than recipe {recipe.name!r}.",
+                expected=f"a {recipe.backbone} with the same head",
+                mend="choose the recipe it was trained with",
+            ) from error
+    frozen = freeze(network, [""] if recipe.cached_features else recipe.frozen)
+    return network, frozen
+
+
+def describe(
+    recipe: Recipe, pictures: Feed, backbone: Backbone, accelerator: Accelerator, init: Path | None
+) -> dict[str, Any]:
+    """Return the resolved configuration: recipe, data, weights and environment."""
+    return {
+        "recipe": recipe.to_dict(),
+        "data": {
+            "split_sha256": pictures.fingerprint,
+            "train": len(pictures.train),
+            "val": len(pictures.val),
+        },
+        "weights": dict(backbone.source) | ({"init": str(init)} if init else {}),
+        "environment": {
+            "python": platform.python_version(),
+            "platform": f"{platform.system()} {platform.machine()}",
+            "device": str(accelerator.device),
+            "threads": torch.get_num_threads(),
+            "processes": accelerator.num_processes,
+            "versions": {name: metadata.version(name) for name in LIBRARIES},
+        },
+    }
+
+
+def _record(run: Run, config: Mapping[str, Any]) -> None:
+    """Write ``config.json``, or refuse when the run directory belongs to another recipe or split."""
+    if run.config.is_file():
+        recorded = storage.read_json(run.config)
+        for part, mend in (("recipe", "use the same recipe and --set"), ("data", "use the same workspace and split")):
+            changed = [key for key, value in config[part].items() if recorded.get(part, {}).get(key) != value]
+            if changed:
+                before, now = recorded.get(part, {}).get(changed[0]), config[part][changed[0]]
+                raise ResumeError(
+                    f"{run.root} holds another run: its {part} {changed[0]} is {before!r}, not {now!r}.",
+                    expected="the arguments the run was started with",
+                    mend=f"{mend}, or choose another --out",
+                )
+        return
+    storage.write_json(run.config, config)
+
+
+def with_features(
+    pictures: Feed, network: Network, folder: Path, accelerator: Accelerator, recipe: Recipe, *, quiet: bool
+) -> Feed:
+    """Replace pictures by the frozen backbone's features, computed once and kept in ``folder``."""
+    sides: list[npt.NDArray[np.float32]] = []
+    network.to(accelerator.device).eval()
+    for name, pixels in (("train", pictures.train), ("val", pictures.val)):
+        key = storage.sha256_json([pictures.fingerprint, recipe.backbone, recipe.weights, name, list(pixels.shape)])
+        path = folder / f"features-{key[:16]}.npy"
+        if not path.is_file():
+            with counter(f"Features of {name}", quiet=quiet) as progress:
+                computed = _features(pixels, network, accelerator, progress)
+            with storage.atomic_path(path) as partial, open(partial, "wb") as file:
+                np.save(file, computed)
+        sides.append(np.load(path, allow_pickle=False))
+    return dataclasses.replace(pictures, train=sides[0], val=sides[1])
+
+
+def _features(
+    pixels: npt.NDArray[Any], network: Network, accelerator: Accelerator, progress: cache.Progress | None
+) -> npt.NDArray[np.float32]:
+    parts = []
+    with torch.inference_mode(), accelerator.autocast():
+        for start in range(0, len(pixels), FEATURE_BATCH):
+            batch = torch.from_numpy(pixels[start : start + FEATURE_BATCH]).to(accelerator.device)
+            parts.append(network.features(batch.permute(0, 3, 1, 2).float()).float().cpu().numpy())
+            if progress:
+                progress(min(start + FEATURE_BATCH, len(pixels)), len(pixels))
+    return np.concatenate(parts)

@@ -1,0 +1,88 @@
+"""What a model file says about itself: labels, preprocessing, calibration, threshold, provenance.
+
+The same record stands beside a checkpoint (``model.json``) and inside an ONNX file's metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from perceived.errors import ConfigError, ModelFileError
+from perceived.preprocess import Preprocessing
+
+SPEC_VERSION = 1
+METADATA_KEY = "perceived"
+"""Key of the ONNX metadata entry that holds the specification as JSON."""
+
+LABELS = ("female", "male")
+"""The label order new models are trained with; readers take theirs from the model file."""
+UNCERTAIN = "uncertain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """Everything needed to turn a picture into a model's answer, and to say where it came from.
+
+    ``labels[i]`` names output ``i``. ``temperature`` divides the logits before the softmax
+    (Guo et al. 2017, arXiv:1706.04599). An answer whose confidence lies below ``threshold`` is
+    ``"uncertain"``; 0.5 always answers.
+    """
+
+    name: str
+    backbone: str
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    temperature: float = 1.0
+    threshold: float = 0.5
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "spec_version": SPEC_VERSION,
+            "name": self.name,
+            "backbone": self.backbone,
+            "labels": list(self.labels),
+            "preprocessing": self.preprocessing.to_dict(),
+            "calibration": {"kind": "temperature", "temperature": self.temperature},
+            "threshold": self.threshold,
+            "provenance": dict(self.provenance),
+            "metrics": dict(self.metrics),
+        }
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelSpec:
+        """Read a specification.
+
+        Raises:
+            ModelFileError: it is damaged, incomplete or of an unknown version.
+        """
+        try:
+            value = json.loads(text)
+            if value["spec_version"] != SPEC_VERSION:
+                raise ModelFileError(
+                    f"The model file has specification version {value['spec_version']}.",
+                    expected=f"version {SPEC_VERSION}",
+                    mend="upgrade perceived, or export the model again",
+                )
+            return cls(
+                name=value["name"],
+                backbone=value["backbone"],
+                labels=tuple(value["labels"]),
+                preprocessing=Preprocessing.from_dict(value["preprocessing"]),
+                temperature=float(value["calibration"]["temperature"]),
+                threshold=float(value["threshold"]),
+                provenance=value["provenance"],
+                metrics=value["metrics"],
+            )
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
+            raise ModelFileError(
+                f"The model file's specification is not readable: {error}.",
+                mend="export the model again with 'perceived export'",
+            ) from error

@@ -1,0 +1,55 @@
+"""How the commands print: tables, JSON, settings and names that may hold anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import typer
+
+
+def echo_json(value: Mapping[str, Any], indent: int | None = 2) -> None:
+    """Print JSON: indented, or as one line."""
+    typer.echo(json.dumps(value, indent=indent, allow_nan=False))
+
+
+def table(headings: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Print rows under headings, as wide as the terminal."""
+    from rich.table import Table
+
+    drawn = Table(*headings, box=None, pad_edge=False)
+    for row in rows:
+        drawn.add_row(*map(str, row))
+    show(drawn)
+
+
+def show(drawn: Any) -> None:
+    """Print anything Rich can draw; square brackets in it are text, as in ``perceived[train]``."""
+    from rich.console import Console
+
+    Console(markup=False, highlight=False).print(drawn)
+
+
+def printable(text: str) -> str:
+    """Return text that any terminal takes: a file name that is not Unicode is escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Name nested settings as ``train --set`` does, with dots, and write their values as it reads them."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from settings(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)
+
+
+def rates(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, ...]]:
+    """Name each rate of an evaluation, with its interval; the confusion matrix's counts are in the report."""
+    for name, value in metrics.items():
+        if "value" in value:
+            figures = (value["value"], value["low"], value["high"])
+            yield f"{prefix}{name}".replace("_", " "), *("-" if x is None else f"{x:.4f}" for x in figures)
+        elif name != "confusion":
+            yield from rates(value, f"{name} ")

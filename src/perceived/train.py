@@ -1,0 +1,273 @@
+"""One training loop for every recipe: resumable at any step, on one process or several."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
+
+from perceived import checkpoint, curves, storage
+from perceived.checkpoint import Run
+from perceived.data.feed import Feed
+from perceived.model import Network, training_mode
+from perceived.progress import Reporter
+from perceived.recipes import Recipe
+from perceived.schedule import Schedule
+from perceived.setup import Setup, prepare_run
+
+SAVE_SECONDS = 180.0
+"""Longest time between two resume states; they are also saved after every validation."""
+VALIDATION_BATCH = 64
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a run has done so far, beyond its tensors; part of the resume state."""
+
+    step: int = 0
+    best: float | None = None
+    best_step: int = 0
+    stale: int = 0
+    seconds: float = 0.0
+    stopped: bool = False
+
+
+@dataclass(slots=True)
+class Learner:
+    """Everything that changes while a network learns.
+
+    ``sums`` adds up loss, correct answers and pictures since the last validation.
+    """
+
+    network: Network
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: AveragedModel | None
+    frozen: list[nn.Module]
+    sums: Tensor
+    progress: Progress
+
+    @property
+    def answering(self) -> Network:
+        """The network that is validated and kept: the moving average where there is one."""
+        if self.average is None:
+            return self.network
+        averaged = self.average.module
+        assert isinstance(averaged, Network)
+        return averaged
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the complete state, flat: parameters, buffers, averages and optimizer moments."""
+        state = {f"network.{key}": value for key, value in self.network.state_dict().items()}
+        if self.average is not None:
+            state |= {f"average.{key}": value for key, value in self.average.state_dict().items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            state |= {f"optimizer.{index}.{key}": value for key, value in moments.items()}
+        return state | {"sums": self.sums}
+
+    def restore(self, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
+        """Go back to a state that :meth:`tensors` gave."""
+        self.network.load_state_dict(_under("network.", tensors))
+        if self.average is not None:
+            self.average.load_state_dict(_under("average.", tensors))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in _under("optimizer.", tensors).items():
+            index, kind = key.split(".", 1)
+            moments.setdefault(int(index), {})[kind] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.sums.copy_(tensors["sums"])
+        self.progress = Progress(**progress)
+
+
+def train(work: Path, recipe: Recipe, out: Path, *, init: Path | None = None, quiet: bool = False) -> dict[str, Any]:
+    """Train a network on a workspace's split and return the last line of its metrics.
+
+    Running it again with the same arguments goes on where the run was stopped, however it was
+    stopped, and ends with the same weights as a run that never was.
+
+    Args:
+        work: a workspace with ``examples.parquet`` and ``split.parquet``.
+        recipe: the complete configuration.
+        out: the run directory, made or continued.
+        init: another run whose best model gives the starting weights.
+
+    Raises:
+        ResumeError: ``out`` holds a run of another recipe or another split.
+        DataError, SplitError, WeightsError, StorageError: as their stages say.
+    """
+    accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
+    setup = prepare_run(work, recipe, out, accelerator, init=init, quiet=quiet)
+    learner = _learner(setup, accelerator)
+    state = checkpoint.load_state(setup.run.last)
+    if state is not None:
+        learner.restore(*state)
+    return _fit(learner, setup, accelerator, quiet=quiet)
+
+
+def _learner(setup: Setup, accelerator: Accelerator) -> Learner:
+    network, recipe = setup.network, setup.recipe
+    network.to(accelerator.device, memory_format=torch.channels_last)
+    average = None
+    if recipe.ema_decay:
+        average = AveragedModel(network, multi_avg_fn=_moving_average(recipe.ema_decay), use_buffers=False)
+    body = [p for p in network.backbone.parameters() if p.requires_grad]
+    groups = [
+        {"params": body, "lr": recipe.learning_rate, "peak": recipe.learning_rate},
+        {"params": list(network.head.parameters()), "lr": recipe.head_learning_rate, "peak": recipe.head_learning_rate},
+    ]
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
+    optimizer = kind([g for g in groups if g["params"]], weight_decay=recipe.weight_decay, fused=True)
+    model = accelerator.prepare(network)
+    sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
+    return Learner(network, model, optimizer, average, setup.frozen, sums, Progress())
+
+
+def _moving_average(decay: float) -> Any:
+    """Return an exponential moving average that starts short and lengthens to ``decay``."""
+
+    def update(averages: Any, current: Any, count: Any) -> None:
+        steps = int(count)
+        torch._foreach_lerp_(averages, current, 1 - min(decay, (1 + steps) / (10 + steps)))
+
+    return update
+
+
+def _fit(learner: Learner, setup: Setup, accelerator: Accelerator, *, quiet: bool) -> dict[str, Any]:
+    recipe, feed, run = setup.recipe, setup.feed, setup.run
+    schedule = Schedule(recipe, len(feed.train))
+    progress = learner.progress
+    main = accelerator.is_main_process
+    history = _metrics_until(run.metrics, progress.step) if main else []
+    saved = started = time.monotonic()
+    before = progress.seconds
+    with Reporter(schedule, progress.step, quiet=quiet or not main) as reporter:
+        while progress.step < schedule.steps and not progress.stopped:
+            step = progress.step
+            loss = _learn(learner, schedule, feed, step, accelerator)
+            progress.step += 1
+            progress.seconds = before + time.monotonic() - started
+            reporter.step(progress.step, loss)
+            validates = schedule.validates_after(step)
+            if validates:
+                line = _validate(learner, schedule, feed, accelerator)
+                _judge(progress, recipe, line)
+                if main:
+                    history.append(line)
+                    _record(setup, learner, line, history)
+                    reporter.validation(line, is_best=progress.best_step == progress.step)
+            due = time.monotonic() - saved > SAVE_SECONDS
+            if main and (validates or due):
+                checkpoint.save_state(run.last, learner.tensors(), asdict(progress))
+                saved = time.monotonic()
+    if main:
+        curves.write_tensorboard(history, run.root)
+    return history[-1] if history else {}
+
+
+def _learn(learner: Learner, schedule: Schedule, feed: Feed, step: int, accelerator: Accelerator) -> Tensor:
+    """Take one optimizer step and return its loss, a scalar on the device."""
+    recipe, rank = schedule.recipe, accelerator.process_index
+    rows = schedule.rows(step, rank, accelerator.num_processes)
+    epoch = schedule.epoch(step)
+    torch.manual_seed((recipe.seed * 1_000_003 + step) * 1_009 + rank)
+    batch = feed.batch(rows, recipe, epoch, schedule.size(step), accelerator.device)
+    labels = torch.from_numpy(feed.train_labels[rows]).to(accelerator.device)
+    rate = schedule.rate(step)
+    for group in learner.optimizer.param_groups:
+        group["lr"] = rate * group["peak"]
+    training_mode(learner.network, learner.frozen, freeze_batch_norm=recipe.freeze_batch_norm)
+    logits = learner.model(batch)
+    loss = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+    accelerator.backward(loss)
+    learner.optimizer.step()
+    learner.optimizer.zero_grad()
+    if learner.average is not None:
+        learner.average.update_parameters(learner.network)
+    correct = (logits.detach().argmax(1) == labels).sum()
+    learner.sums += torch.stack([loss.detach() * len(rows), correct, torch.tensor(len(rows), device=loss.device)]).double()
+    return loss.detach()
+
+
+def _validate(learner: Learner, schedule: Schedule, feed: Feed, accelerator: Accelerator) -> dict[str, Any]:
+    """Score the network that would be kept on the validation pictures, at the present training size."""
+    size = schedule.size(learner.progress.step - 1)
+    sums = score(
+        learner.answering, feed, size, accelerator, rank=accelerator.process_index, processes=accelerator.num_processes
+    )
+    validation = accelerator.reduce(sums, "sum").tolist()
+    training = accelerator.reduce(learner.sums, "sum").tolist()
+    learner.sums.zero_()
+    step = learner.progress.step
+    return {
+        "step": step,
+        "epoch": step / schedule.steps_per_epoch,
+        "image_steps": step * schedule.batch_size,
+        "size": list(size),
+        "rate": schedule.rate(step - 1),
+        "train_loss": training[0] / training[2],
+        "train_accuracy": training[1] / training[2],
+        "val_loss": validation[0] / validation[2],
+        "val_accuracy": validation[1] / validation[2],
+        "seconds": round(learner.progress.seconds, 3),
+    }
+
+
+def score(
+    network: Network, feed: Feed, size: tuple[int, int], accelerator: Accelerator, *, rank: int = 0, processes: int = 1
+) -> Tensor:
+    """Return summed loss, correct answers and pictures over one process's share of the validation set."""
+    sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
+    rows = np.arange(len(feed.val))[rank::processes]
+    network.eval()
+    with torch.inference_mode(), accelerator.autocast():
+        for start in range(0, len(rows), VALIDATION_BATCH):
+            part = rows[start : start + VALIDATION_BATCH]
+            labels = torch.from_numpy(feed.val_labels[part]).to(accelerator.device)
+            logits = network(feed.validation_batch(part, size, accelerator.device)).float()
+            loss = functional.cross_entropy(logits, labels, reduction="sum")
+            correct = (logits.argmax(1) == labels).sum()
+            sums += torch.stack([loss, correct, torch.tensor(len(part), device=loss.device)]).double()
+    return sums
+
+
+def _judge(progress: Progress, recipe: Recipe, line: Mapping[str, Any]) -> None:
+    """Update the best score and stop the run when validation has stopped improving."""
+    score = -line["val_loss"] if recipe.select_by == "loss" else line["val_accuracy"]
+    if progress.best is None or score > progress.best:
+        progress.best, progress.best_step, progress.stale = score, progress.step, 0
+    else:
+        progress.stale += 1
+    progress.stopped = bool(recipe.patience) and progress.stale >= recipe.patience
+
+
+def _record(setup: Setup, learner: Learner, line: Mapping[str, Any], history: list[dict[str, Any]]) -> None:
+    """Write the metrics, the curves and, if it is the best so far, the model."""
+    run, recipe = setup.run, setup.recipe
+    storage.write_text(run.metrics, "".join(json.dumps(entry) + "\n" for entry in history))
+    curves.draw(history, run.curves, title=recipe.name)
+    if learner.progress.best_step == learner.progress.step:
+        checkpoint.save_model(run.best, learner.answering, setup.spec(line), setup.head)
+
+
+def _metrics_until(path: Path, step: int) -> list[dict[str, Any]]:
+    """Return the recorded lines up to a step; later ones belong to work that is done again."""
+    if not path.is_file():
+        return []
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if line["step"] <= step]
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+

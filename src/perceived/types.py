@@ -1,0 +1,98 @@
+"""The values that travel between stages: small, frozen, without behaviour beyond rendering."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SCHEMA_VERSION = 1
+"""Version of the JSON that :meth:`Picture.to_dict` renders."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """An axis-aligned rectangle in pixels of the oriented picture; ``x1``/``y1`` are exclusive."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    @property
+    def width(self) -> float:
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> float:
+        return self.y1 - self.y0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Face:
+    """Where a face is. A picture that was taken as a face has neither score nor landmarks.
+
+    ``landmarks`` are five ``(x, y)`` points in pixels: right eye, left eye, nose tip, right and
+    left mouth corner, right and left being the person's own.
+    """
+
+    box: Box
+    detection_score: float | None = None
+    landmarks: tuple[tuple[float, float], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """The answer for one face.
+
+    ``perceived_gender`` is one of the model's labels, or ``"uncertain"`` where ``confidence``, the
+    larger of the calibrated probabilities, lies below the threshold.
+    """
+
+    face: Face
+    perceived_gender: str
+    confidence: float
+    probability: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        box = self.face.box
+        return {
+            "box": [box.x0, box.y0, box.x1, box.y1],
+            "detection_score": self.face.detection_score,
+            "landmarks": None if self.face.landmarks is None else [list(p) for p in self.face.landmarks],
+            "perceived_gender": self.perceived_gender,
+            "confidence": self.confidence,
+            "probability": dict(self.probability),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """The answer for one picture: its faces, or the reason there is no answer."""
+
+    source: str
+    width: int = 0
+    height: int = 0
+    faces: tuple[Prediction, ...] = ()
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA_VERSION,
+            "source": self.source,
+            "width": self.width,
+            "height": self.height,
+            "faces": [face.to_dict() for face in self.faces],
+            "error": self.error,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One labelled picture of a dataset."""
+
+    id: str
+    path: str
+    label: str
+    partition: str
+    identity: int | None = None

@@ -1,0 +1,62 @@
+"""The folder WORK that `perceived prepare` makes and every later stage reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perceived.errors import DataError
+
+if TYPE_CHECKING:
+    import polars
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Names of the files in a workspace; each is written by one stage and read by later ones."""
+
+    root: Path
+
+    @property
+    def examples(self) -> Path:
+        return self.root / "examples.parquet"
+
+    @property
+    def prepare_report(self) -> Path:
+        return self.root / "prepare.json"
+
+    @property
+    def split(self) -> Path:
+        return self.root / "split.parquet"
+
+    @property
+    def split_report(self) -> Path:
+        return self.root / "split.json"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    @property
+    def explore(self) -> Path:
+        return self.root / "explore"
+
+    def read_examples(self) -> polars.DataFrame:
+        """Return the table of examples, or raise :class:`DataError` if it was never prepared."""
+        return _read_parquet(self.examples, mend=f"perceived prepare DATA --out {self.root}")
+
+    def read_split(self) -> polars.DataFrame:
+        """Return the split, or raise :class:`DataError` if it was never made."""
+        return _read_parquet(self.split, mend=f"perceived split {self.root}")
+
+
+def _read_parquet(path: Path, *, mend: str) -> polars.DataFrame:
+    import polars
+
+    if not path.is_file():
+        raise DataError(f"{path} does not exist.", mend=mend)
+    try:
+        return polars.read_parquet(path)
+    except (polars.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path} is not a readable Parquet file: {error}.", mend=f"delete it and run: {mend}") from error

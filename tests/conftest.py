@@ -1,0 +1,124 @@
+"""Fixtures and switches that every test may use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import perceived
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The repository."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="also run the tests marked 'full' (make test-full)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to test the source tree where the installed wheel is meant to be tested."""
+    from_source = Path(perceived.__file__).is_relative_to(ROOT / "src")
+    if os.environ.get("PERCEIVED_TESTED") == "wheel" and from_source:
+        raise pytest.UsageError(f"the wheel should be tested, but perceived comes from {perceived.__file__}")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--full"):
+        return
+    skip = pytest.mark.skip(reason="runs full counts: make test-full")
+    for item in items:
+        if "full" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository's own folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real pictures that stand beside a developer's clone, or a skip that says so.
+
+    The folder is ``../shared/data``; the environment variable ``PERCEIVED_SHARED_DATA`` names another.
+    """
+    folder = Path(os.environ.get("PERCEIVED_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real pictures at {folder}: set PERCEIVED_SHARED_DATA to a folder that has them")
+    return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[..., Path]:
+    """A function that writes a tiny model file of ours, or one that is wrong in the way it is told.
+
+    The model answers by brightness alone: with ``m`` the mean of all pixels, its logits are
+    ``(128 - m) / 32`` for female and ``(m - 128) / 32`` for male. Its input is 6 × 4 pixels.
+    """
+    return write_model
+
+
+def write_model(
+    path: Path,
+    *,
+    metadata: dict[str, str] | None = None,
+    inputs: str = "pixels",
+    outputs: str = "logits",
+    opset: int = 20,
+    height: int = 6,
+    width: int = 4,
+    **spec: Any,
+) -> Path:
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    from perceived.preprocess import Preprocessing
+    from perceived.spec import METADATA_KEY, ModelSpec
+
+    framing = Preprocessing(height=6, width=4, mean=(0, 0, 0), std=(1, 1, 1))
+    ours = ModelSpec(
+        **{"name": "tiny", "backbone": "none", "labels": ("female", "male"), "preprocessing": framing, **spec}
+    )
+    weights = np.array([[-1 / 32, 1 / 32]], np.float32)
+    constants = {"axes": np.array([1, 2, 3]), "flat": np.array([-1, 1]), "slope": weights, "offset": -128 * weights[0]}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", [inputs], ["float"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["float", "axes"], ["mean"], keepdims=1),
+            helper.make_node("Reshape", ["mean", "flat"], ["column"]),
+            helper.make_node("Gemm", ["column", "slope", "offset"], [outputs]),
+        ],
+        "brightness",
+        [helper.make_tensor_value_info(inputs, TensorProto.UINT8, ["n", height, width, 3])],
+        [helper.make_tensor_value_info(outputs, TensorProto.FLOAT, ["n", 2])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    helper.set_model_props(model, {METADATA_KEY: ours.to_json()} if metadata is None else metadata)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file of ours that answers by brightness; see :func:`make_model`."""
+    return write_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a picture of one brightness, 30 × 40 pixels unless told otherwise."""
+    from PIL import Image
+
+    def write(name: str, brightness: int, size: tuple[int, int] = (30, 40)) -> Path:
+        path = tmp_path / name
+        Image.new("RGB", size, (brightness,) * 3).save(path)
+        return path
+
+    return write

@@ -1,0 +1,184 @@
+"""Training end to end on a tiny workspace: what it leaves behind, and that nothing is ever lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from perceived import recipes
+from perceived import train as training
+from perceived.checkpoint import Run, TrainedModel
+from perceived.errors import DataError, ModelFileError, ResumeError
+from perceived.recipes import Recipe
+from perceived.spec import LABELS
+
+GROWING = "sizes=[[0, 24, 24], [0.5, 32, 32]]"
+
+
+def model_bytes(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(Run(run).best / "model.safetensors")
+
+
+def last_state(run: Path) -> dict[str, torch.Tensor]:
+    (path,) = Run(run).last.glob("step-*.safetensors")
+    return load_file(path)
+
+
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    unequal = [key for key in one if not torch.equal(one[key], other[key])]
+    assert unequal == []
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny: tuple[str, ...]) -> Recipe:
+    return recipes.get("fast", [*tiny, GROWING, "learning_rate=2e-3", "dropout=0.3"])
+
+
+@pytest.fixture(scope="module")
+def run(tiny_work: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that nothing interrupted."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    training.train(tiny_work, recipe, out, quiet=True)
+    return out
+
+
+def test_a_run_leaves_everything_the_next_stages_read(run: Path, recipe: Recipe) -> None:
+    lines = [json.loads(line) for line in Run(run).metrics.read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1.0, 2.0, 3.0]
+    assert [line["size"] for line in lines] == [[24, 24], [32, 32], [32, 32]]
+    config = json.loads(Run(run).config.read_text())
+    assert recipes.from_dict(config["recipe"]) == recipe
+    assert config["environment"]["threads"] == torch.get_num_threads()
+    assert Run(run).curves.read_bytes().startswith(b"\x89PNG")
+    assert list(run.glob("events.out.tfevents.*"))
+    pictures = np.load(Run(run).check_pictures, allow_pickle=False)
+    assert pictures.shape[1:] == (32, 32, 3)
+
+
+def test_it_learns_and_its_model_answers_as_validation_said(run: Path, tiny_work: Path) -> None:
+    from perceived.data import feed
+
+    model = TrainedModel.load(run)
+    assert model.spec.labels == LABELS
+    recorded = model.spec.metrics["validation"]["val_accuracy"]
+    assert recorded > 0.8
+    pictures = feed.load(tiny_work, recipes.get("demo"), model.spec.preprocessing)
+    answers = model.probabilities(pictures.val)
+    np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-5)
+    assert abs((answers.argmax(axis=1) == pictures.val_labels).mean() - recorded) <= 0.1
+
+
+def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(
+    run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    out = tmp_path / "killed"
+    program = f"""
+import json, time
+from pathlib import Path
+from perceived import recipes, train
+train.SAVE_SECONDS = 0.0
+learn = train._learn
+def slowly(*arguments):
+    time.sleep(0.3)
+    return learn(*arguments)
+train._learn = slowly
+recipe = recipes.from_dict(json.loads({json.dumps(json.dumps(recipe.to_dict()))}))
+train.train(Path({str(tiny_work)!r}), recipe, Path({str(out)!r}), quiet=True)
+"""
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen([sys.executable, "-c", program], env=os.environ | threads)
+    state = Run(out).last / "state.json"
+    deadline = time.monotonic() + 240
+    while not (state.is_file() and json.loads(state.read_text())["progress"]["step"] >= 8):
+        assert process.poll() is None, "training ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    step = json.loads(state.read_text())["progress"]["step"]
+    assert step % 6 != 0 or step < 18, "it should be killed within an epoch"
+    training.train(tiny_work, recipe, out, quiet=True)
+    assert_equal(last_state(out), last_state(run))
+    assert_equal(model_bytes(out), model_bytes(run))
+    without_time = [re.sub(r'"seconds": [0-9.]+', "", Run(r).metrics.read_text()) for r in (out, run)]
+    assert without_time[0] == without_time[1]
+
+
+def test_a_finished_run_is_left_as_it_is(run: Path, tiny_work: Path, recipe: Recipe) -> None:
+    before = model_bytes(run)
+    training.train(tiny_work, recipe, run, quiet=True)
+    assert_equal(model_bytes(run), before)
+    assert len(Run(run).metrics.read_text().splitlines()) == 3
+
+
+def test_a_run_of_another_recipe_is_not_resumed(run: Path, tiny_work: Path, tiny: tuple[str, ...]) -> None:
+    with pytest.raises(ResumeError, match="its recipe .* is"):
+        training.train(tiny_work, recipes.get("fast", [*tiny, "batch_size=4"]), run, quiet=True)
+
+
+def test_early_stopping_ends_a_run_that_no_longer_improves(
+    tiny_work: Path, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    stubborn = recipes.get("fast", [*tiny, "epochs=9", "learning_rate=1e-9", "head_learning_rate=1e-9", "patience=2"])
+    last = training.train(tiny_work, stubborn, tmp_path / "run", quiet=True)
+    assert last["epoch"] < 9
+
+
+def test_cached_features_train_only_the_head(tiny_work: Path, tiny: tuple[str, ...], tmp_path: Path) -> None:
+    recipe = recipes.get("last-layer", [*tiny, "precision=fp32"])
+    training.train(tiny_work, recipe, tmp_path / "run", quiet=True)
+    again = training.train(tiny_work, recipe, tmp_path / "again", quiet=True)
+    one, other = model_bytes(tmp_path / "run"), model_bytes(tmp_path / "again")
+    assert_equal(one, other)
+    assert again["val_accuracy"] >= 0.5
+    assert list((tiny_work / "cache").glob("features-*.npy"))
+
+
+def test_training_can_start_from_another_run(run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path) -> None:
+    import dataclasses
+
+    gentle = dataclasses.replace(recipe, epochs=0.2, learning_rate=1e-9, head_learning_rate=1e-9, ema_decay=0.0)
+    training.train(tiny_work, gentle, tmp_path / "on", init=run, quiet=True)
+    before, after = model_bytes(run), model_bytes(tmp_path / "on")
+    key = "head.1.weight"
+    torch.testing.assert_close(before[key], after[key], atol=1e-6, rtol=0)
+    with pytest.raises(ModelFileError, match="another shape"):
+        training.train(tiny_work, dataclasses.replace(recipe, hidden=(4,)), tmp_path / "off", init=run, quiet=True)
+
+
+def test_a_split_of_one_label_is_refused(tiny_work: Path, recipe: Recipe, tmp_path: Path) -> None:
+    import polars as pl
+
+    table = pl.read_parquet(tiny_work / "split.parquet").filter(pl.col("label") == "male")
+    table.write_parquet(tmp_path / "split.parquet")
+    with pytest.raises(DataError, match=r"train side .* labels \['male'\]"):
+        training.train(tmp_path, recipe, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_workspace_without_a_split_says_how_to_make_one(tmp_path: Path, recipe: Recipe) -> None:
+    with pytest.raises(DataError, match="perceived split"):
+        training.train(tmp_path, recipe, tmp_path / "run", quiet=True)
+
+
+def test_a_damaged_model_file_is_named(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="holds no trained model"):
+        TrainedModel.load(tmp_path)
+    best = tmp_path / "best"
+    best.mkdir()
+    whole = (Run(run).best / "model.safetensors").read_bytes()
+    (best / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelFileError, match="damaged"):
+        TrainedModel.load(tmp_path)

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from perceived.data import augment
+from perceived.data.augment import STRONG, Augmentation, Variation
+from perceived.errors import ImageError
+
+CPU = torch.device("cpu")
+STILL = Augmentation(mirror=0.0)
+
+
+def blobs(count: int = 3, height: int = 48, width: int = 36) -> np.ndarray:
+    """Smooth pictures, so that two ways of sampling them may be compared."""
+    coarse = np.random.default_rng(0).integers(40, 216, (count, 6, 5, 3), dtype=np.uint8)
+    return np.stack([np.asarray(Image.fromarray(c).resize((width, height), Image.Resampling.BICUBIC)) for c in coarse])
+
+
+def test_nothing_drawn_changes_nothing() -> None:
+    pixels = blobs()
+    variation = augment.draw(STILL, range(3), seed=0, epoch=0)
+    same = augment.apply(pixels, variation, (48, 36), CPU)
+    np.testing.assert_allclose(same.permute(0, 2, 3, 1).numpy(), pixels, atol=1)
+
+
+def test_mirror_is_exact() -> None:
+    pixels = blobs()
+    variation = augment.draw(Augmentation(mirror=1.0), range(3), seed=0, epoch=0)
+    mirrored = augment.apply(pixels, variation, (48, 36), CPU).permute(0, 2, 3, 1).numpy()
+    np.testing.assert_allclose(mirrored, pixels[:, :, ::-1], atol=1)
+
+
+def test_a_variation_depends_on_seed_epoch_and_row_alone() -> None:
+    together = augment.draw(STRONG, [4, 9, 2], seed=3, epoch=5)
+    alone = augment.draw(STRONG, [9], seed=3, epoch=5)
+    np.testing.assert_array_equal(together.matrices[1], alone.matrices[0])
+    np.testing.assert_array_equal(together.gain[1], alone.gain[0])
+    for seed, epoch in ((3, 6), (4, 5)):
+        assert not np.array_equal(augment.draw(STRONG, [9], seed=seed, epoch=epoch).matrices, alone.matrices)
+
+
+def test_amounts_stay_within_their_ranges_and_reach_them() -> None:
+    drawn = augment.draw(Augmentation(mirror=0.5, shift=0.1, zoom=0.2, light=0.3), range(2000), seed=0, epoch=0)
+    scale = np.abs(drawn.matrices[:, 0, 0])
+    assert 1 / 1.2 <= scale.min() < 0.85
+    assert 1.18 < scale.max() <= 1.2 + 1e-6
+    assert np.abs(drawn.matrices[:, :, 2]).max() == pytest.approx(0.2, abs=0.005)
+    assert np.abs(drawn.offset).max() == pytest.approx(0.3 * 255, abs=1)
+    assert 0.45 < (drawn.matrices[:, 0, 0] < 0).mean() < 0.55
+
+
+def test_a_rotation_keeps_angles_in_a_picture_that_is_not_square() -> None:
+    canvas = np.zeros((1, 120, 60, 3), np.uint8)
+    canvas[0, 50:71, 20:41] = 255
+    angle = np.deg2rad(90)
+    matrix = np.array([[[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0]]], np.float32)
+    turned = augment.apply(
+        canvas, Variation(matrix, np.ones((1, 3), np.float32), np.zeros((1, 3), np.float32)), (120, 60), CPU
+    )
+    rows, columns = np.nonzero(turned[0, 0].numpy() > 128)
+    assert abs(np.ptp(rows) - 20) <= 1
+    assert abs(np.ptp(columns) - 20) <= 1
+
+
+@pytest.mark.parametrize("size", [(48, 36), (24, 18)])
+def test_both_ways_of_warping_agree(size: tuple[int, int]) -> None:
+    pixels = blobs(8)
+    matrices = augment.draw(STRONG, range(8), seed=0, epoch=0).matrices
+    on_cpu = augment._warp_on_cpu(pixels, matrices, size, CPU)
+    on_device = augment._warp_on_device(pixels, matrices, size, CPU)
+    inner = (slice(None), slice(None), slice(2, -2), slice(2, -2))
+    assert (on_cpu - on_device).abs()[inner].mean() < 1.0
+    assert (on_cpu - on_device).abs()[inner].max() < 8.0
+
+
+def test_the_preview_shows_the_original_and_ten_variations(tmp_path: Path) -> None:
+    source = tmp_path / "face.png"
+    Image.fromarray(blobs(1, 218, 178)[0]).save(source)
+    out = augment.preview(source, tmp_path / "preview.png")
+    sheet = np.asarray(Image.open(out))
+    assert sheet.shape == (2 * 218 + 6, 6 * (178 + 6) + 6, 3)
+    tiles = [sheet[y : y + 218, x : x + 178] for y in (0, 224) for x in range(190, 1100, 184)]
+    assert len({tile.tobytes() for tile in tiles}) == 10
+
+
+def test_the_preview_of_something_else_is_refused(tmp_path: Path) -> None:
+    text = tmp_path / "face.jpg"
+    text.write_text("not a picture")
+    with pytest.raises(ImageError):
+        augment.preview(text, tmp_path / "preview.png")
+    assert not (tmp_path / "preview.png").exists()

@@ -1,0 +1,279 @@
+"""The command line: what it prints, with which exit code, and which function each command calls."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+import pytest
+from rich.table import Table
+
+import perceived
+from perceived import cli
+from perceived.errors import StorageError
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """A function that runs the command line here and returns its exit code, output and messages."""
+
+    def run_here(*arguments: str | Path) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["perceived", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return SimpleNamespace(code=ended.value.code or 0, out=captured.out, err=captured.err)
+
+    return run_here
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """A function that replaces a stage by a recorder of its arguments."""
+
+    def replace(name: str, answer: Any) -> list[Any]:
+        calls: list[Any] = []
+
+        def record(*arguments: Any, **settings: Any) -> Any:
+            calls.append((arguments, settings))
+            return answer
+
+        monkeypatch.setattr(name, record)
+        return calls
+
+    return replace
+
+
+def test_version(run):
+    answer = run("--version")
+    assert (answer.code, answer.out) == (0, f"perceived {perceived.__version__}\n")
+
+
+def test_no_command_shows_the_commands(run):
+    answer = run()
+    assert "predict" in answer.out + answer.err
+
+
+def test_a_wrong_flag_is_a_usage_error(run):
+    answer = run("predict", "--no-such-flag")
+    assert answer.code == 2
+    assert "--no-such-flag" in answer.err
+
+
+def test_predict_prints_an_answer_a_picture(run, tiny_model, picture):
+    bright, dark = picture("bright.png", 255), picture("dark.jpg", 0)
+    answer = run("predict", bright, dark, "--model", tiny_model)
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out == f"{bright}: male (100.0%)\n{dark}: female (100.0%)\n"
+
+
+def test_predict_prints_json_lines_with_a_row_for_what_cannot_be_read(run, tiny_model, picture, tmp_path):
+    bright, gone = picture("bright.png", 255), tmp_path / "gone.jpg"
+    answer = run("predict", gone, bright, "--model", tiny_model, "--json")
+    first, second = (json.loads(line) for line in answer.out.splitlines())
+    assert (answer.code, answer.err) == (1, "")
+    assert (first["source"], first["faces"]) == (str(gone), [])
+    assert str(gone) in first["error"]
+    assert (second["schema"], second["source"], second["error"]) == (1, str(bright), None)
+    assert second["faces"][0]["perceived_gender"] == "male"
+    assert set(second["faces"][0]["probability"]) == {"female", "male"}
+
+
+def test_predict_tells_what_cannot_be_read_and_answers_the_rest(run, tiny_model, picture, tmp_path):
+    bright, gone = picture("bright.png", 255), tmp_path / "gone.jpg"
+    answer = run("predict", gone, bright, "--model", tiny_model)
+    assert answer.code == 1
+    assert answer.out == f"{bright}: male (100.0%)\n"
+    assert answer.err.startswith(f"{gone}: ")
+    assert "Traceback" not in answer.err
+
+
+def test_predict_threshold_and_always_answer(run, make_model, picture, tmp_path):
+    careful = make_model(tmp_path / "careful.onnx", threshold=0.999)
+    grey = picture("grey.png", 140)
+    assert "uncertain (67.9%)" in run("predict", grey, "--model", careful).out
+    assert "male (67.9%)" in run("predict", grey, "--model", careful, "--threshold", "0.6").out
+    assert "male (67.9%)" in run("predict", grey, "--model", careful, "--always-answer").out
+    both = run("predict", grey, "--model", careful, "--always-answer", "--threshold", "0.6")
+    assert both.code == 2
+    assert "contradict" in both.err
+    assert run("predict", grey, "--model", careful, "--threshold", "1.5").code == 2
+
+
+def test_predict_reads_standard_input(run, tiny_model, picture, monkeypatch):
+    data = picture("bright.png", 255).read_bytes()
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+    assert run("predict", "-", "--model", tiny_model).out == "-: male (100.0%)\n"
+
+
+def test_predict_prints_names_that_are_not_unicode(tiny_model, picture, tmp_path):
+    odd = os.fsencode(tmp_path) + b"/f\xe9e.png"
+    Path(os.fsdecode(odd)).write_bytes(picture("bright.png", 255).read_bytes())
+    command = [sys.executable, "-m", "perceived", "predict", odd, "--model", str(tiny_model)]
+    answer = subprocess.run(command, capture_output=True, check=False)
+    assert (answer.returncode, answer.stderr) == (0, b"")
+    assert b"f\\udce9e.png: male" in answer.stdout
+
+
+def test_a_missing_model_is_the_callers_mistake(run, picture):
+    answer = run("predict", picture("bright.png", 255), "--model", "no-such-model")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("Error: There is no model 'no-such-model'.")
+    assert "To mend it: " in answer.err
+
+
+def test_a_full_disk_is_not_the_callers_mistake(run, monkeypatch, tmp_path):
+    def full(*_: Any) -> None:
+        raise StorageError("The disk is full.")
+
+    monkeypatch.setattr("perceived.export.export", full)
+    answer = run("export", tmp_path, tmp_path / "model.onnx")
+    assert answer.code == 1
+    assert answer.err == "Error: The disk is full.\n"
+
+
+def test_a_missing_extra_is_named(run, monkeypatch, tmp_path):
+    def miss(*_: Any, **__: Any) -> None:
+        raise ModuleNotFoundError("No module named 'polars'", name="polars")
+
+    monkeypatch.setattr("perceived.export.export", miss)
+    answer = run("export", tmp_path, tmp_path / "model.onnx")
+    assert answer.code == 2
+    assert "pip install 'perceived[train]'" in answer.err
+
+
+def test_a_module_that_no_extra_brings_is_a_defect_of_ours(monkeypatch, tmp_path):
+    def miss(*_: Any) -> None:
+        raise ModuleNotFoundError("No module named 'perceived.oops'", name="perceived.oops")
+
+    monkeypatch.setattr("perceived.export.export", miss)
+    monkeypatch.setattr(sys, "argv", ["perceived", "export", str(tmp_path), "model.onnx"])
+    with pytest.raises(ModuleNotFoundError):
+        cli.main()
+
+
+def test_info_prints_versions_or_a_models_own_words(run, tiny_model):
+    assert f"perceived               {perceived.__version__}" in run("info").out
+    assert json.loads(run("info", "--model", tiny_model).out)["name"] == "tiny"
+
+
+def test_prepare(run, called):
+    calls = called("perceived.data.table.prepare", SimpleNamespace(table=lambda: Table("a", "b", title="findings")))
+    answer = run("prepare", "celeba", "--out", "work", "--strict")
+    (arguments, settings) = calls[0]
+    assert arguments == (Path("celeba"), Path("work"))
+    assert (settings["strict"], settings["annotations_only"]) == (True, False)
+    assert "findings" in answer.out
+
+
+def test_split(run, called):
+    drawn = pl.DataFrame({"split": ["test", "train", "train"], "label": ["male", "male", "male"]})
+    calls = called("perceived.data.split.make", drawn)
+    answer = run("split", "work", "--train", "2", "--val", "0", "--test", "1", "--no-balance", "--seed", "7")
+    settings = {"train": 2, "val": 0, "test": 1, "everything": False, "balance": False, "seed": 7}
+    assert calls == [((Path("work"),), settings)]
+    assert [line.split() for line in answer.out.splitlines()[1:]] == [["test", "male", "1"], ["train", "male", "2"]]
+    run("split", "work", "--all")
+    assert calls[1][1] == {
+        "train": 20_000,
+        "val": 5_000,
+        "test": 5_000,
+        "everything": True,
+        "balance": True,
+        "seed": 0,
+    }
+
+
+def test_explore(run, called):
+    calls = called("perceived.explore.explore", {})
+    answer = run("explore", "work", "--attributes", "Bald, Young")
+    expected = {"picture": "000409.jpg", "attributes": ("Bald", "Young"), "out": None}
+    assert calls == [((Path("work"),), expected)]
+    assert answer.out == "report: work/explore/report.html\n"
+
+
+def test_augment(run, called):
+    calls = called("perceived.data.augment.preview", Path("face-augmented.png"))
+    answer = run("augment", "some/face.jpg")
+    assert calls == [((Path("some/face.jpg"), Path("face-augmented.png")), {"seed": 0})]
+    assert answer.out == "preview: face-augmented.png\n"
+
+
+def test_download(run, called):
+    calls = called("perceived.data.download.celeba", Path("there"))
+    assert run("download", "celeba", "--to", "there").out == "celeba: there\n"
+    assert calls == [((Path("there"),), {})]
+    assert run("download", "something-else").code == 2
+
+
+def test_train(run, called):
+    calls = called("perceived.train.train", {})
+    answer = run(
+        "train", "work", "--recipe", "demo", "--out", "run", "--set", "epochs=2", "--set", "augmentation.rotate=3"
+    )
+    assert answer.code == 0, answer.err
+    work, recipe, out = calls[0][0]
+    assert (work, out) == (Path("work"), Path("run"))
+    assert (recipe.name, recipe.epochs, recipe.augmentation.rotate) == ("demo", 2, 3)
+    wrong = run("train", "work", "--recipe", "unheard-of", "--out", "run")
+    assert wrong.code == 2
+    assert "unheard-of" in wrong.err
+
+
+def test_evaluate(run, called):
+    rate = {"value": 0.75, "low": 0.5, "high": None}
+    metrics = {"accuracy": rate, "f1": {"male": rate}, "confusion": {"male": {"male": rate}}}
+    calls = called("perceived.evaluate.evaluate", {"metrics": metrics, "notes": ["Mind this."]})
+    answer = run("evaluate", "model.onnx", "work", "--on", "val")
+    folder = Path("model-evaluation-val")
+    assert calls == [((Path("model.onnx"), Path("work")), {"on": "val", "out": folder})]
+    assert [line.split() for line in answer.out.splitlines()[1:3]] == [
+        ["accuracy", "0.7500", "0.5000", "-"],
+        ["f1", "male", "0.7500", "0.5000", "-"],
+    ]
+    assert answer.out.splitlines()[3:] == ["Mind this.", f"report: {folder}/report.html"]
+
+
+def test_export(run, called):
+    calls = called("perceived.export.export", Path("model.onnx"))
+    assert run("export", "run", "model.onnx").out == "model: model.onnx\n"
+    assert calls == [((Path("run"), Path("model.onnx")), {})]
+
+
+def test_demo(run, called):
+    calls = called("perceived.study.run", Path("demo/report.html"))
+    assert run("demo").out == "report: demo/report.html\n"
+    assert calls == [((Path("demo"),), {})]
+
+
+def test_demo_data(run, called):
+    calls = called("perceived.demo_faces.write", Path("faces"))
+    assert run("demo-data", "faces", "--count", "10", "--seed", "3").out == "demo set: faces\n"
+    assert calls == [((Path("faces"),), {"count": 10, "seed": 3})]
+
+
+def test_backbones_and_recipes_are_listed(run):
+    assert "inception_v3" in run("backbones").out
+    listed = run("recipes").out
+    assert all(name in listed for name in ("study", "fast", "best"))
+    shown = dict(line.split("=", 1) for line in run("recipes", "study").out.splitlines())
+    assert json.loads(shown["hidden"]) == [1024, 512]
+    assert float(shown["augmentation.rotate"]) > 0
+
+
+def test_the_settings_a_recipe_prints_are_what_set_takes(run, called):
+    """Printing a recipe and setting what was printed leaves it as it is."""
+    calls = called("perceived.train.train", {})
+    lines = [line for line in run("recipes", "best").out.splitlines() if not line.startswith(("name=", "sizes="))]
+    answer = run("train", "w", "--out", "r", "--recipe", "best", *(part for line in lines for part in ("--set", line)))
+    assert answer.code == 0, answer.err
+    from perceived import recipes
+
+    assert calls[0][0][1] == recipes.get("best")

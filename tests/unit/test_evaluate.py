@@ -1,0 +1,188 @@
+"""Evaluation: what is reported, from what, and that nothing is dropped on the way."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from perceived import evaluate
+from perceived.errors import SplitError
+from perceived.workspace import Workspace
+
+LABELS = ("female", "male")
+Row = tuple[str, int, int | None]
+"""Label, brightness, identity."""
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Callable[[list[Row]], Path]:
+    """A function that writes a workspace whose test split holds pictures of one brightness each."""
+
+    def write(rows: list[Row], broken: int = 0) -> Path:
+        work = tmp_path / "work"
+        work.mkdir()
+        paths = [work / f"{i:03}.png" for i in range(len(rows))]
+        for i, (path, (_, brightness, _)) in enumerate(zip(paths, rows, strict=True)):
+            Image.new("RGB", (12, 18), (brightness,) * 3).save(path)
+            if i < broken:
+                path.write_bytes(b"")
+        columns = {"id": [p.name for p in paths], "path": [str(p) for p in paths], "label": [row[0] for row in rows]}
+        table = pl.DataFrame(columns).with_columns(
+            identity=pl.Series([row[2] for row in rows], dtype=pl.Int64), split=pl.lit("test")
+        )
+        table.write_parquet(Workspace(work).split)
+        return work
+
+    return write
+
+
+ROWS: list[Row] = [
+    *[("female", 20, 1), ("female", 30, 1), ("female", 90, 2), ("female", 200, 3)],
+    *[("male", 230, 4), ("male", 250, 4), ("male", 150, 5), ("male", 60, None), ("male", 120, 5)],
+]
+"""The tiny model calls what is brighter than 128 male: three mistakes, the surest on 003, then 007, then 008."""
+
+
+def test_the_report_says_what_is_in_the_split(workspace: Callable[..., Path], tiny_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    found = evaluate.evaluate(tiny_model, workspace(ROWS), out=out, batch_size=2)
+    assert found["pictures"] == {"asked": 9, "scored": 9, "unreadable": 0}
+    assert found["labels"] == {"female": 4, "male": 5}
+    assert found["metrics"]["accuracy"]["value"] == pytest.approx(6 / 9)
+    assert {k: v["value"] for k, v in found["metrics"]["recall"].items()} == pytest.approx(
+        {"female": 0.75, "male": 0.6}
+    )
+    cells = found["metrics"]["confusion"]
+    assert [[cells[true][said]["value"] for said in LABELS] for true in LABELS] == [[3, 1], [2, 3]]
+    assert [row["id"] for row in found["mistakes"]] == ["003.png", "007.png", "008.png"]
+    assert found["mistakes"][0]["confidence"] == pytest.approx(1 / (1 + np.exp(-144 / 32)), rel=1e-4)
+    assert found["bootstrap"]["unit"] == "person"
+    assert found["bootstrap"]["groups"] == 6, "five people, and a picture of somebody unknown"
+    assert found["study"] == {"accuracy": 0.962, "f1": 0.9615}
+    assert json.loads((out / "report.json").read_text()) == json.loads(json.dumps(found))
+    written = {"report.html", "report.json", "predictions.parquet", "scores.png", "calibration.png"}
+    assert {path.name for path in out.iterdir()} == written
+    assert pl.read_parquet(out / "predictions.parquet")["perceived_gender"].to_list()[3] == "male"
+
+
+def test_metrics_agree_with_scikit_learn(workspace: Callable[..., Path], tiny_model: Path, tmp_path: Path) -> None:
+    sk = pytest.importorskip("sklearn.metrics")
+    found = evaluate.evaluate(tiny_model, workspace(ROWS), out=tmp_path / "out")["metrics"]
+    truth = [row[0] for row in ROWS]
+    answer = ["male" if row[1] > 128 else "female" for row in ROWS]
+    brightness = [row[1] for row in ROWS]
+    assert found["roc_auc"]["value"] == pytest.approx(sk.roc_auc_score([t == "male" for t in truth], brightness))
+    for label in LABELS:
+        assert found["f1"][label]["value"] == pytest.approx(sk.f1_score(truth, answer, pos_label=label))
+    assert found["f1"]["macro"]["value"] == pytest.approx(sk.f1_score(truth, answer, average="macro"))
+
+
+def test_label_order_belongs_to_the_model(
+    workspace: Callable[..., Path], make_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The same file that calls its outputs the other way round is wrong where the other is right."""
+    work = workspace(ROWS)
+    turned = make_model(tmp_path / "turned.onnx", labels=("male", "female"))
+    found = evaluate.evaluate(turned, work, out=tmp_path / "turned")["metrics"]
+    assert found["accuracy"]["value"] == pytest.approx(3 / 9)
+    straight = evaluate.evaluate(make_model(tmp_path / "straight.onnx"), work, out=tmp_path / "straight")["metrics"]
+    assert found["roc_auc"]["value"] == pytest.approx(1 - straight["roc_auc"]["value"])
+    assert found["confusion"]["female"]["male"]["value"] == straight["confusion"]["female"]["female"]["value"]
+
+
+def test_an_unreadable_picture_is_listed_and_outside_every_rate(
+    workspace: Callable[..., Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    found = evaluate.evaluate(tiny_model, workspace(ROWS, broken=1), out=tmp_path / "out")
+    assert found["pictures"] == {"asked": 9, "scored": 8, "unreadable": 1}
+    assert found["metrics"]["accuracy"]["value"] == pytest.approx(5 / 8)
+    assert found["unreadable"][0]["id"] == "000.png"
+    assert "1 of 9 pictures cannot be read" in found["notes"][0]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Pictures that cannot be read" in page
+    assert "000.png" in page
+
+
+def test_nothing_readable_is_an_error_and_leaves_nothing(
+    workspace: Callable[..., Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SplitError, match="None of the 9 pictures"):
+        evaluate.evaluate(tiny_model, workspace(ROWS, broken=9), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_split_of_one_label_has_no_ranking_but_a_report(
+    workspace: Callable[..., Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    found = evaluate.evaluate(tiny_model, workspace([("male", 200, None), ("male", 240, None)]), out=tmp_path / "out")
+    assert found["metrics"]["roc_auc"] == {"value": None, "low": None, "high": None}
+    assert found["metrics"]["recall"]["female"]["value"] is None
+    assert found["metrics"]["accuracy"]["value"] == 1
+    assert found["bootstrap"]["unit"] == "picture"
+    assert any("rule of three" in note for note in found["notes"])
+    assert "None: every answer agrees" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_the_page_is_whole_in_itself_and_beside_the_study(
+    workspace: Callable[..., Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    evaluate.evaluate(tiny_model, workspace(ROWS), out=tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
+    assert not re.search(r"@import|url\((?!#)", page)
+    assert page.count("data:image/jpeg;base64,") == 3
+    assert page.count("<svg") == 2
+    assert "96.2%" in page
+    assert "96.15%" in page
+
+
+def test_reports_stand_beside_the_model(workspace: Callable[..., Path], tiny_model: Path) -> None:
+    work = workspace(ROWS)
+    evaluate.evaluate(tiny_model, work)
+    assert (tiny_model.parent / "tiny-evaluation-test" / "report.html").is_file()
+    assert evaluate._output(work, "val") == work / "evaluation-val"
+
+
+def test_the_same_answers_give_the_same_report(
+    workspace: Callable[..., Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    work = workspace(ROWS)
+    first, second = (evaluate.evaluate(tiny_model, work, out=tmp_path / name) for name in "ab")
+    assert first["seconds"] >= 0
+    assert {**first, "seconds": 0} == {**second, "seconds": 0}
+
+
+def test_intervals_are_wider_when_the_same_people_come_back(workspace: Callable[..., Path]) -> None:
+    """A person's pictures share their fate here, so twelve people are no better than twelve pictures."""
+    rng = np.random.default_rng(0)
+    wrong = np.repeat(rng.random(40) < 0.3, 5)
+    labels = np.tile(["female", "male"], 100)
+    answers = np.where(wrong, labels[::-1], labels)
+    columns = {"id": [str(i) for i in range(200)], "label": labels, "perceived_gender": answers, "error": [None] * 200}
+    scored = pl.DataFrame(columns, schema_overrides={"error": pl.String}).with_columns(
+        pl.lit(0.9).alias("confidence"), pl.Series("probability_male", np.where(answers == "male", 0.9, 0.1))
+    )
+    people = evaluate.assess(scored.with_columns(identity=pl.Series(np.repeat(np.arange(40), 5))), LABELS)
+    alone = evaluate.assess(scored.with_columns(identity=pl.lit(None, pl.Int64)), LABELS)
+    width = [found["metrics"]["accuracy"]["high"] - found["metrics"]["accuracy"]["low"] for found in (people, alone)]
+    assert people["bootstrap"] == {"level": 0.95, "resamples": 2000, "seed": 0, "unit": "person", "groups": 40}
+    assert width[0] > 1.7 * width[1]
+
+
+def test_names_cannot_write_into_the_page(
+    workspace: Callable[..., Path], make_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    model = make_model(tmp_path / "m.onnx", name="<b>bold</b>", provenance={"note": "<i>", "steps": ["<u>"]})
+    evaluate.evaluate(model, workspace(ROWS), out=tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "&lt;b&gt;bold" in page
+    assert "<b>bold" not in page
+    assert "<i>" not in page
+    assert '["<u>"]' not in page

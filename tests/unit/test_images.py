@@ -1,0 +1,279 @@
+"""Every format and orientation comes out as upright RGB; everything else as one clear error."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from perceived import images
+from perceived.errors import ImageError
+
+GRADIENT = np.stack(np.meshgrid(np.arange(40) * 6, np.arange(30) * 8), axis=-1).astype(np.uint8)
+PICTURE = np.dstack([GRADIENT, np.full((30, 40), 90, np.uint8)])
+"""30 × 40 pixels, smooth, so that lossy formats stay close to it."""
+
+
+def encode(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def close(found: images.Pixels, expected: images.Pixels = PICTURE, within: float = 6) -> bool:
+    if found.shape != expected.shape or found.dtype != np.uint8:
+        return False
+    return float(np.abs(found.astype(int) - expected.astype(int)).mean()) <= within
+
+
+@pytest.mark.parametrize("kind", images.FORMATS)
+def test_every_format(kind: str) -> None:
+    options = {"quality": 95} if kind in ("JPEG", "WEBP", "AVIF") else {}
+    assert close(images.decode(encode(Image.fromarray(PICTURE), kind, **options)))
+
+
+def test_colour_order_is_rgb() -> None:
+    red = np.zeros((16, 16, 3), np.uint8)
+    red[..., 0] = 255
+    assert np.array_equal(images.decode(encode(Image.fromarray(red), "PNG")), red)
+
+
+def test_a_saved_png_reads_back(tmp_path: Path) -> None:
+    images.save_png(PICTURE, tmp_path / "picture.partial")
+    assert np.array_equal(images.load(tmp_path / "picture.partial"), PICTURE)
+
+
+def turned(picture: images.Pixels, orientation: int) -> images.Pixels:
+    """Store a picture as a camera with this EXIF orientation would (EXIF 2.3, tag 0x0112)."""
+    stored = {
+        1: picture,
+        2: picture[:, ::-1],
+        3: picture[::-1, ::-1],
+        4: picture[::-1],
+        5: picture.transpose(1, 0, 2),
+        6: np.rot90(picture, 1),
+        7: picture[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(picture, -1),
+    }
+    return np.ascontiguousarray(stored[orientation])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(Image.fromarray(turned(PICTURE, orientation)), "PNG", exif=exif.tobytes())
+    assert np.array_equal(images.decode(data), PICTURE)
+
+
+def test_damaged_exif_says_nothing() -> None:
+    data = encode(Image.fromarray(PICTURE), "JPEG", quality=95, exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    assert close(images.decode(data))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr", "I;16", "I"])
+def test_every_mode_becomes_rgb(mode: str) -> None:
+    grey = np.repeat(PICTURE[..., :1], 3, axis=2)
+    image = Image.fromarray(PICTURE)
+    if mode in ("I", "I;16"):
+        deep = PICTURE[..., 0].astype(np.uint16) * 257
+        found = images.decode(encode(Image.fromarray(deep if mode == "I;16" else deep.astype(np.int32)), "TIFF"))
+        assert np.array_equal(found, grey)
+        return
+    kind = "TIFF" if mode in ("CMYK", "YCbCr", "PA") else "PNG"
+    converted = image.quantize(200).convert(mode) if mode in ("P", "PA") else image.convert(mode)
+    found = images.decode(encode(converted, kind))
+    if mode == "1":
+        assert set(np.unique(found)) == {0, 255}
+    elif mode in ("L", "LA"):
+        assert close(found, np.repeat(np.asarray(image.convert("L"))[..., None], 3, axis=2), within=0)
+    else:
+        assert close(found, within=6 if mode in ("P", "PA") else 3)
+
+
+def test_sixteen_bit_png_keeps_its_brightness() -> None:
+    deep = np.full((16, 16), 0x8000, np.uint16)
+    assert set(np.unique(images.decode(encode(Image.fromarray(deep), "PNG")))) == {0x80}
+
+
+def test_cmyk_jpeg() -> None:
+    assert close(images.decode(encode(Image.fromarray(PICTURE).convert("CMYK"), "JPEG", quality=95)))
+
+
+def test_transparent_parts_are_white() -> None:
+    layered = np.dstack([PICTURE, np.zeros((30, 40), np.uint8)])
+    layered[:15, :, 3] = 255
+    found = images.decode(encode(Image.fromarray(layered), "PNG"))
+    assert np.array_equal(found[:15], PICTURE[:15])
+    assert (found[15:] == 255).all()
+
+
+def test_transparent_colour_of_a_palette_is_white() -> None:
+    image = Image.new("P", (16, 16), 1)
+    image.putpalette([0, 0, 0, 10, 20, 30])
+    assert (images.decode(encode(image, "PNG", transparency=1)) == 255).all()
+    assert (images.decode(encode(image, "PNG")) == [10, 20, 30]).all()
+
+
+def test_first_frame_of_an_animation() -> None:
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("black", "white")]
+    assert (images.decode(encode(frames[0], "GIF", save_all=True, append_images=frames[1:])) == 0).all()
+
+
+def test_floating_point_pixels_are_refused() -> None:
+    with pytest.raises(ImageError, match="floating-point"):
+        images.decode(encode(Image.fromarray(np.zeros((16, 16), np.float32)), "TIFF"))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "0 bytes"),
+        (b"hello, I am a text file\n" * 9, "text"),
+        (b"<!doctype html><html>", "text"),
+        (b"\x00\x01\x02\x03" * 20, "unknown kind"),
+        (b"\xff\xd8\xff", "not a picture|damaged"),
+        (encode(Image.fromarray(PICTURE), "JPEG")[:-40], "cut short"),
+        (encode(Image.fromarray(PICTURE), "PNG")[:-40], "cut short"),
+        (encode(Image.new("RGB", (1, 1)), "PNG"), "1×1 pixels"),
+        (encode(Image.new("RGB", (500, 3)), "JPEG"), "500×3 pixels"),
+    ],
+)
+def test_what_is_no_usable_picture(data: bytes, words: str) -> None:
+    with pytest.raises(ImageError, match=words) as error:
+        images.decode(data, source="some/where.jpg")
+    assert "some/where.jpg" in str(error.value)
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb = encode(Image.new("1", (12_001, 10_000)), "PNG")
+    assert len(bomb) < 200_000
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ImageError, match="at most 120,000,000 pixels"):
+        images.decode(bomb)
+
+
+def test_a_bomb_beyond_pillows_own_limit() -> None:
+    header = encode(Image.new("1", (16, 16)), "BMP")
+    bomb = header[:18] + (60_000).to_bytes(4, "little") * 2 + header[26:]
+    with pytest.raises(ImageError, match="larger than 120,000,000"):
+        images.decode(bomb)
+
+
+def test_pictures_that_pillow_warns_of_are_decoded_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(Image.fromarray(PICTURE), "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert images.decode(data).shape == (30, 40, 3)
+
+
+def test_too_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_BYTES", 100)
+    path = tmp_path / "large.jpg"
+    path.write_bytes(b"x" * 101)
+    for call in (lambda: images.load(path), lambda: images.decode(b"x" * 101)):
+        with pytest.raises(ImageError, match="101 bytes"):
+            call()
+
+
+def test_a_member_of_a_zip(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("in/side.png", encode(Image.fromarray(PICTURE), "PNG"))
+        archive.writestr("empty.png", b"")
+    location = f"{tmp_path}/a.zip!in/side.png"
+    assert np.array_equal(images.load(location), PICTURE)
+    assert images.probe(location) == (40, 30)
+    with pytest.raises(ImageError, match="0 bytes"):
+        images.load(f"{tmp_path}/a.zip!empty.png")
+    with pytest.raises(ImageError, match="no member"):
+        images.load(f"{tmp_path}/a.zip!other.png")
+    with pytest.raises(ImageError, match="no member"):
+        images.probe(f"{tmp_path}/a.zip!other.png")
+
+
+def test_a_file_whose_name_looks_like_a_member(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip!b.png"
+    path.write_bytes(encode(Image.fromarray(PICTURE), "PNG"))
+    assert np.array_equal(images.load(path), PICTURE)
+    assert images.probe(path) == (40, 30)
+
+
+@pytest.mark.parametrize("call", [images.load, images.probe])
+def test_what_is_no_file(call: object, tmp_path: Path) -> None:
+    assert callable(call)
+    os.mkfifo(tmp_path / "pipe")
+    for name, words in {
+        "gone.jpg": "No such file",
+        ".": "not a file",
+        "pipe": "not a file",
+        "a\0b": "cannot be",
+    }.items():
+        with pytest.raises(ImageError, match=words):
+            call(f"{tmp_path}/{name}")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_probe_agrees_with_decoding(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(encode(Image.fromarray(PICTURE), kind))
+    assert images.probe(path) == (40, 30)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_probe_reads_only_the_ends_of_a_jpeg(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, progressive: bool
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (120, 130, 3), dtype=np.uint8)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(
+        encode(Image.fromarray(noise), "JPEG", progressive=progressive, exif=Image.Exif(), comment=b"c" * 99)
+    )
+    monkeypatch.setattr(images, "load", lambda *_: pytest.fail("decoded"))
+    assert images.probe(path) == (130, 120)
+
+
+def test_probe_decodes_what_its_ends_leave_open(tmp_path: Path) -> None:
+    whole = encode(Image.fromarray(PICTURE), "JPEG")
+    path = tmp_path / "a.jpg"
+    path.write_bytes(whole + b"trailing bytes do no harm")
+    assert images.probe(path) == (40, 30)
+    for data in (b"", whole[:-30], whole[:3], b"text", whole[:2] + b"\xff\xd9"):
+        path.write_bytes(data)
+        with pytest.raises(ImageError):
+            images.probe(path)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    kind=st.sampled_from(images.FORMATS),
+    edits=st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=4)), max_size=4),
+    keep=st.floats(0.02, 1),
+)
+def test_damage_is_an_image_error_or_a_picture(kind: str, edits: list[tuple[float, bytes]], keep: float) -> None:
+    data = bytearray(encode(Image.fromarray(PICTURE), kind))
+    for where, change in edits:
+        position = int(where * (len(data) - 1))
+        data[position : position + len(change)] = change
+    damaged = bytes(data[: int(len(data) * keep)])
+    try:
+        found = images.decode(damaged)
+    except ImageError:
+        return
+    assert found.dtype == np.uint8
+    assert found.ndim == 3
+    assert found.shape[2] == 3
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=200))
+def test_any_bytes_are_an_image_error(data: bytes) -> None:
+    for start in (b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF\x10\0\0\0WEBP", b"BM", b"II*\0"):
+        with pytest.raises(ImageError):
+            images.decode(start + data)
+    images.jpeg_size(b"\xff\xd8" + data)

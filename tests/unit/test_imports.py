@@ -1,0 +1,153 @@
+"""The architecture, held: imports point one way, and training's packages stay out of prediction.
+
+Imports are read from the source, those inside functions included; a module's reach is everything it
+imports, directly or through others.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import perceived
+from perceived.extras import EXTRAS
+
+PACKAGE = Path(perceived.__file__).parent
+INTERFACES = {"cli", "terminal", "__main__", "server", "cluster"}
+CORE = {
+    "",
+    "archive",
+    "classifier",
+    "errors",
+    "extras",
+    "images",
+    "installed",
+    "predictor",
+    "preprocess",
+    "spec",
+    "types",
+}
+"""Modules that the core install, without any extra, can import."""
+HEAVY = {"accelerate", "cv2", "matplotlib", "onnx", "onnxruntime", "polars", "scipy", "sklearn", "timm", "torch"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+SOURCES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def type_checking_only(tree: ast.AST) -> set[ast.AST]:
+    """Return the nodes inside ``if TYPE_CHECKING:``, which never run."""
+    blocks = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test).endswith("TYPE_CHECKING")]
+    return {inner for block in blocks for statement in block.body for inner in ast.walk(statement)}
+
+
+def imports(source: str, *, module: str = "x", top_only: bool = False) -> set[str]:
+    """Return the dotted names a module imports; its own package's as ``perceived.…``."""
+    tree = ast.parse(source)
+    skipped = type_checking_only(tree)
+    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)]
+    if top_only:
+        skipped |= {inner for function in functions for inner in ast.walk(function)}
+    found = set()
+    for node in (n for n in ast.walk(tree) if n not in skipped):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative imports hide their direction"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def inside(names: set[str]) -> set[str]:
+    """Return which modules of this package the imported names are, or belong to."""
+    own = set()
+    for name in names:
+        parts = name.split(".")
+        if parts[0] != "perceived":
+            continue
+        while parts and ".".join(parts[1:]) not in SOURCES:
+            parts.pop()
+        own.add(".".join(parts[1:]))
+    return own
+
+
+def outside(names: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names} - {"perceived"}
+
+
+ALL = {name: imports(path.read_text(encoding="utf-8"), module=name) for name, path in SOURCES.items()}
+TOP = {name: imports(path.read_text(encoding="utf-8"), module=name, top_only=True) for name, path in SOURCES.items()}
+
+
+def reach(module: str) -> set[str]:
+    """Return the modules of this package that ``module`` imports, directly or through others."""
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        for name in inside(ALL[waiting.pop()]) - seen - {""}:
+            seen.add(name)
+            waiting.append(name)
+    return seen
+
+
+def test_the_reader_of_imports_sees_what_it_should():
+    source = "import numpy as np\nfrom a.b import c\ndef f():\n    import torch\nif TYPE_CHECKING:\n    import polars\n"
+    assert imports(source) == {"numpy", "a.b.c", "torch"}
+    assert imports(source, top_only=True) == {"numpy", "a.b.c"}
+    assert inside({"perceived.errors.InputError", "perceived.spec", "numpy.x", "perceived.__version__"}) == {
+        "errors",
+        "spec",
+        "",
+    }
+    assert "train" in reach("cli")
+
+
+def test_interfaces_are_imported_by_nobody_but_interfaces():
+    for module in SOURCES:
+        if module.partition(".")[0] not in INTERFACES:
+            used = {name.partition(".")[0] for name in inside(ALL[module])}
+            assert used.isdisjoint(INTERFACES), f"{module} imports an interface"
+
+
+def test_imports_point_one_way():
+    order = ["types", "preprocess", "classifier", "predictor", "cli"]
+    for index, module in enumerate(order):
+        later = set(order[index + 1 :])
+        assert reach(module).isdisjoint(later), f"{module} reaches {reach(module) & later}"
+
+
+def test_predictor_reaches_core_modules_only_and_never_torch():
+    assert reach("predictor") <= CORE
+    for module in {"predictor"} | reach("predictor"):
+        assert outside(ALL[module]).isdisjoint(EXTRAS["train"]), module
+
+
+def test_training_never_reaches_an_interface_or_the_predictor():
+    reached = {name.partition(".")[0] for name in reach("train")}
+    assert reached.isdisjoint(INTERFACES | {"predictor"})
+
+
+def test_interfaces_import_nothing_of_training_before_it_is_asked_for():
+    waiting, seen = ["cli", "__main__"], {"cli", "__main__"}
+    while waiting:
+        module = waiting.pop()
+        assert outside(TOP[module]).isdisjoint(HEAVY), f"{module} is imported with the command line"
+        fresh = inside(TOP[module]) - seen
+        seen |= fresh
+        waiting.extend(fresh)
+
+
+@pytest.mark.parametrize("module", sorted(SOURCES))
+def test_no_two_modules_import_each_other(module):
+    assert module not in reach(module)
+
+
+def test_core_modules_import_only_what_the_core_install_brings():
+    for module in CORE & set(SOURCES):
+        assert outside(TOP[module]).isdisjoint(EXTRAS["train"]), module

@@ -1,0 +1,92 @@
+"""What ``import perceived`` promises: these names, no more, at once, without anything heavy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import perceived
+from perceived.errors import MissingExtraError
+
+PUBLIC = {
+    "Box",
+    "Classifier",
+    "Face",
+    "InputError",
+    "ModelSpec",
+    "PerceivedError",
+    "Picture",
+    "Prediction",
+    "Predictor",
+    "Preprocessing",
+    "__version__",
+    "backbones",
+    "data",
+    "demo_faces",
+    "evaluate",
+    "explore",
+    "export",
+    "recipes",
+    "study",
+    "train",
+}
+
+
+def python(code: str) -> str:
+    """Run code in an interpreter of its own and return what it prints."""
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def test_the_public_names_are_these():
+    assert set(perceived.__all__) == PUBLIC
+    assert list(perceived.__all__) == sorted(perceived.__all__)
+    assert dir(perceived) == sorted(PUBLIC)
+
+
+def test_every_public_name_resolves():
+    for name in PUBLIC:
+        assert getattr(perceived, name) is not None
+
+
+def test_another_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'predikt'"):
+        _ = perceived.predikt
+    assert not hasattr(perceived, "numpy")
+
+
+def test_import_loads_nothing_heavy():
+    code = "import sys, json, perceived; print(json.dumps(sorted({m.partition('.')[0] for m in sys.modules})))"
+    loaded = set(json.loads(python(code)))
+    assert "perceived" in loaded
+    assert loaded.isdisjoint({"torch", "cv2", "numpy", "PIL", "onnxruntime", "typer", "rich", "polars", "timm"})
+
+
+def test_import_takes_at_most_a_tenth_of_a_second():
+    """Of processor time, which other programs on the machine do not lengthen."""
+    code = "import time; t = time.process_time(); import perceived; print(time.process_time() - t)"
+    assert min(float(python(code)) for _ in range(3)) <= 0.1
+
+
+def test_predicting_loads_neither_torch_nor_the_packages_of_training(tiny_model):
+    code = (
+        f"import sys, json, numpy, perceived; p = perceived.Predictor({str(tiny_model)!r}, threads=1);"
+        "p.predict(numpy.zeros((20, 20, 3), numpy.uint8));"
+        "print(json.dumps(sorted({m.partition('.')[0] for m in sys.modules})))"
+    )
+    loaded = set(json.loads(python(code)))
+    assert "onnxruntime" in loaded
+    assert loaded.isdisjoint({"torch", "torchvision", "timm", "polars", "sklearn", "matplotlib", "onnx", "typer"})
+
+
+def test_a_stage_whose_packages_are_missing_names_the_extra(monkeypatch):
+    def miss(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(perceived, "import_module", miss)
+    with pytest.raises(MissingExtraError) as caught:
+        perceived.__getattr__("train")
+    assert "perceived[train]" in caught.value.mend
+    assert "torch" in caught.value.what

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import timm
+
+from perceived import recipes
+from perceived.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", recipes.NAMES)
+def test_every_recipe_survives_its_json_form(name: str) -> None:
+    recipe = recipes.get(name)
+    assert recipe.name == name
+    assert recipes.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+@pytest.mark.parametrize("name", recipes.NAMES)
+def test_every_recipe_freezes_modules_its_backbone_has(name: str) -> None:
+    recipe = recipes.get(name)
+    modules = dict(timm.create_model(recipe.backbone, pretrained=False).named_modules())
+    assert set(recipe.frozen) <= set(modules)
+
+
+def test_overrides_take_the_type_of_what_they_replace() -> None:
+    recipe = recipes.get(
+        "fast",
+        ["epochs=2", "batch_size=8", "augmentation.rotate=5", "average_flip=false", "frozen=[]", "backbone=resnet18"],
+    )
+    assert recipe.epochs == 2.0
+    assert isinstance(recipe.epochs, float)
+    assert recipe.batch_size == 8
+    assert recipe.augmentation.rotate == 5.0
+    assert recipe.average_flip is False
+    assert recipe.frozen == ()
+    assert recipe.backbone == "resnet18"
+    assert recipes.get("fast", ["sizes=[[0, 20, 10]]"]).input_size == (20, 10)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("epochs", "has no value"),
+        ("epoch=3", "no setting 'epoch'"),
+        ("augmentation.turn=3", "no setting 'augmentation.turn'"),
+        ("epochs=many", "not a float"),
+        ("batch_size=1.5", "not a int"),
+        ("batch_size=true", "not a int"),
+        ("batch_size=0", "batch_size cannot be 0"),
+        ("optimizer=sgd", "optimizer cannot be 'sgd'"),
+        ("sizes=[[0.5, 20, 10]]", "sizes cannot be"),
+    ],
+)
+def test_a_wrong_override_says_what_is_wrong(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        recipes.get("fast", [override])
+
+
+def test_an_unknown_recipe_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="study, last-layer, fast, best, demo"):
+        recipes.get("fastest")
+
+
+def test_the_size_grows_with_the_share_of_the_run() -> None:
+    recipe = recipes.get("fast", ["sizes=[[0, 10, 8], [0.5, 20, 16]]"])
+    assert [recipe.size_at(share) for share in (0, 0.49, 0.5, 1)] == [(10, 8), (10, 8), (20, 16), (20, 16)]

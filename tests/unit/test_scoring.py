@@ -1,0 +1,150 @@
+"""Scoring: a row for every picture, the label order of the model, and reading that overlaps with answering."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from perceived import scoring
+from perceived.errors import ConfigError, ModelFileError, SplitError
+from perceived.preprocess import Preprocessing
+from perceived.spec import ModelSpec
+from perceived.workspace import Workspace
+
+SPEC = ModelSpec(
+    name="stand-in",
+    backbone="none",
+    labels=("female", "male"),
+    preprocessing=Preprocessing(height=6, width=4, mean=(0, 0, 0), std=(1, 1, 1)),
+)
+Picture = Callable[..., Path]
+
+
+def brightness(pixels: np.ndarray) -> np.ndarray:
+    """Answer by brightness: white is surely male."""
+    male = pixels.mean(axis=(1, 2, 3)) / 255
+    return np.stack([1 - male, male], axis=1).astype(np.float32)
+
+
+def rows(paths: list[Path]) -> pl.DataFrame:
+    return pl.DataFrame({"id": [p.name for p in paths], "path": [str(p) for p in paths]})
+
+
+def test_every_row_keeps_its_place_whatever_the_batch_size(picture: Picture) -> None:
+    shades = [0, 255, 51, 204, 102]
+    table = rows([picture(f"{i}.png", shade) for i, shade in enumerate(shades)])
+    for batch_size in (1, 2, 5, 64):
+        scored = scoring.score(table, brightness, SPEC, batch_size=batch_size)
+        assert scored["id"].to_list() == table["id"].to_list()
+        np.testing.assert_allclose(scored["probability_male"], np.array(shades) / 255, atol=1e-6)
+    assert scored["perceived_gender"].to_list() == ["female", "male", "female", "male", "female"]
+    np.testing.assert_allclose(scored["confidence"], [1, 1, 0.8, 0.8, 0.6], atol=1e-6)
+
+
+def test_an_unreadable_picture_keeps_its_row_and_the_reason(picture: Picture, tmp_path: Path) -> None:
+    text = tmp_path / "text.jpg"
+    text.write_text("not a picture")
+    paths = [picture("a.png", 0), text, tmp_path / "gone.jpg", picture("b.png", 255)]
+    for batch_size in (1, 2, 4):
+        scored = scoring.score(rows(paths), brightness, SPEC, batch_size=batch_size)
+        assert scored["perceived_gender"].to_list() == ["female", None, None, "male"]
+        assert scored["confidence"].null_count() == scored["probability_male"].null_count() == 2
+        assert scored["error"][0] is None
+        assert "not a picture" in scored["error"][1]
+        assert "gone.jpg" in scored["error"][2]
+
+
+def test_labels_are_those_of_the_model_in_its_order(picture: Picture) -> None:
+    turned = ModelSpec(
+        name="turned", backbone="none", labels=("male", "female"), preprocessing=SPEC.preprocessing, threshold=0.9
+    )
+    scored = scoring.score(rows([picture("a.png", 255)]), lambda x: brightness(x)[:, ::-1], turned)
+    assert scored["perceived_gender"].to_list() == ["male"]
+    assert scored["probability_male"].to_list() == [1.0]
+
+
+def test_a_model_of_other_labels_is_refused(picture: Picture) -> None:
+    other = ModelSpec(name="pets", backbone="none", labels=("cat", "dog"), preprocessing=SPEC.preprocessing)
+    with pytest.raises(ModelFileError, match="cat, dog"):
+        scoring.score(rows([picture("a.png", 0)]), brightness, other)
+
+
+@pytest.mark.parametrize("answer", [np.full((1, 2), np.nan, np.float32), np.zeros((1, 3), np.float32)])
+def test_answers_that_are_no_probabilities_are_refused(picture: Picture, answer: np.ndarray) -> None:
+    with pytest.raises(ModelFileError, match="stand-in answers 1 pictures"):
+        scoring.score(rows([picture("a.png", 0)]), lambda _: answer, SPEC)
+
+
+def test_progress_counts_every_picture(picture: Picture, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    paths = [picture("a.png", 0), tmp_path / "gone.jpg", picture("b.png", 0)]
+    scoring.score(rows(paths), brightness, SPEC, batch_size=2, tick=lambda done, total: seen.append((done, total)))
+    assert seen == [(2, 3), (3, 3)]
+
+
+def test_pictures_are_read_while_the_model_answers(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the model holds the first batch, the second must be read by others, or this would wait in vain."""
+    path = picture("a.png", 0)
+    later = threading.Event()
+    original, reads = scoring.images.load, []
+
+    def load(name: str) -> np.ndarray:
+        reads.append(name)
+        if len(reads) > 1:
+            later.set()
+        return original(name)
+
+    monkeypatch.setattr(scoring.images, "load", load)
+    waits: list[bool] = []
+
+    def predict(pixels: np.ndarray) -> np.ndarray:
+        waits.append(later.wait(timeout=30))
+        return brightness(pixels)
+
+    scoring.score(rows([path, path]), predict, SPEC, batch_size=1)
+    assert waits == [True, True]
+
+
+def test_what_is_read_ahead_is_bounded(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, reads, most = picture("a.png", 0), [], []
+    original = scoring.images.load
+    monkeypatch.setattr(scoring.images, "load", lambda name: (reads.append(name), original(name))[1])
+
+    def predict(pixels: np.ndarray) -> np.ndarray:
+        most.append(len(reads))
+        return brightness(pixels)
+
+    scoring.score(rows([path] * 20), predict, SPEC, batch_size=1)
+    assert all(read <= done + 1 + scoring._AHEAD for done, read in enumerate(most))
+
+
+def test_an_onnx_file_is_opened_by_path_or_name(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert scoring.load_model(tiny_model).spec.name == "tiny"
+    monkeypatch.setattr("perceived.classifier.SHIPPED", tiny_model.parent)
+    assert scoring.load_model(Path("tiny")).spec.name == "tiny"
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="There is no model"):
+        scoring.load_model(tmp_path / "nothing.onnx")
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    with pytest.raises(ModelFileError, match="holds no trained model"):
+        scoring.load_model(tmp_path)
+
+
+def test_only_splits_that_exist_are_read(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    pl.DataFrame({"id": ["a"], "split": ["val"]}).write_parquet(workspace.split)
+    assert scoring.read_split(workspace, "val")["id"].to_list() == ["a"]
+    with pytest.raises(SplitError, match="The test split has no pictures"):
+        scoring.read_split(workspace, "test")
+    with pytest.raises(ConfigError, match="no split 'tset'"):
+        scoring.read_split(workspace, "tset")
