@@ -114,7 +114,7 @@ def build(recipe: Recipe, backbone: Backbone, init: Path | None = None) -> tuple
         ModelFileError: ``init`` is a model of another shape.
     """
     head = build_head(backbone.features, len(LABELS), recipe.hidden, recipe.dropout)
-    network = Network(backbone.network, head, backbone.input)
+    network = Network(backbone.network, head, backbone.input, average_flip=recipe.average_flip)
     if init is not None:
         trained = TrainedModel.load(init).network
         try:
