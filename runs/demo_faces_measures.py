@@ -65,7 +65,9 @@ def pictures(known: Pictures, unseen: Pictures, detector_file: Path, recogniser_
         "linear_classifier_test_accuracy": round(linear_accuracy(portraits, male, ~test), 4),
     }
     if recogniser_file is not None:
-        result["sface_cosine"] = likeness(known, unseen, portraits[:400], identity[:400], detector_file, recogniser_file)
+        result["sface_cosine"] = likeness(
+            known, unseen, portraits[:400], identity[:400], detector_file, recogniser_file
+        )
     return result
 
 
@@ -130,4 +132,6 @@ def likeness(
 
 
 def quantiles(values: Array) -> dict[str, float]:
-    return {name: round(float(np.quantile(values, q)), 3) for name, q in (("5 %", 0.05), ("median", 0.5), ("95 %", 0.95))}
+    return {
+        name: round(float(np.quantile(values, q)), 3) for name, q in (("5 %", 0.05), ("median", 0.5), ("95 %", 0.95))
+    }

@@ -166,7 +166,7 @@ def open_forehead(faces: Faces) -> npt.NDArray[np.bool_]:
 
 
 def principal(x: Array, count: int, sample: int, seed: int = 0) -> Array:
-    """Return the first ``count`` principal directions of centred rows, ``(features, count)``, from ``sample`` of them."""
+    """Return the first ``count`` principal directions, ``(features, count)``, of ``sample`` of the centred rows."""
     chosen = x[np.random.default_rng(seed).permutation(len(x))[:sample]]
     values, vectors = np.linalg.eigh((chosen @ chosen.T).astype(np.float64))
     kept = vectors[:, ::-1][:, :count] / np.sqrt(values[::-1][:count])
@@ -203,7 +203,7 @@ def mirror_flow(flows: Array) -> Array:
 
 
 def register(faces: Faces) -> Array:
-    """Return per face the flow, ``(n, 32, 32, 2)`` in pixels, that pulls its features to where the mean face has them."""
+    """Return per face the flow, ``(n, 32, 32, 2)`` in pixels, that pulls its features to the mean face's."""
     textures = np.stack([even(y) for y in luminance(faces)])
     x, y = grid()
     beyond = np.maximum(0, np.sqrt(((x - 64) / 50) ** 2 + ((y - 70) / 56) ** 2) - 1)

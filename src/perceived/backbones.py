@@ -275,7 +275,9 @@ def _inception_in_order(path: Path, template: nn.Module) -> dict[str, Tensor]:
     for key, value in scripted.items():
         block, kind = key.rsplit(".", 1)
         blocks.setdefault(block, {})[kind] = value
-    convolutions = [name for name, module in template.named_modules() if hasattr(module, "conv") and hasattr(module, "bn")]
+    convolutions = [
+        name for name, module in template.named_modules() if hasattr(module, "conv") and hasattr(module, "bn")
+    ]
     state: dict[str, Tensor] = {}
     for target, block in zip(convolutions, blocks.values(), strict=True):
         state[f"{target}.conv.weight"] = block["weight"].contiguous()

@@ -113,9 +113,7 @@ def save_model(folder: Path, network: Network, spec: ModelSpec, head: Mapping[st
 def _rebuild(spec: ModelSpec, head: Mapping[str, Any], state: Mapping[str, Tensor]) -> Network:
     backbone = backbones.create(spec.backbone, weights="none")
     preprocessing = spec.preprocessing
-    expects = backbones.Input(
-        mean=preprocessing.mean, std=preprocessing.std, interpolation=preprocessing.interpolation
-    )
+    expects = backbones.Input(mean=preprocessing.mean, std=preprocessing.std, interpolation=preprocessing.interpolation)
     classifier = build_head(backbone.features, len(spec.labels), head["hidden"], head["dropout"])
     network = Network(backbone.network, classifier, expects, average_flip=head["average_flip"])
     try:

@@ -119,7 +119,7 @@ def render_texture(model: Model, coordinates: Array) -> npt.NDArray[np.uint8]:
 
 
 def render_shape(model: Model, coordinates: Array) -> Array:
-    """Return per face the field ``(n, 32, 32, 2)``: where in the square, in pixels from its own place, a point is taken."""
+    """Return per face the field ``(n, 32, 32, 2)``: how many pixels from its own place a point is taken."""
     whole = (coordinates[:, TEXTURES:] / np.float32(STEP)) @ model.shapes
     return (model.shape_mean + whole * np.float32(STEP * model.shape_step)).reshape(-1, GRID, GRID, 2)
 
@@ -130,7 +130,7 @@ def enlarge(field: Array) -> Array:
 
 
 def importance_map() -> Array:
-    """Return how much each pixel of the square counts in the fit: 0 outside the face, 1 inside, more at eyes and mouth."""
+    """Return how much each pixel of the square counts in the fit: 0 outside the face, most at eyes and mouth."""
     y, x = np.mgrid[: WINDOW[3], : WINDOW[2]].astype(np.float32)
     aside = np.abs(x - 63.5)
     temples = np.clip((y - 10) / 34, 0, 1) * 11 + 34

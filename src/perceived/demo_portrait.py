@@ -106,7 +106,7 @@ def domed(outline: Outline, top: float) -> Array:
 
 def extend(square: npt.NDArray[np.uint8]) -> tuple[Array, Array]:
     """Return the face on the frame and its skin alone, continued smoothly over the whole frame."""
-    (x, y, w, h), (opacity, skin) = WINDOW, _opacity()
+    (x, y, w, h), (_, skin) = WINDOW, _opacity()
     face = np.zeros((HEIGHT, WIDTH, 3), np.float32)
     face[y : y + h, x : x + w] = square
     small = cv2.resize(face, (45, 55), interpolation=cv2.INTER_AREA) * skin[..., None]
@@ -143,7 +143,9 @@ def strands(person: Person) -> Array:
     rng = np.random.default_rng(person.seed)
     down = np.maximum(y - SKULL_TOP + np.float32(person.volume), 0)
     aside = x - MIDDLE - np.float32(person.part)
-    swing = np.float32(2.2 * person.wave) * np.sin(down / float(rng.uniform(6, 10)) + aside / 22 + float(rng.uniform(0, 6)))
+    swing = np.float32(2.2 * person.wave) * np.sin(
+        down / float(rng.uniform(6, 10)) + aside / 22 + float(rng.uniform(0, 6))
+    )
     across = (aside + swing * np.minimum(down / 30, 1)) / (1 + np.float32(0.22) * np.sqrt(down + 1))
     along = down / 5 + np.abs(aside) / 9
     column, row = (across * 7 + int(rng.integers(512))).astype(np.float32), (along + 4).astype(np.float32)
@@ -155,7 +157,9 @@ def hair_outlines(person: Person) -> tuple[Outline, Outline]:
     v, line = person.volume, 63 - person.forehead
     if person.style in ("long", "bob"):
         sides: Outline = ((CROWN, 48 + v), (120, 51 + v), (150, 53 + v))
-        ends: Outline = ((190, 57 + v), (230, 60 + v)) if person.style == "long" else ((166, 52 + v), (180, 36), (190, -40))
+        ends: Outline = (
+            ((190, 57 + v), (230, 60 + v)) if person.style == "long" else ((166, 52 + v), (180, 36), (190, -40))
+        )
         opening: Outline = ((line + 12, 24), (84, 36), (104, 40.5), (140, 41), (166, 37), (182, 33), (230, 34))
     else:
         sides = ((CROWN, 46 + v * 0.6), (104, 46 + v * 0.2))
@@ -189,8 +193,6 @@ def body(canvas: Array, skin: Array, cloth: Array, neckline: float) -> Array:
 
 def head(canvas: Array, face: Array, skin: Array, *, ears: bool) -> Array:
     """Draw the skull in the face's own skin, ears if they show, and the face."""
-    x, y = _frame()
-    aside = np.abs(x - MIDDLE)
     if ears:
         for side in (-1, 1):
             ear = ellipse(MIDDLE + side * 45.5, 117, 5.5, 12.5)
@@ -215,7 +217,10 @@ def draw_glasses(canvas: Array) -> Array:
 
 
 def paint(square: npt.NDArray[np.uint8], person: Person, rng: np.random.Generator) -> Array:
-    """Return the whole portrait, ``(218, 178, 3)``, around a face square of the model; ``rng`` draws what is not the person."""
+    """Return the whole portrait, ``(218, 178, 3)``, around a face square of the model.
+
+    ``rng`` draws what is not the person.
+    """
     x, _ = _frame()
     aside = np.abs(x - MIDDLE)
     face, skin = extend(square)

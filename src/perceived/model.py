@@ -14,8 +14,9 @@ from perceived.errors import ConfigError
 class Network(nn.Module):
     """Pixels in, logits out: ``(n, 3, h, w)`` float RGB on the scale 0-255 to ``(n, classes)``.
 
-    Features computed before, ``(n, features)``, are taken in place of pixels. With ``average_flip`` the logits of a picture and of its mirror image are averaged in
-    evaluation mode, and so also in an exported model.
+    Features computed before, ``(n, features)``, are taken in place of pixels. With ``average_flip``
+    the logits of a picture and of its mirror image are averaged in evaluation mode, and so also in
+    an exported model.
     """
 
     mean: Tensor

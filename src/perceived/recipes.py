@@ -79,7 +79,9 @@ class Recipe:
             "epochs": self.epochs > 0,
             "batch_size": self.batch_size >= 1,
             "learning_rate": self.learning_rate > 0,
-            "sizes": bool(self.sizes) and self.sizes[0][0] == 0 and sorted(self.sizes, key=lambda s: s[0]) == list(self.sizes),
+            "sizes": bool(self.sizes)
+            and self.sizes[0][0] == 0
+            and sorted(self.sizes, key=lambda s: s[0]) == list(self.sizes),
             "ema_decay": 0 <= self.ema_decay < 1,
             "dropout": 0 <= self.dropout < 1,
         }

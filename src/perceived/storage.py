@@ -6,7 +6,6 @@ import contextlib
 import errno
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -53,7 +52,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             yield partial
             if path.is_dir() and partial.is_dir():
                 path.rename(holder / f"{path.name}.old")
-            os.replace(partial, path)
+            partial.replace(path)
         finally:
             shutil.rmtree(holder, ignore_errors=True)
 

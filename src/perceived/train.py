@@ -17,7 +17,6 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from perceived import checkpoint, curves, storage
-from perceived.checkpoint import Run
 from perceived.data.feed import Feed
 from perceived.model import Network, training_mode
 from perceived.progress import Reporter
@@ -195,7 +194,9 @@ def _learn(learner: Learner, schedule: Schedule, feed: Feed, step: int, accelera
     if learner.average is not None:
         learner.average.update_parameters(learner.network)
     correct = (logits.detach().argmax(1) == labels).sum()
-    learner.sums += torch.stack([loss.detach() * len(rows), correct, torch.tensor(len(rows), device=loss.device)]).double()
+    learner.sums += torch.stack(
+        [loss.detach() * len(rows), correct, torch.tensor(len(rows), device=loss.device)]
+    ).double()
     return loss.detach()
 
 
@@ -270,4 +271,3 @@ def _metrics_until(path: Path, step: int) -> list[dict[str, Any]]:
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-

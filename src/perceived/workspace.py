@@ -59,4 +59,6 @@ def _read_parquet(path: Path, *, mend: str) -> polars.DataFrame:
     try:
         return polars.read_parquet(path)
     except (polars.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path} is not a readable Parquet file: {error}.", mend=f"delete it and run: {mend}") from error
+        raise DataError(
+            f"{path} is not a readable Parquet file: {error}.", mend=f"delete it and run: {mend}"
+        ) from error

@@ -34,7 +34,15 @@ def tiny_work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return work
 
 
-TINY = ("backbone=resnet10t", "weights=none", "sizes=[[0, 32, 32]]", "frozen=[]", "batch_size=8", "epochs=3", "validate_every=0")
+TINY = (
+    "backbone=resnet10t",
+    "weights=none",
+    "sizes=[[0, 32, 32]]",
+    "frozen=[]",
+    "batch_size=8",
+    "epochs=3",
+    "validate_every=0",
+)
 """Overrides that turn any recipe into one for :func:`tiny_work`."""
 
 

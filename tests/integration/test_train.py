@@ -124,7 +124,7 @@ def test_a_finished_run_is_left_as_it_is(run: Path, tiny_work: Path, recipe: Rec
 
 
 def test_a_run_of_another_recipe_is_not_resumed(run: Path, tiny_work: Path, tiny: tuple[str, ...]) -> None:
-    with pytest.raises(ResumeError, match="its recipe .* is"):
+    with pytest.raises(ResumeError, match=r"its recipe .* is"):
         training.train(tiny_work, recipes.get("fast", [*tiny, "batch_size=4"]), run, quiet=True)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_the_rate_rises_through_the_warm_up_and_falls_to_its_final_share() -> No
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9] == rates[10] == 1.0
     assert rates[-1] == pytest.approx(FINAL_RATE)
-    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
     assert schedule(1000, schedule="constant", warmup=0.0).rate(0) == 1.0
 
 

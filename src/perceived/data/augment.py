@@ -62,7 +62,9 @@ class Variation:
 DRAWS = 12
 
 
-def draw(augmentation: Augmentation, rows: Sequence[int] | npt.NDArray[np.int64], *, seed: int, epoch: int) -> Variation:
+def draw(
+    augmentation: Augmentation, rows: Sequence[int] | npt.NDArray[np.int64], *, seed: int, epoch: int
+) -> Variation:
     """Draw the variation of each row of the training table for one epoch."""
     uniform = np.stack([np.random.Philox(key=[(seed << 20) + epoch, int(row)]).random_raw(DRAWS) for row in rows])
     unit = (uniform >> np.uint64(11)) * 2.0**-53
@@ -145,9 +147,7 @@ def _warp_on_device(pixels: Pixels, matrices: Floats, size: tuple[int, int], dev
     return functional.grid_sample(batch, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
-STRONG = Augmentation(
-    rotate=15, shift=0.08, zoom=0.15, stretch=0.12, shear=8, light=0.12, contrast=0.2, color=0.05
-)
+STRONG = Augmentation(rotate=15, shift=0.08, zoom=0.15, stretch=0.12, shear=8, light=0.12, contrast=0.2, color=0.05)
 """Roughly the study's generator, and what :func:`preview` shows unless told otherwise."""
 
 
