@@ -25,6 +25,10 @@ INPUT = "pixels"
 OUTPUT = "logits"
 """Name of a model's output: float32, ``(n, labels)``, before calibration."""
 
+ACTIVATION = "activation"
+"""Name of a second output, which some models have: float32, ``(n, labels, h, w)``, whose mean over
+``(h, w)`` is, up to a constant, the logits: what each part of the picture adds to each answer."""
+
 SHIPPED = Path(__file__).parent / "weights"
 _EXPORT_AGAIN = "export the model again with 'perceived export RUN MODEL.onnx'"
 
@@ -40,6 +44,8 @@ class Classifier:
     """
 
     spec: ModelSpec
+    explains: bool
+    """Whether the model has activation maps."""
 
     def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
         if threads is not None and threads < 1:
@@ -48,9 +54,28 @@ class Classifier:
         self._session = _open(self.path, threads)
         self.spec = _read_spec(self._session, self.path)
         _check_signature(self._session, self.spec, self.path)
+        self._shapes = {output.name: output.shape for output in self._session.get_outputs()}
+        self.explains = ACTIVATION in self._shapes
 
     def logits(self, pixels: Pixels) -> Probabilities:
         """Return the network's raw outputs, ``(n, labels)``, for framed pixels (see :meth:`probabilities`)."""
+        return self._run(OUTPUT, pixels)
+
+    def activations(self, pixels: Pixels) -> Probabilities:
+        """Return what each part of each picture adds to each label's logit, ``(n, labels, h, w)``.
+
+        Raises:
+            ModelFileError: the model has no such output; see :attr:`explains`.
+        """
+        if not self.explains:
+            raise ModelFileError(
+                f"The model {self.spec.name} cannot show what its answers rest on.",
+                expected=f"a second output named {ACTIVATION!r}",
+                mend="use a network that averages its last feature map, with a head of one layer",
+            )
+        return self._run(ACTIVATION, pixels)
+
+    def _run(self, output: str, pixels: Pixels) -> Probabilities:
         expected = (self.spec.preprocessing.height, self.spec.preprocessing.width, 3)
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != expected:
             raise InputError(
@@ -59,13 +84,13 @@ class Classifier:
                 mend="frame each picture with perceived.preprocess.frame(picture, classifier.spec.preprocessing)",
             )
         if len(pixels) == 0:
-            return np.zeros((0, len(self.spec.labels)), np.float32)
-        logits: Probabilities = self._session.run([OUTPUT], {INPUT: pixels})[0]
-        if not np.isfinite(logits).all():
+            return np.zeros((0, *self._shapes[output][1:]), np.float32)
+        values: Probabilities = self._session.run([output], {INPUT: pixels})[0]
+        if not np.isfinite(values).all():
             raise ModelFileError(
                 f"The model {self.path} answers with NaN or infinity.", mend="train and export it again"
             )
-        return logits
+        return values
 
     def probabilities(self, pixels: Pixels) -> Probabilities:
         """Return calibrated probabilities, ``(n, labels)`` float32, in the order of ``spec.labels``.
@@ -202,7 +227,7 @@ def _check_signature(session: Any, spec: ModelSpec, path: Path) -> None:
         [(OUTPUT, "tensor(float)", [len(spec.labels)])],
     )
     found = tuple(
-        [(node.name, node.type, list(node.shape[1:])) for node in nodes]
+        [(node.name, node.type, list(node.shape[1:])) for node in nodes if node.name != ACTIVATION]
         for nodes in (session.get_inputs(), session.get_outputs())
     )
     if found != expected:

@@ -238,11 +238,12 @@ def export(
         Path, typer.Argument(metavar="RUN", help="Folder that 'perceived train' wrote.", show_default=False)
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="ONNX file to write.", show_default=False)],
+    half: Annotated[bool, typer.Option("--half", help="Keep the weights as float16, in half the space.")] = False,
 ) -> None:
     """Write a run's best model as one ONNX file. It is checked against the run's own answers."""
     from perceived import export as exporter
 
-    typer.echo(f"model: {exporter.export(run, out)}")
+    typer.echo(f"model: {exporter.export(run, out, half=half)}")
 
 
 @app.command()

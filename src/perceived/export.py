@@ -12,21 +12,26 @@ import torch
 from torch import Tensor, nn
 
 from perceived import storage
-from perceived.classifier import INPUT, OUTPUT, Classifier, softmax
+from perceived.classifier import ACTIVATION, INPUT, OUTPUT, Classifier, softmax
 from perceived.errors import ConfigError, ModelFileError
+from perceived.model import Network, explains
 from perceived.preprocess import Pixels
 from perceived.spec import METADATA_KEY, ModelSpec
 
 OPSET = 20
+HALF_FROM = 256
+"""Smallest number of values in a tensor that a file of half the size keeps as float16."""
 TOLERANCE = 1e-3
 """Largest difference in probability, on the run's check pictures, between ONNX Runtime and torch in float32."""
 
 
-def export(run: Path, out: Path) -> Path:
+def export(run: Path, out: Path, *, half: bool = False) -> Path:
     """Write the best model of ``run`` to the ONNX file ``out`` and return ``out``.
 
-    The file holds the network (input ``pixels``, uint8 ``(n, height, width, 3)`` RGB; output
-    ``logits``, float32 ``(n, labels)``) and, in its metadata, the :class:`ModelSpec`.
+    The file holds the network (input ``pixels``, uint8 ``(n, height, width, 3)`` RGB; outputs
+    ``logits``, float32 ``(n, labels)``, and, where the network allows it, ``activation``, float32
+    ``(n, labels, h', w')``) and, in its metadata, the :class:`ModelSpec`. With ``half`` the weights
+    are kept as float16, in half the space; the network computes in float32 all the same.
 
     Raises:
         ModelFileError: the run is damaged, or ONNX Runtime and torch disagree; no file is left.
@@ -34,10 +39,12 @@ def export(run: Path, out: Path) -> Path:
     from perceived.checkpoint import Run, TrainedModel
 
     trained = TrainedModel.load(run)
-    return write(trained.network, trained.spec, read_check_pictures(Run(run).check_pictures, trained.spec), out)
+    return write(
+        trained.network, trained.spec, read_check_pictures(Run(run).check_pictures, trained.spec), out, half=half
+    )
 
 
-def write(network: nn.Module, spec: ModelSpec, check: Pixels, out: Path) -> Path:
+def write(network: nn.Module, spec: ModelSpec, check: Pixels, out: Path, *, half: bool = False) -> Path:
     """Write ``network``, which takes float RGB ``(n, 3, h, w)`` of 0-255, as :func:`export` does.
 
     The network is put into evaluation mode and float32. ``check`` are the framed pictures,
@@ -46,11 +53,14 @@ def write(network: nn.Module, spec: ModelSpec, check: Pixels, out: Path) -> Path
     out = Path(out)
     if out.is_dir():
         raise ConfigError(f"{out} is a folder.", expected="the name of an ONNX file", mend=f"{out}/model.onnx")
-    served = _Served(network).float().eval()
-    model = _to_onnx(served, spec)
+    network.float().eval()
+    served = _Explained(network) if explains(network, _planes(check)) else _Served(network)
+    model = _to_onnx(served.eval(), spec)
+    if half:
+        _keep_halves(model.graph)
     with storage.atomic_path(out) as partial:
         _save(model, spec, partial)
-        difference = largest_difference(served, spec, check, partial)
+        difference = largest_difference(network, spec, check, partial)
         if difference > TOLERANCE:
             raise ModelFileError(
                 f"The exported model and the trained one differ by {difference:.2g} in probability.",
@@ -61,13 +71,13 @@ def write(network: nn.Module, spec: ModelSpec, check: Pixels, out: Path) -> Path
     return out
 
 
-def largest_difference(served: nn.Module, spec: ModelSpec, check: Pixels, path: Path) -> float:
+def largest_difference(network: nn.Module, spec: ModelSpec, check: Pixels, path: Path) -> float:
     """Return the largest difference in probability between torch and the ONNX file at ``path`` on ``check``.
 
     ONNX Runtime sees the first picture alone, so that another batch size than torch's is tried.
     """
     with torch.inference_mode():
-        logits = served(torch.from_numpy(np.ascontiguousarray(check))).cpu().numpy()
+        logits = network(_planes(check)).cpu().numpy()
     expected = softmax(logits / np.float32(spec.temperature))
     classifier = Classifier(path)
     found = np.concatenate([classifier.probabilities(part) for part in (check[:1], check[1:])])
@@ -95,8 +105,15 @@ def read_check_pictures(path: Path, spec: ModelSpec) -> Pixels:
     return pixels
 
 
+def _planes(pixels: Pixels) -> Tensor:
+    """Return pictures as a network takes them, ``(n, 3, h, w)`` float32."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float()
+
+
 class _Served(nn.Module):
     """A network that takes pixels as a file has them: uint8, ``(n, h, w, 3)``."""
+
+    outputs = (OUTPUT,)
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -107,7 +124,22 @@ class _Served(nn.Module):
         return logits
 
 
-def _to_onnx(served: nn.Module, spec: ModelSpec) -> Any:
+class _Explained(nn.Module):
+    """The same, with the activation map as second output: the first is computed from it."""
+
+    outputs = (OUTPUT, ACTIVATION)
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        assert isinstance(network, Network)
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        activation = self.network.activation(pixels.permute(0, 3, 1, 2).to(torch.float32))
+        return activation.mean((2, 3)) + self.network.head[-1].bias, activation
+
+
+def _to_onnx(served: _Served | _Explained, spec: ModelSpec) -> Any:
     size = spec.preprocessing
     example = torch.zeros(2, size.height, size.width, 3, dtype=torch.uint8)
     program = torch.onnx.export(
@@ -117,7 +149,7 @@ def _to_onnx(served: nn.Module, spec: ModelSpec) -> Any:
         verbose=False,
         opset_version=OPSET,
         input_names=[INPUT],
-        output_names=[OUTPUT],
+        output_names=list(served.outputs),
         dynamic_shapes={INPUT: {0: torch.export.Dim("n", min=1, max=1 << 16)}},
     )
     assert program is not None
@@ -133,6 +165,21 @@ def _forget_the_machine(graph: Any) -> None:
         for item in part:
             del item.metadata_props[:]
             item.doc_string = ""
+
+
+def _keep_halves(graph: Any) -> None:
+    """Store large float32 tensors as float16, each behind a cast that ONNX Runtime carries out once, on loading."""
+    casts = []
+    for tensor in graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < HALF_FROM:
+            continue
+        values = onnx.numpy_helper.to_array(tensor).astype(np.float16)
+        name, stored = tensor.name, f"{tensor.name}.float16"
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values, stored))
+        casts.append(onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _save(model: Any, spec: ModelSpec, path: Path) -> None:

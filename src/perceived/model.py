@@ -22,7 +22,7 @@ class Network(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: nn.Module, head: nn.Module, expects: Input, *, average_flip: bool = False) -> None:
+    def __init__(self, backbone: nn.Module, head: nn.Sequential, expects: Input, *, average_flip: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -34,6 +34,19 @@ class Network(nn.Module):
         """Return the pooled features, ``(n, features)``."""
         pooled: Tensor = self.backbone((pixels - self.mean) / self.std)
         return pooled
+
+    def activation(self, pixels: Tensor) -> Tensor:
+        """Return what each place of a picture adds to each logit, ``(n, classes, h', w')``.
+
+        Its mean over places and the head's bias make the logits: the class activation map of a
+        globally averaged network (Zhou et al. 2016, arXiv:1512.04150). Needs :func:`explains`.
+        """
+        activation = self._activation(pixels)
+        return (activation + self._activation(pixels.flip(3)).flip(3)) / 2 if self.average_flip else activation
+
+    def _activation(self, pixels: Tensor) -> Tensor:
+        maps = self.backbone.forward_features((pixels - self.mean) / self.std)  # type: ignore[operator]
+        return torch.einsum("nchw,kc->nkhw", maps, self.head[-1].weight)
 
     def forward(self, pixels: Tensor) -> Tensor:
         if pixels.ndim == 2:
@@ -61,6 +74,20 @@ def build_head(features: int, classes: int, hidden: Sequence[int], dropout: floa
         features = width
     layers.append(nn.Linear(features, classes))
     return nn.Sequential(*layers)
+
+
+def explains(network: nn.Module, pixels: Tensor) -> bool:
+    """Return whether a network's logits are the mean of its activation map on ``pixels``, plus the bias.
+
+    So they are where the backbone averages its last feature map and the head is one linear layer.
+    """
+    if not isinstance(network, Network) or not hasattr(network.backbone, "forward_features"):
+        return False
+    if any(not isinstance(layer, nn.Dropout) for layer in network.head[:-1]):
+        return False
+    with torch.inference_mode():
+        maps = network.backbone.forward_features((pixels - network.mean) / network.std)
+        return maps.ndim == 4 and torch.allclose(maps.mean((2, 3)), network.features(pixels), rtol=1e-3, atol=1e-4)
 
 
 def freeze(network: Network, names: Sequence[str]) -> list[nn.Module]:

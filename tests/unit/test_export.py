@@ -12,9 +12,11 @@ import torch
 from torch import nn
 
 from perceived import export
+from perceived.backbones import Input
 from perceived.checkpoint import Run
 from perceived.classifier import Classifier
 from perceived.errors import ConfigError, ModelFileError
+from perceived.model import Network, build_head
 from perceived.preprocess import Preprocessing
 from perceived.spec import METADATA_KEY, ModelSpec
 
@@ -153,3 +155,59 @@ def test_check_pictures_that_are_wrong(tmp_path, check):
         np.save(path, check)
     with pytest.raises(ModelFileError, match="check pictures"):
         export.read_check_pictures(path, SPEC)
+
+
+class Blobs(nn.Module):
+    """A backbone with two feature maps, averaged; with ``maximum`` it takes their greatest value instead."""
+
+    def __init__(self, *, maximum: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.convolution = nn.Conv2d(3, 40, 3, stride=2)
+        self.maximum = maximum
+
+    def forward_features(self, pixels: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.convolution(pixels))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        maps = self.forward_features(pixels)
+        return maps.amax((2, 3)) if self.maximum else maps.mean((2, 3))
+
+
+def network(*, hidden: tuple[int, ...] = (), average_flip: bool = True, maximum: bool = False) -> Network:
+    torch.manual_seed(3)
+    expects = Input(mean=(127.5,) * 3, std=(127.5,) * 3, interpolation="bilinear")
+    head = build_head(40, 2, hidden, 0.2)
+    return Network(Blobs(maximum=maximum), head, expects, average_flip=average_flip).eval()
+
+
+@pytest.mark.parametrize("average_flip", [False, True])
+def test_activation_maps_are_what_each_place_adds_to_the_logits(average_flip, tmp_path):
+    written = export.write(network(average_flip=average_flip), SPEC, CHECK, tmp_path / "model.onnx")
+    classifier = Classifier(written)
+    assert classifier.explains
+    maps = classifier.activations(CHECK)
+    assert maps.shape == (5, 2, 5, 4)
+    bias = network().head[-1].bias.detach().numpy()
+    np.testing.assert_allclose(maps.mean((2, 3)) + bias, classifier.logits(CHECK), atol=1e-4)
+    assert np.ptp(maps[0, 0]) > 0.01
+    assert classifier.activations(CHECK[:0]).shape == (0, 2, 5, 4)
+    if average_flip:
+        np.testing.assert_allclose(classifier.activations(CHECK[:, :, ::-1].copy()), maps[..., ::-1], atol=1e-4)
+
+
+@pytest.mark.parametrize("opaque", [{"hidden": (4,)}, {"maximum": True}])
+def test_a_network_whose_answer_is_no_mean_of_places_has_no_activation_maps(opaque, tmp_path):
+    classifier = Classifier(export.write(network(**opaque), SPEC, CHECK, tmp_path / "model.onnx"))
+    assert not classifier.explains
+    with pytest.raises(ModelFileError, match="cannot show what its answers rest on"):
+        classifier.activations(CHECK)
+
+
+def test_half_the_bytes_answer_nearly_alike(tmp_path):
+    whole = export.write(network(), SPEC, CHECK, tmp_path / "whole.onnx")
+    half = export.write(network(), SPEC, CHECK, tmp_path / "half.onnx", half=True)
+    stored = {t.name: t.data_type for t in onnx.load(half).graph.initializer}
+    assert onnx.TensorProto.FLOAT16 in stored.values()
+    one, other = (Classifier(path).probabilities(CHECK) for path in (whole, half))
+    assert 0 < np.abs(one - other).max() < 1e-3
