@@ -270,7 +270,7 @@ def _inception_in_order(path: Path, template: nn.Module) -> dict[str, Tensor]:
     """Rename TensorFlow's InceptionV3: its 94 convolutions come in timm's order, without gamma (it is 1)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated; this file exists in no other form
-        scripted = torch.jit.load(str(path), map_location="cpu").state_dict()
+        scripted = torch.jit.load(str(path), map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
     blocks: dict[str, dict[str, Tensor]] = {}
     for key, value in scripted.items():
         block, kind = key.rsplit(".", 1)

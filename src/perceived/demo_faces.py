@@ -206,5 +206,5 @@ def _draw_person(
 def _encode(picture: npt.NDArray[np.uint8], *, blurry: bool) -> bytes:
     """Return the RGB picture as JPEG."""
     if blurry:
-        picture = cv2.GaussianBlur(picture, (0, 0), 2)
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), 2), np.uint8)
     return cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()

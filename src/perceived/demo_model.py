@@ -60,7 +60,7 @@ class Model:
     @property
     def size(self) -> int:
         """How many numbers make a face."""
-        return self.means.shape[1]
+        return int(self.means.shape[1])
 
 
 @functools.cache
@@ -121,7 +121,8 @@ def render_texture(model: Model, coordinates: Array) -> npt.NDArray[np.uint8]:
 def render_shape(model: Model, coordinates: Array) -> Array:
     """Return per face the field ``(n, 32, 32, 2)``: how many pixels from its own place a point is taken."""
     whole = (coordinates[:, TEXTURES:] / np.float32(STEP)) @ model.shapes
-    return (model.shape_mean + whole * np.float32(STEP * model.shape_step)).reshape(-1, GRID, GRID, 2)
+    fields = model.shape_mean + whole * np.float32(STEP * model.shape_step)
+    return np.asarray(fields, np.float32).reshape(-1, GRID, GRID, 2)
 
 
 def enlarge(field: Array) -> Array:
@@ -144,7 +145,7 @@ def importance_map() -> Array:
 
 def half(mask: Mask) -> Mask:
     """Return the mask at half the resolution: where any of four pixels is inside."""
-    return mask.reshape(mask.shape[0] // 2, 2, mask.shape[1] // 2, 2).any((1, 3))
+    return np.asarray(mask.reshape(mask.shape[0] // 2, 2, mask.shape[1] // 2, 2).any((1, 3)), np.bool_)
 
 
 def importance() -> Array:

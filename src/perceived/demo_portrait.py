@@ -62,7 +62,7 @@ def _frame() -> tuple[Array, Array]:
 def soft(distance: Array, width: float) -> Array:
     """Return 0 where ``distance`` is well below zero, 1 where well above, smoothly over ``width`` pixels."""
     t = np.clip(distance / np.float32(width) + np.float32(0.5), 0, 1)
-    return t * t * (3 - 2 * t)
+    return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
 def lay(canvas: Array, colour: Array | Colour, alpha: Array) -> Array:
@@ -76,7 +76,7 @@ def inside(outline: Outline, aside: Array) -> Array:
     line = np.interp(np.arange(-12, HEIGHT + 12), heights, widths).astype(np.float32)[:, None]
     line = cv2.GaussianBlur(line, (1, 17), sigmaX=1, sigmaY=3, borderType=cv2.BORDER_REPLICATE)
     slope = np.gradient(line[:, 0])[12:-12, None]
-    return ((line[12:-12] - aside) / np.sqrt(1 + slope**2)).astype(np.float32)
+    return np.asarray((line[12:-12] - aside) / np.sqrt(1 + slope**2), np.float32)
 
 
 def ellipse(x: float, y: float, width: float, height: float) -> Array:
@@ -93,7 +93,7 @@ def _opacity() -> tuple[Array, Array]:
     blurred = cv2.GaussianBlur(np.clip((importance - 0.45) / 0.5, 0, 1), (0, 0), 2.5)
     opacity[y : y + h, x : x + w] = blurred * (importance > 0)
     skin[y : y + h, x : x + w] = (importance > 0.9) & (np.abs(np.arange(w) - 63.5) < 33)
-    return opacity, cv2.resize(skin, (45, 55), interpolation=cv2.INTER_AREA)
+    return opacity, np.asarray(cv2.resize(skin, (45, 55), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def domed(outline: Outline, top: float) -> Array:
@@ -122,7 +122,8 @@ def background(rng: np.random.Generator) -> Array:
     """Return a blurred nothing: a colour, a gradient, a few lights."""
     base = rng.uniform(60, 205) + rng.normal(0, 9, 3)
     coarse = base + rng.normal(0, rng.uniform(4, 26), (6, 5, 1)) + rng.normal(0, 4, (6, 5, 3))
-    return cv2.resize(coarse.astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    smooth = cv2.resize(coarse.astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(smooth, np.float32)
 
 
 @functools.cache
@@ -132,9 +133,9 @@ def _tile() -> Array:
     total = np.zeros((64, 512), np.float32)
     for across, along, share in ((1.6, 9, 0.5), (4.0, 12, 0.7), (14.0, 14, 1.0)):
         noise = np.tile(rng.standard_normal((64, 512)).astype(np.float32), (3, 3))
-        noise = cv2.GaussianBlur(noise, (0, 0), sigmaX=across, sigmaY=along)[64:128, 512:1024]
-        total += share * noise / noise.std()
-    return total / total.std()
+        smooth = cv2.GaussianBlur(noise, (0, 0), sigmaX=across, sigmaY=along)[64:128, 512:1024]
+        total += share * smooth / smooth.std()
+    return np.asarray(total / total.std(), np.float32)
 
 
 def strands(person: Person) -> Array:
@@ -177,7 +178,8 @@ def hair_colour(person: Person, noise: Array, light: float) -> Array:
     sheen = np.exp(-(((y - 60 + 4 * noise) / 13) ** 2)) * np.float32(0.16)
     shade = np.clip(1 + 0.13 * noise + sheen - 0.0012 * (y - 60), 0.35, 1.9)
     tone = np.asarray(person.hair, np.float32)
-    return (tone * shade[..., None] + 7 * np.maximum(noise + sheen * 5, 0)[..., None]) * np.float32(light)
+    lit = tone * shade[..., None] + 7 * np.maximum(noise + sheen * 5, 0)[..., None]
+    return np.asarray(lit * np.float32(light), np.float32)
 
 
 def body(canvas: Array, skin: Array, cloth: Array, neckline: float) -> Array:
@@ -213,7 +215,7 @@ def draw_glasses(canvas: Array) -> Array:
     cv2.line(lines, (109, 219), (88, 213), 255, 4, cv2.LINE_AA)
     cv2.line(lines, (247, 219), (268, 213), 255, 4, cv2.LINE_AA)
     alpha = cv2.resize(lines, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    return lay(canvas, (38.0, 32.0, 32.0), alpha * np.float32(0.85))
+    return lay(canvas, (38.0, 32.0, 32.0), np.asarray(alpha * np.float32(0.85), np.float32))
 
 
 def paint(square: npt.NDArray[np.uint8], person: Person, rng: np.random.Generator) -> Array:

@@ -224,10 +224,13 @@ def get(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def from_dict(value: Mapping[str, Any]) -> Recipe:
     """Rebuild a recipe from :meth:`Recipe.to_dict`'s answer."""
-    fields = dict(value)
-    fields["augmentation"] = Augmentation(**fields["augmentation"])
-    fields["sizes"] = tuple(tuple(size) for size in fields["sizes"])
-    return Recipe(**{key: tuple(item) if isinstance(item, list) else item for key, item in fields.items()})
+    fields: dict[str, Any] = {key: _tuples(item) for key, item in value.items()}
+    return Recipe(**{**fields, "augmentation": Augmentation(**fields["augmentation"])})
+
+
+def _tuples(value: Any) -> Any:
+    """Return what JSON wrote as lists as the tuples it was."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 def _replace(record: Record, path: list[str], text: str, full_key: str) -> Record:
@@ -249,7 +252,7 @@ def _parse(text: str, current: Any, key: str) -> Any:
     except json.JSONDecodeError:
         value = {"True": True, "False": False}.get(text)
     if isinstance(current, tuple) and isinstance(value, list):
-        return tuple(tuple(item) if isinstance(item, list) else item for item in value)
+        return _tuples(value)
     if isinstance(current, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is type(current):

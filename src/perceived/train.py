@@ -116,7 +116,8 @@ def train(work: Path, recipe: Recipe, out: Path, *, init: Path | None = None, qu
 
 def _learner(setup: Setup, accelerator: Accelerator) -> Learner:
     network, recipe = setup.network, setup.recipe
-    network.to(accelerator.device, memory_format=torch.channels_last)
+    network.to(accelerator.device)
+    network.to(memory_format=torch.channels_last)
     average = None
     if recipe.ema_decay:
         average = AveragedModel(network, multi_avg_fn=_moving_average(recipe.ema_decay), use_buffers=False)

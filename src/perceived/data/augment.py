@@ -22,6 +22,7 @@ from perceived import images, storage
 from perceived.preprocess import Preprocessing, frame
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -87,11 +88,11 @@ def draw(
     )
 
 
-def _matrix(a: Floats, b: Floats, c: Floats, d: Floats) -> Floats:
+def _matrix(a: Doubles, b: Doubles, c: Doubles, d: Doubles) -> Doubles:
     return np.stack([np.stack([a, b], axis=1), np.stack([c, d], axis=1)], axis=1)
 
 
-def _rotation(angle: Floats) -> Floats:
+def _rotation(angle: Doubles) -> Doubles:
     return _matrix(np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle))
 
 

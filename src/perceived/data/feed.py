@@ -44,7 +44,7 @@ class Feed:
         if picked.dtype != np.uint8:
             return torch.from_numpy(picked).to(device)
         variation = augment.draw(recipe.augmentation, rows, seed=recipe.seed, epoch=epoch)
-        return augment.apply(picked, variation, size, device)
+        return augment.apply(np.asarray(picked, np.uint8), variation, size, device)
 
     def validation_batch(self, rows: npt.NDArray[np.int64], size: tuple[int, int], device: torch.device) -> Tensor:
         """Return validation pictures without augmentation, in the same form."""
