@@ -20,6 +20,7 @@ CORE = {
     "",
     "archive",
     "classifier",
+    "detector",
     "errors",
     "extras",
     "images",
@@ -28,6 +29,7 @@ CORE = {
     "preprocess",
     "spec",
     "types",
+    "yunet",
 }
 """Modules that the core install, without any extra, can import."""
 HEAVY = {"accelerate", "cv2", "matplotlib", "onnx", "onnxruntime", "polars", "scipy", "sklearn", "timm", "torch"}
