@@ -7,7 +7,7 @@ missed without, and turned by quarters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -101,6 +101,11 @@ class YuNet:
         framed = cv2.copyMakeBorder(small, frame, frame, frame, frame, cv2.BORDER_REPLICATE)
         found = self._network.find(np.asarray(framed, np.uint8), self.threshold)
         return _merge(_shift(found, -frame, -frame) / _scaling(scale))
+
+
+def main_face(faces: Sequence[Face]) -> Face | None:
+    """Return the largest face: the one a portrait is about."""
+    return max(faces, key=lambda face: face.box.width * face.box.height, default=None)
 
 
 def _scales(longer: int, min_face: int) -> list[float]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_type_hints
 
 from perceived.data.augment import STRONG, Augmentation
+from perceived.data.degrade import Degradation
 from perceived.errors import ConfigError
 
 Record = TypeVar("Record")
@@ -40,6 +41,9 @@ class Recipe:
     pictures of that many pixels; the last one is the model's own input size. Validation happens
     every ``validate_every`` image-steps (0: once an epoch) and the run stops when ``patience``
     validations in a row (0: never) have not improved ``select_by`` (``"loss"`` or ``"accuracy"``).
+    ``alignment`` (of :data:`perceived.preprocess.ALIGNMENTS`; empty: none) and ``margin`` frame the
+    faces. ``teacher`` is the run of a trained model whose opinion of each picture makes up
+    ``teacher_share`` of its label.
     """
 
     name: str
@@ -61,7 +65,12 @@ class Recipe:
     warmup: float = 0.1
     label_smoothing: float = 0.0
     ema_decay: float = 0.0
+    alignment: str = ""
+    margin: float = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
+    degradation: Degradation = field(default_factory=Degradation)
+    teacher: str = ""
+    teacher_share: float = 0.7
     average_flip: bool = False
     precision: str = "bf16"
     validate_every: int = 0
@@ -179,6 +188,38 @@ def best() -> Recipe:
     )
 
 
+def teacher() -> Recipe:
+    """Any photograph: faces cut out by their landmarks, with every fault of real pictures."""
+    return dataclasses.replace(
+        fast(),
+        name="teacher",
+        sizes=((0.0, 128, 128), (0.6, 160, 160)),
+        alignment="five-point",
+        margin=0.1,
+        epochs=3,
+        augmentation=Augmentation(
+            rotate=12, shift=0.05, zoom=0.12, stretch=0.08, shear=4, light=0.12, contrast=0.25, color=0.06
+        ),
+        degradation=Degradation(shrink=0.3, blur=0.12, noise=0.12, jpeg=0.2, grey=0.08, cover=0.15),
+    )
+
+
+def small() -> Recipe:
+    """A small network for shipping; learns from a ``teacher`` run, given with ``--set teacher=RUN``."""
+    return dataclasses.replace(
+        teacher(),
+        name="small",
+        backbone="efficientnet_lite0",
+        frozen=(),
+        epochs=5,
+        learning_rate=1e-3,
+        head_learning_rate=2e-3,
+        precision="fp32",
+        average_flip=False,
+        validate_every=36_000,
+    )
+
+
 def demo() -> Recipe:
     """A small network on small pictures: the whole study in a few minutes on the demo set."""
     return Recipe(
@@ -200,6 +241,8 @@ RECIPES: Mapping[str, Callable[[], Recipe]] = {
     "last-layer": last_layer,
     "fast": fast,
     "best": best,
+    "teacher": teacher,
+    "small": small,
     "demo": demo,
 }
 NAMES = tuple(RECIPES)
@@ -225,7 +268,9 @@ def get(name: str, overrides: Sequence[str] = ()) -> Recipe:
 def from_dict(value: Mapping[str, Any]) -> Recipe:
     """Rebuild a recipe from :meth:`Recipe.to_dict`'s answer."""
     fields: dict[str, Any] = {key: _tuples(item) for key, item in value.items()}
-    return Recipe(**{**fields, "augmentation": Augmentation(**fields["augmentation"])})
+    fields["augmentation"] = Augmentation(**fields["augmentation"])
+    fields["degradation"] = Degradation(**fields.get("degradation", {}))
+    return Recipe(**fields)
 
 
 def _tuples(value: Any) -> Any:

@@ -89,6 +89,8 @@ def prepare_run(
         network, frozen = build(recipe, backbone, init)
         config = describe(recipe, pictures, backbone, accelerator, init)
         check_pictures = pictures.val[np.linspace(0, len(pictures.val) - 1, CHECK_PICTURES).astype(int)]
+        if recipe.teacher:
+            pictures = with_teacher(pictures, Path(recipe.teacher), preprocessing, accelerator, quiet=quiet)
         if recipe.cached_features:
             pictures = with_features(pictures, network, Workspace(work).cache, accelerator, recipe, quiet=quiet)
     if accelerator.is_main_process:
@@ -103,7 +105,13 @@ def framing(recipe: Recipe, expects: backbones.Input) -> Preprocessing:
     """Return the preprocessing of a recipe on a backbone."""
     height, width = recipe.input_size
     return Preprocessing(
-        height=height, width=width, mean=expects.mean, std=expects.std, interpolation=expects.interpolation
+        height=height,
+        width=width,
+        mean=expects.mean,
+        std=expects.std,
+        interpolation=expects.interpolation,
+        alignment=recipe.alignment or None,
+        margin=recipe.margin,
     )
 
 
@@ -167,6 +175,34 @@ def _record(run: Run, config: Mapping[str, Any]) -> None:
                 )
         return
     storage.write_json(run.config, config)
+
+
+def with_teacher(
+    pictures: Feed, teacher: Path, preprocessing: Preprocessing, accelerator: Accelerator, *, quiet: bool
+) -> Feed:
+    """Add the opinion of a trained model on every training picture.
+
+    Raises:
+        ModelFileError: there is no such model, or it frames faces otherwise.
+    """
+    trained = TrainedModel.load(teacher)
+    theirs = trained.spec.preprocessing
+    ours = dataclasses.replace(preprocessing, mean=theirs.mean, std=theirs.std, interpolation=theirs.interpolation)
+    if theirs != ours:
+        raise ModelFileError(
+            f"The teacher {teacher} sees other pictures: {theirs.width}×{theirs.height} pixels,"
+            f" alignment {theirs.alignment!r}, margin {theirs.margin}.",
+            expected=f"{ours.width}×{ours.height} pixels, alignment {ours.alignment!r}, margin {ours.margin}",
+            mend="give the recipe the teacher's last size, alignment and margin",
+        )
+    trained.network.to(accelerator.device)
+    parts = []
+    with counter("Asking the teacher", quiet=quiet) as progress, accelerator.autocast():
+        for start in range(0, len(pictures.train), FEATURE_BATCH):
+            parts.append(trained.probabilities(pictures.train[start : start + FEATURE_BATCH]))
+            if progress:
+                progress(start, len(pictures.train))
+    return dataclasses.replace(pictures, soft_labels=np.concatenate(parts))
 
 
 def with_features(

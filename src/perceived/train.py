@@ -188,7 +188,8 @@ def _learn(learner: Learner, schedule: Schedule, feed: Feed, step: int, accelera
         group["lr"] = rate * group["peak"]
     training_mode(learner.network, learner.frozen, freeze_batch_norm=recipe.freeze_batch_norm)
     logits = learner.model(batch)
-    loss = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+    targets = feed.targets(rows, recipe.teacher_share, accelerator.device)
+    loss = functional.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
     accelerator.backward(loss)
     learner.optimizer.step()
     learner.optimizer.zero_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -147,8 +148,6 @@ def test_cached_features_train_only_the_head(tiny_work: Path, tiny: tuple[str, .
 
 
 def test_training_can_start_from_another_run(run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path) -> None:
-    import dataclasses
-
     gentle = dataclasses.replace(recipe, epochs=0.2, learning_rate=1e-9, head_learning_rate=1e-9, ema_decay=0.0)
     training.train(tiny_work, gentle, tmp_path / "on", init=run, quiet=True)
     before, after = model_bytes(run), model_bytes(tmp_path / "on")
@@ -156,6 +155,50 @@ def test_training_can_start_from_another_run(run: Path, tiny_work: Path, recipe:
     torch.testing.assert_close(before[key], after[key], atol=1e-6, rtol=0)
     with pytest.raises(ModelFileError, match="another shape"):
         training.train(tiny_work, dataclasses.replace(recipe, hidden=(4,)), tmp_path / "off", init=run, quiet=True)
+
+
+def test_a_teacher_has_its_say_in_the_labels(run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path) -> None:
+    seen = TrainedModel.load(run).spec.preprocessing
+    pupil = dataclasses.replace(recipe, epochs=1.0, sizes=((0.0, seen.height, seen.width),))
+    learner = dataclasses.replace(pupil, teacher=str(run))
+    training.train(tiny_work, learner, tmp_path / "taught", quiet=True)
+    training.train(tiny_work, pupil, tmp_path / "alone", quiet=True)
+    training.train(tiny_work, dataclasses.replace(learner, teacher_share=0.0), tmp_path / "deaf", quiet=True)
+    taught, alone, deaf = (model_bytes(tmp_path / name) for name in ("taught", "alone", "deaf"))
+    key = "head.1.weight"
+    assert not torch.equal(taught[key], alone[key])
+    torch.testing.assert_close(deaf[key], alone[key], atol=1e-3, rtol=0)
+    narrower = dataclasses.replace(learner, sizes=((0.0, 16, 16),))
+    with pytest.raises(ModelFileError, match="sees other pictures"):
+        training.train(tiny_work, narrower, tmp_path / "narrower", quiet=True)
+
+
+def test_aligned_training_sees_the_faces_a_predictor_would_cut_out(
+    tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import polars as pl
+    from PIL import Image
+
+    from perceived.data import cache
+    from perceived.preprocess import Preprocessing, frame
+    from perceived.types import Box, Face
+
+    face = Face(box=Box(x0=10, y0=12, x1=40, y1=52))
+
+    class Finder:
+        def detect(self, image: np.ndarray) -> list[Face]:
+            return [Face(box=Box(x0=0, y0=0, x1=5, y1=5)), face] if image[0, 0, 0] > 0 else []
+
+    monkeypatch.setattr(cache, "YuNet", Finder)
+    pictures = np.random.default_rng(3).integers(1, 255, (2, 60, 60, 3), dtype=np.uint8)
+    pictures[1, 0, 0] = 0
+    paths = [str(tmp_path / f"{index}.png") for index in range(2)]
+    for path, picture in zip(paths, pictures, strict=True):
+        Image.fromarray(picture).save(path)
+    framing = Preprocessing(height=32, width=32, mean=(0, 0, 0), std=(1, 1, 1), alignment="five-point")
+    cached = cache.pixels(pl.DataFrame({"path": paths}), framing, tmp_path / "cache")
+    np.testing.assert_array_equal(cached[0], frame(pictures[0], framing, face))
+    np.testing.assert_array_equal(cached[1], frame(pictures[1], framing))
 
 
 def test_a_split_of_one_label_is_refused(tiny_work: Path, recipe: Recipe, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import polars as pl
 from numpy.lib.format import open_memmap
 
 from perceived import images, storage
+from perceived.detector import YuNet, main_face
 from perceived.errors import DataError, ImageError, StorageError
 from perceived.preprocess import Preprocessing, frame
 
@@ -30,8 +31,10 @@ def pixels(
 ) -> npt.NDArray[np.uint8]:
     """Return the framed pictures of ``table`` as a read-only memory map, ``(n, height, width, 3)`` RGB.
 
-    The file is named after what it holds: the hash of the picture ids, paths and framing. A file that
-    is there is checked against its recorded SHA-256 and made again if it differs.
+    Where the framing asks for alignment, the largest face of each picture is cut out, as a predictor
+    would; a picture in which none is found is taken as a face. The file is named after what it holds:
+    the hash of the pictures' paths and their framing. A file that is there is checked against its
+    recorded SHA-256 and made again if it differs.
 
     Raises:
         DataError: some pictures cannot be decoded; all of them are named.
@@ -64,10 +67,13 @@ def _build(paths: Sequence[str], preprocessing: Preprocessing, target: Path, pro
     shape = (len(paths), preprocessing.height, preprocessing.width, 3)
     _require_room(target.parent, int(np.prod(shape)))
     broken: list[str] = []
+    detector = YuNet() if preprocessing.alignment else None
 
     def fill(row: int) -> None:
         try:
-            array[row] = frame(images.load(paths[row]), preprocessing)
+            image = images.load(paths[row])
+            face = main_face(detector.detect(image)) if detector else None
+            array[row] = frame(image, preprocessing, face)
         except ImageError as error:
             broken.append(f"{paths[row]}: {error.what}")
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from perceived.data import augment, cache
+from perceived.data import augment, cache, degrade
 from perceived.errors import DataError
 from perceived.preprocess import Preprocessing
 from perceived.recipes import Recipe
@@ -35,6 +35,8 @@ class Feed:
     val: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
     val_labels: npt.NDArray[np.int64]
     fingerprint: str
+    soft_labels: npt.NDArray[np.float32] | None = None
+    """A teacher's probabilities for the training pictures, ``(n, labels)``."""
 
     def batch(
         self, rows: npt.NDArray[np.int64], recipe: Recipe, epoch: int, size: tuple[int, int], device: torch.device
@@ -43,8 +45,20 @@ class Feed:
         picked = self.train[rows]
         if picked.dtype != np.uint8:
             return torch.from_numpy(picked).to(device)
+        picked = degrade.batch(picked, recipe.degradation, rows, seed=recipe.seed, epoch=epoch)
         variation = augment.draw(recipe.augmentation, rows, seed=recipe.seed, epoch=epoch)
         return augment.apply(np.asarray(picked, np.uint8), variation, size, device)
+
+    def targets(self, rows: npt.NDArray[np.int64], teacher_share: float, device: torch.device) -> Tensor:
+        """Return training labels, ``(n,)`` int64, or, where there is a teacher, ``(n, labels)`` probabilities.
+
+        ``teacher_share`` of those is the teacher's opinion (Hinton et al. 2015, arXiv:1503.02531).
+        """
+        labels = torch.from_numpy(self.train_labels[rows]).to(device)
+        if self.soft_labels is None:
+            return labels
+        soft = torch.from_numpy(self.soft_labels[rows]).to(device)
+        return torch.lerp(functional.one_hot(labels, len(LABELS)).float(), soft, teacher_share)
 
     def validation_batch(self, rows: npt.NDArray[np.int64], size: tuple[int, int], device: torch.device) -> Tensor:
         """Return validation pictures without augmentation, in the same form."""

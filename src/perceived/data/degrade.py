@@ -1,0 +1,106 @@
+"""Faults of real pictures for training: few pixels, blur, noise, compression, grey, something in front.
+
+Like the variations of :mod:`perceived.data.augment`, what happens to a picture is a function of
+``(seed, epoch, row)`` alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from perceived.preprocess import Pixels
+
+COVERED = (0.15, 0.45)
+"""Sides of what stands in front of a face, in shares of the picture's."""
+BLUR = 0.03
+"""Largest standard deviation of the blur, in shares of the picture's height."""
+NOISE = 18.0
+"""Largest standard deviation of the noise, on the scale 0-255."""
+QUALITY = (15, 75)
+"""JPEG qualities between which one is drawn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Degradation:
+    """How likely each fault is, from 0 (never) to 1 (always); they are drawn independently.
+
+    ``shrink`` leaves a picture at least ``smallest`` pixels high, enlarged again; ``cover`` puts a
+    rectangle of one colour over a part of it.
+    """
+
+    shrink: float = 0.0
+    smallest: int = 20
+    blur: float = 0.0
+    noise: float = 0.0
+    jpeg: float = 0.0
+    grey: float = 0.0
+    cover: float = 0.0
+
+
+def batch(pixels: Pixels, degradation: Degradation, rows: npt.NDArray[np.int64], *, seed: int, epoch: int) -> Pixels:
+    """Return ``(n, h, w, 3)`` RGB uint8 pictures with the faults drawn for these rows in this epoch."""
+    if degradation == Degradation():
+        return pixels
+    drawn = [np.random.default_rng([seed, epoch, int(row)]) for row in rows]
+    return np.stack([apply(one, degradation, random) for one, random in zip(pixels, drawn, strict=True)])
+
+
+def apply(picture: Pixels, degradation: Degradation, random: np.random.Generator) -> Pixels:
+    """Return one ``(h, w, 3)`` RGB uint8 picture with faults drawn from ``random``, in a camera's order."""
+    faults = (
+        (degradation.cover, _cover),
+        (degradation.grey, _grey),
+        (degradation.blur, _blur),
+        (degradation.shrink, lambda one, draw: _shrink(one, draw, degradation.smallest)),
+        (degradation.noise, _noise),
+        (degradation.jpeg, _compress),
+    )
+    happens = random.random(len(faults))
+    for draw, (odds, fault) in zip(happens, faults, strict=True):
+        if draw < odds:
+            picture = fault(picture, random)
+    return picture
+
+
+def _cover(picture: Pixels, random: np.random.Generator) -> Pixels:
+    height, width = picture.shape[:2]
+    tall, wide = (random.uniform(*COVERED, 2) * (height, width)).astype(int)
+    top, left = random.integers(0, height - tall + 1), random.integers(0, width - wide + 1)
+    covered = picture.copy()
+    covered[top : top + tall, left : left + wide] = random.integers(0, 256, 3)
+    return covered
+
+
+def _grey(picture: Pixels, random: np.random.Generator) -> Pixels:
+    return np.asarray(cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8)
+
+
+def _blur(picture: Pixels, random: np.random.Generator) -> Pixels:
+    sigma = picture.shape[0] * BLUR * random.uniform(0.1, 1)
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), np.uint8)
+
+
+def _shrink(picture: Pixels, random: np.random.Generator, smallest: int) -> Pixels:
+    """Shrink to a height drawn evenly on a logarithmic scale, and enlarge again."""
+    height, width = picture.shape[:2]
+    low = min(smallest, height)
+    small = round(float(np.exp(random.uniform(np.log(low), np.log(height)))))
+    size = max(1, round(width * small / height)), small
+    shrunk = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    way_back = int(random.choice([cv2.INTER_LINEAR, cv2.INTER_CUBIC]))
+    return np.asarray(cv2.resize(shrunk, (width, height), interpolation=way_back), np.uint8)
+
+
+def _noise(picture: Pixels, random: np.random.Generator) -> Pixels:
+    noise = random.standard_normal(picture.shape, np.float32) * np.float32(random.uniform(2, NOISE))
+    return np.clip(picture + noise, 0, 255).astype(np.uint8)
+
+
+def _compress(picture: Pixels, random: np.random.Generator) -> Pixels:
+    quality = int(random.integers(QUALITY[0], QUALITY[1] + 1))
+    encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.ascontiguousarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1])
