@@ -107,20 +107,27 @@ def download(
 @app.command()
 def prepare(
     data: Annotated[
-        Path, typer.Argument(metavar="DATA", help="CelebA as a folder or zip, in any known layout.", show_default=False)
+        list[Path],
+        typer.Argument(metavar="DATA", help="CelebA or FairFace: folders or zips, as downloaded.", show_default=False),
     ],
     out: Annotated[Path, typer.Option(help="Folder WORK for this and the later stages.", show_default=False)],
     strict: Annotated[bool, typer.Option("--strict", help="Fail if anything in the dataset is amiss.")] = False,
     annotations_only: Annotated[
         bool, typer.Option("--annotations-only", help="Look for no pictures: enough to explore.")
     ] = False,
+    seed: Seed = 0,
 ) -> None:
-    """Read a dataset into one table. Report what is amiss in it."""
+    """Read datasets into one table. Report what is amiss in them.
+
+    Where a dataset sets no validation pictures aside, a tenth of its training pictures is held out.
+    """
     from perceived.data import table
     from perceived.progress import counter
 
     with counter("checking pictures", quiet=False) as progress:
-        report = table.prepare(data, out, strict=strict, annotations_only=annotations_only, progress=progress)
+        report = table.prepare(
+            data, out, strict=strict, annotations_only=annotations_only, seed=seed, progress=progress
+        )
     terminal.show(report.table())
 
 

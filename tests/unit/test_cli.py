@@ -168,7 +168,7 @@ def test_prepare(run, called):
     calls = called("perceived.data.table.prepare", SimpleNamespace(table=lambda: Table("a", "b", title="findings")))
     answer = run("prepare", "celeba", "--out", "work", "--strict")
     (arguments, settings) = calls[0]
-    assert arguments == (Path("celeba"), Path("work"))
+    assert arguments == ([Path("celeba")], Path("work"))
     assert (settings["strict"], settings["annotations_only"]) == (True, False)
     assert "findings" in answer.out
 

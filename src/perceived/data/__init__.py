@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-_STAGES = frozenset({"augment", "cache", "celeba", "check", "download", "feed", "split", "table"})
+_STAGES = frozenset({"augment", "cache", "celeba", "check", "download", "fairface", "feed", "split", "table"})
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -8,14 +8,14 @@ for the files by name, wherever they are, and reads either writing.
 from __future__ import annotations
 
 import json
-import os
-from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import polars as pl
 
-from perceived.archive import SEPARATOR, open_archive, read_location
+from perceived.archive import SEPARATOR, read_location
+from perceived.data.listing import Listing, describe, is_picture, list_data, open_archives
+from perceived.data.source import Problems, Source, first_rows, no_problems
 from perceived.errors import DataError
 
 ATTRIBUTES = (
@@ -56,14 +56,10 @@ STEMS = {
 REQUIRED = ("list_attr_celeba", "list_eval_partition")
 ABOUT = "dataset.json"
 """A set in CelebA's shape that is not CelebA names itself here, as ``{"source": "demo"}``."""
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png")
+LICENCE = "CelebA agreement: non-commercial research, no redistribution"
+DEMO_LICENCE = "generated: faces of nobody"
 
-_MAX_DEPTH = 8
-_MAX_FOLDERS = 5000
 _GET_IT = "point at CelebA as it was downloaded, or get it with: perceived download celeba"
-
-Listing = dict[str, list[str]]
-"""Folder (a path ending in ``/``, or ``ARCHIVE.zip!FOLDER/``) to the names of its files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,18 +88,24 @@ def find(data: Path) -> CelebaSource:
     root = Path(data).resolve()
     if not root.exists():
         raise DataError(f"{data} does not exist.", expected="a folder or zip with CelebA", mend=_GET_IT)
-    listing = _list_folder(root) if root.is_dir() else _list_zip(str(root))
+    return locate(root, list_data(root))
+
+
+def recognises(listing: Listing) -> bool:
+    """Say whether a listing has one of the tables that only CelebA has."""
+    return any(STEMS[stem] in _find_tables(listing) for stem in REQUIRED)
+
+
+def locate(root: Path, listing: Listing) -> CelebaSource:
+    """Find CelebA's tables and pictures in what ``root`` holds; see :func:`find`."""
     tables, pictures = _find_tables(listing), _find_pictures(listing)
-    for archive in _archives(listing):
-        if pictures and all(STEMS[stem] in tables for stem in REQUIRED):
-            break
-        listing |= _list_zip(archive)
-        tables, pictures = _find_tables(listing) | tables, pictures or _find_pictures(listing)
+    listing = open_archives(listing, _is_whole)
+    tables, pictures = _find_tables(listing) | tables, pictures or _find_pictures(listing)
     missing = [f"{stem}.csv or .txt" for stem in REQUIRED if STEMS[stem] not in tables]
     if missing:
         raise DataError(
-            f"{data} does not hold {' and '.join(missing)}.",
-            expected=f"CelebA; found instead: {_describe(listing)}",
+            f"{root} does not hold {' and '.join(missing)}.",
+            expected=f"CelebA; found instead: {describe(listing)}",
             mend=_GET_IT,
         )
     return CelebaSource(
@@ -112,8 +114,93 @@ def find(data: Path) -> CelebaSource:
         layout=_layout(tables["attributes"], pictures),
         tables=tables,
         pictures=pictures,
-        names=sorted(name for name in listing.get(pictures, []) if _is_picture(name)),
+        names=sorted(name for name in listing.get(pictures, []) if is_picture(name)),
     )
+
+
+def read(root: Path, listing: Listing) -> Source:
+    """Read CelebA's tables: a row for each picture the attribute table names.
+
+    Raises:
+        DataError: a table is missing or is not what it is named after.
+    """
+    found = locate(root, listing)
+    problems = no_problems()
+    rows = _read_attributes(found.tables["attributes"], problems)
+    for kind, columns in COLUMNS.items():
+        if kind != "attributes" and kind in found.tables:
+            table = first_rows(_read_numbers(found.tables[kind], columns), problems)
+            rows = rows.join(table, on="id", how="left", maintain_order="left")
+    rows = _finish(rows, found)
+    names = pl.Series("id", found.names, dtype=pl.String)
+    problems["pictures_without_row"] += names.filter(~names.is_in(rows["id"].implode())).to_list()
+    if "identity" in found.tables:
+        problems["unknown_identities"] += rows.filter(pl.col("identity").is_null())["id"].to_list()
+    return Source(
+        root=root,
+        name=found.name,
+        layout=found.layout,
+        licence=LICENCE if found.name == "celeba" else DEMO_LICENCE,
+        rows=rows,
+        total=rows.height,
+        pictures=found.pictures,
+        tables=found.tables,
+        problems=problems,
+    )
+
+
+def _read_attributes(location: str, problems: Problems) -> pl.DataFrame:
+    """Return ``id`` and the 40 attributes as booleans."""
+    rows = read_table(location, ATTRIBUTES)
+    missing = [name for name in ATTRIBUTES if name not in rows.columns]
+    if missing:
+        raise DataError(
+            f"{location} has no column {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}.",
+            expected=f"CelebA's 40 attributes; its columns are {', '.join(rows.columns[:4])} …",
+            mend="use list_attr_celeba as CelebA publishes it",
+        )
+    rows = first_rows(rows.select("id", *ATTRIBUTES), problems)
+    flags = pl.col(ATTRIBUTES)
+    rows = rows.with_columns(
+        flags.replace_strict({"1": True, "0": False, "-1": False}, default=None, return_dtype=pl.Boolean)
+    )
+    broken = pl.any_horizontal(flags.is_null())
+    problems["unreadable_rows"] += rows.filter(broken)["id"].to_list()
+    rows = rows.filter(~broken)
+    if rows.is_empty():
+        raise DataError(
+            f"No row of {location} is readable.",
+            expected="40 attributes of -1 and 1, or of 0 and 1",
+            mend="use list_attr_celeba as CelebA publishes it",
+        )
+    return rows
+
+
+def _read_numbers(location: str, columns: tuple[str, ...]) -> pl.DataFrame:
+    """Return ``id`` and ``columns``, still strings, of one of the other tables."""
+    table = read_table(location, columns)
+    if table.width != len(columns) + 1:
+        raise DataError(
+            f"{location} has {table.width} columns.",
+            expected=f"{len(columns) + 1}: the picture's name and {', '.join(columns)}",
+            mend="download it again, or remove it if it is optional",
+        )
+    return table.rename(dict(zip(table.columns[1:], columns, strict=True)))
+
+
+def _finish(rows: pl.DataFrame, found: CelebaSource) -> pl.DataFrame:
+    """Give the columns their final types and order, and each row its picture."""
+    numbers = [name for name in (*BBOX, *LANDMARKS) if name in rows.columns]
+    if "identity" not in rows.columns:
+        rows = rows.with_columns(identity=None)
+    has_picture = pl.col("id").is_in(found.names)
+    rows = rows.with_columns(
+        pl.col("partition").replace_strict(PARTITIONS, default=None, return_dtype=pl.String),
+        pl.col("identity", *numbers).cast(pl.Int64, strict=False),
+        path=pl.when(has_picture).then(pl.lit(found.pictures) + pl.col("id")),
+        label=pl.when("Male").then(pl.lit("male")).otherwise(pl.lit("female")),
+    )
+    return rows.select("id", "path", "partition", "label", *ATTRIBUTES, "identity", *numbers)
 
 
 def read_table(location: str, columns: tuple[str, ...]) -> pl.DataFrame:
@@ -139,7 +226,7 @@ def read_table(location: str, columns: tuple[str, ...]) -> pl.DataFrame:
         raw = _squeeze(raw)
         first, _, rest = raw.partition(b"\n")
     names = [field.strip('" ') for field in first.decode("utf-8", "replace").split(separator)]
-    if names[0].lower().endswith(PICTURE_ENDINGS):
+    if names[0].lower().endswith((".jpg", ".jpeg", ".png")):
         return _parse(raw, ["id", *columns], separator, location)
     if rest.partition(b"\n")[0].count(separator.encode()) == len(names):
         return _parse(rest, ["id", *names], separator, location)
@@ -174,50 +261,6 @@ def _squeeze(raw: bytes) -> bytes:
     return raw.replace(b" \n", b"\n").replace(b"\n ", b"\n").strip(b" ")
 
 
-def _list_folder(root: Path) -> Listing:
-    """List a folder and the folders below it, at most eight deep; hidden ones are left out."""
-    listing: Listing = {}
-    waiting = [(str(root), 0)]
-    while waiting:
-        folder, depth = waiting.pop()
-        try:
-            entries = [entry for entry in os.scandir(folder) if not _is_hidden(entry.name)]
-        except OSError as error:
-            raise DataError(f"{folder} cannot be listed: {error.strerror}.", mend="check its permissions") from error
-        listing[folder.rstrip("/") + "/"] = [entry.name for entry in entries if not entry.is_dir()]
-        if depth < _MAX_DEPTH:
-            waiting += [(entry.path, depth + 1) for entry in entries if entry.is_dir()]
-        if len(listing) > _MAX_FOLDERS:
-            raise DataError(
-                f"{root} holds more than {_MAX_FOLDERS:,} folders.", mend="point at the CelebA folder itself"
-            )
-    return listing
-
-
-def _list_zip(path: str) -> Listing:
-    listing: Listing = {}
-    for member in open_archive(path).names():
-        folder, slash, name = member.rpartition("/")
-        if not _is_hidden(name) and not _is_hidden(member):
-            listing.setdefault(f"{path}{SEPARATOR}{folder}{slash}", []).append(name)
-    return listing
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith((".", "__MACOSX"))
-
-
-def _is_picture(name: str) -> bool:
-    return name.lower().endswith(PICTURE_ENDINGS)
-
-
-def _archives(listing: Listing) -> list[str]:
-    """Return the zips in a listed folder: first those of the aligned pictures, then the shallowest."""
-    archives = [folder + name for folder, names in listing.items() for name in names if name.lower().endswith(".zip")]
-    outer = [archive for archive in archives if SEPARATOR not in archive]
-    return sorted(outer, key=lambda archive: ("align" not in PurePath(archive).name, archive.count("/"), archive))
-
-
 def _find_tables(listing: Listing) -> dict[str, str]:
     """Return the location of each kind of table; the shallowest wins, then csv before txt."""
     found: dict[str, tuple[int, str, str]] = {}
@@ -230,9 +273,14 @@ def _find_tables(listing: Listing) -> dict[str, str]:
     return {kind: location for kind, (_, _, location) in found.items()}
 
 
+def _is_whole(listing: Listing) -> bool:
+    tables = _find_tables(listing)
+    return bool(_find_pictures(listing)) and all(STEMS[stem] in tables for stem in REQUIRED)
+
+
 def _find_pictures(listing: Listing) -> str:
     """Return the folder of the aligned pictures: one named so if any is, and of those the fullest."""
-    counts = {folder: sum(map(_is_picture, names)) for folder, names in listing.items()}
+    counts = {folder: sum(map(is_picture, names)) for folder, names in listing.items()}
     full = [folder for folder, count in counts.items() if count]
     named = [folder for folder in full if "img_align_celeba" in folder]
     return max(named or full, key=lambda folder: (counts[folder], -folder.count("/"), folder), default="")
@@ -258,12 +306,3 @@ def _layout(attributes: str, pictures: str) -> str:
     if attributes.lower().endswith(".csv"):
         return f"Kaggle's layout ({place})"
     return f"{'Original release' if '/Anno/' in attributes else 'Text tables'} ({place})"
-
-
-def _describe(listing: Listing) -> str:
-    """Say in a line what a folder that is not CelebA holds."""
-    names = [name for found in listing.values() for name in found]
-    if not names:
-        return "no files at all"
-    endings = Counter(PurePath(name).suffix.lower() or "nameless ending" for name in names).most_common(3)
-    return f"{', '.join(f'{count:,} {ending}' for ending, count in endings)} (such as {names[0]})"

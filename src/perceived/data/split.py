@@ -19,6 +19,8 @@ from perceived.workspace import Workspace
 SPLITS = ("train", "val", "test")
 LABELS = ("female", "male")
 COLUMNS = ("id", "path", "label", "identity", "split")
+"""First columns of a split; after them stand the words a dataset has for its pictures, by which groups are told
+apart: source, licence, race, age."""
 
 Counts = dict[str, dict[str, int]]
 """Split to label to number of pictures."""
@@ -36,8 +38,8 @@ def make(
 ) -> pl.DataFrame:
     """Choose the pictures of each split and write ``split.parquet`` and ``split.json``.
 
-    Returns columns ``id, path, label, identity, split``, in the order train, val, test, and within
-    each in the order of the table of examples. ``balance`` takes as many female as male pictures (one more
+    Returns columns ``id, path, label, identity, split`` and those of :func:`groups`, in the order train, val,
+    test, and within each in the order of the table of examples. ``balance`` takes as many female as male pictures (one more
     female where a size is odd); without it each label keeps its share of the partition.
     ``everything`` takes every picture, in natural proportions, whatever the sizes say.
 
@@ -92,7 +94,13 @@ def choose(examples: pl.DataFrame, *, sizes: dict[str, int] | None, balance: boo
     ranked = ranked.with_columns(rank=pl.int_range(pl.len()).over("partition", "label"))
     chosen = ranked.join(quota, on=("partition", "label")).filter(pl.col("rank") < pl.col("quota"))
     position = pl.col("partition").replace_strict({name: i for i, name in enumerate(SPLITS)})
-    return chosen.sort(position, "order").rename({"partition": "split"}).select(COLUMNS)
+    return chosen.sort(position, "order").rename({"partition": "split"}).select(*COLUMNS, *groups(examples))
+
+
+def groups(examples: pl.DataFrame) -> list[str]:
+    """Return the columns that tell groups of pictures apart: every column of words beside :data:`COLUMNS`."""
+    words = [name for name, kind in examples.schema.items() if kind in (pl.String, pl.Enum)]
+    return [name for name in words if name not in COLUMNS and name != "partition"]
 
 
 def allocate(available: Counts, sizes: dict[str, int], *, balance: bool) -> Counts:

@@ -1,263 +1,244 @@
-"""From CelebA on disk to the table of examples, with a report of everything that does not fit."""
+"""From datasets on disk to one table of examples, with a report of everything that does not fit.
+
+Each dataset's module says whether a folder is its own and reads it into a :class:`Source`; from
+there on all are treated alike.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import io
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import polars as pl
-from rich.console import Console
-from rich.table import Table
 
 from perceived.archive import read_location
-from perceived.data import celeba
-from perceived.data.check import Check, Progress, pictures
+from perceived.data import celeba, check, fairface
+from perceived.data.check import Check, Progress
+from perceived.data.holdout import TEST_SHARE, VAL_SHARE, hold_out
+from perceived.data.listing import Listing, describe, list_data, open_archives
+from perceived.data.prepare_report import HeldOut, PrepareReport, SourceReport
+from perceived.data.source import PROBLEMS, Source
 from perceived.errors import DataError
+from perceived.spec import LABELS
 from perceived.storage import atomic_path, sha256_file, write_json
 from perceived.workspace import Workspace
 
-PROBLEMS = {
-    "rows_without_picture": "rows without a picture",
-    "pictures_without_row": "pictures without a row",
-    "unreadable_pictures": "unreadable pictures",
-    "duplicate_rows": "pictures with several rows (the first counts)",
-    "unreadable_rows": "rows with an attribute other than -1, 0, 1",
-    "unknown_partitions": "rows without a partition of 0, 1 or 2",
-    "unknown_identities": "rows without an identity, though others have one",
-    "identities_in_two_partitions": "identities found in two partitions",
-}
-"""What may be wrong with a copy of CelebA, in the words of the report."""
-
-Problems = dict[str, list[str]]
-"""Kind of problem to the pictures or identities concerned."""
+PARTITIONS = ("train", "val", "test")
+FIRST = ("id", "path", "partition", "label", "identity")
+"""Columns that every dataset's module gives."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrepareReport:
-    """What :func:`prepare` found.
+class Reader(Protocol):
+    """A dataset's module."""
 
-    ``rows`` counts the rows of the attribute table, ``examples`` those that were kept, ``counts``
-    the examples per partition and label. ``tables_sha256`` holds the hash of each CelebA table.
-    """
+    def recognises(self, listing: Listing) -> bool: ...
 
-    source: str
-    layout: str
-    rows: int
-    examples: int
-    counts: Mapping[str, Mapping[str, int]]
-    problems: Mapping[str, list[str]]
-    examples_sha256: str
-    tables_sha256: Mapping[str, str]
+    def read(self, root: Path, listing: Listing) -> Source: ...
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "source": self.source,
-            "layout": self.layout,
-            "rows": self.rows,
-            "examples": self.examples,
-            "counts": {name: dict(counts) for name, counts in self.counts.items()},
-            "problem_counts": {kind: len(found) for kind, found in self.problems.items()},
-            "problems": {kind: list(found) for kind, found in self.problems.items()},
-            "examples_sha256": self.examples_sha256,
-            "tables_sha256": dict(self.tables_sha256),
-        }
 
-    def table(self) -> Table:
-        """Return the report as a table for the terminal."""
-        table = Table("", "count", "such as", title=f"{self.layout}: {self.rows:,} rows, {self.examples:,} examples")
-        for partition, counts in self.counts.items():
-            table.add_row(partition, f"{sum(counts.values()):,}", ", ".join(f"{n:,} {k}" for k, n in counts.items()))
-        table.add_section()
-        for kind, found in self.problems.items():
-            table.add_row(PROBLEMS[kind], f"{len(found):,}", "\n".join(found[:3]))
-        return table
-
-    def __str__(self) -> str:
-        text = io.StringIO()
-        Console(file=text, width=120).print(self.table())
-        return text.getvalue().rstrip("\n")
+READERS: tuple[Reader, ...] = (fairface, celeba)
+"""Datasets in the order in which they are looked for."""
 
 
 def prepare(
-    data: Path,
+    data: Path | Sequence[Path],
     out: Path,
     *,
     strict: bool = False,
     check: Check = "size",
     annotations_only: bool = False,
+    seed: int = 0,
     progress: Progress | None = None,
 ) -> PrepareReport:
-    """Read CelebA from ``data`` and write the workspace's ``examples.parquet`` and ``prepare.json``.
+    """Read the datasets ``data`` and write the workspace's ``examples.parquet`` and ``prepare.json``.
 
     What does not fit is left out of the table and listed in the report. ``check`` says how each
     picture is tried. ``annotations_only`` looks for no pictures and keeps every row, with a
-    ``path`` of ``null``: enough to explore.
+    ``path`` of ``null``: enough to explore. ``seed`` chooses what is held out of a dataset whose
+    authors set no validation pictures aside.
 
     Raises:
-        DataError: there is no usable CelebA at ``data``, or ``strict`` and something does not fit.
+        DataError: there is no usable dataset at ``data``, or ``strict`` and something does not fit.
     """
-    source = celeba.find(data)
-    problems: Problems = {kind: [] for kind in PROBLEMS}
-    rows = _read_rows(source, problems)
-    total = rows.height
-    if annotations_only:
-        rows = rows.with_columns(path=pl.lit(None, pl.String), width=None, height=None)
-    else:
-        rows = _join_pictures(rows, source, problems, check, progress)
-    examples = _finish(rows, source, problems)
-    if strict and any(problems.values()):
-        raise _strict_error(source, problems)
+    paths = [data] if isinstance(data, str | Path) else list(data)
+    sources = [read(Path(path)) for path in paths]
+    _refuse_same_names(sources)
+    tables, parts = [], []
+    for source in sources:
+        rows = _without_pictures(source) if annotations_only else _with_pictures(source, check, progress)
+        rows, held_out = _partitioned(rows, source, seed)
+        _note_shared_identities(rows, source)
+        tables.append(_arranged(rows, source))
+        parts.append(_report(source, rows.height, held_out))
+    examples = _joined(tables)
+    if examples["label"].n_unique() < len(LABELS):
+        raise _one_class_error(examples, sources)
+    if strict and any(found for source in sources for found in source.problems.values()):
+        raise _strict_error(sources)
     workspace = Workspace(Path(out))
     with atomic_path(workspace.examples) as partial:
         examples.write_parquet(partial)
-    report = PrepareReport(
-        source=str(source.root),
-        layout=source.layout,
-        rows=total,
-        examples=examples.height,
-        counts=_counts(examples),
-        problems=problems,
-        examples_sha256=sha256_file(workspace.examples),
-        tables_sha256={
-            kind: hashlib.sha256(read_location(location)).hexdigest() for kind, location in source.tables.items()
-        },
-    )
+    report = PrepareReport(sources=parts, counts=_counts(examples), examples_sha256=sha256_file(workspace.examples))
     write_json(workspace.prepare_report, report.to_dict())
     return report
 
 
-def _read_rows(source: celeba.CelebaSource, problems: Problems) -> pl.DataFrame:
-    """Return a row for each picture the attribute table names, with what the other tables say of it."""
-    rows = _read_attributes(source.tables["attributes"], problems)
-    for kind, columns in celeba.COLUMNS.items():
-        if kind == "attributes" or kind not in source.tables:
-            continue
-        table = celeba.read_table(source.tables[kind], columns)
-        if table.width != len(columns) + 1:
+def read(data: Path) -> Source:
+    """Read the dataset at ``data``, whichever it is.
+
+    Raises:
+        DataError: there is nothing, or nothing that is known here.
+    """
+    root = data.resolve()
+    if not root.exists():
+        raise DataError(f"{data} does not exist.", expected="a folder or zip with a dataset", mend="check the path")
+    listing = open_archives(list_data(root), _reader)
+    reader = _reader(listing)
+    if reader is None:
+        raise DataError(
+            f"{data} holds no dataset that is known here.",
+            expected=f"CelebA (list_attr_celeba, list_eval_partition) or FairFace (fairface_label_train.csv); "
+            f"found instead: {describe(listing)}",
+            mend="point at the dataset as it was downloaded",
+        )
+    return reader.read(root, listing)
+
+
+def _reader(listing: Listing) -> Reader | None:
+    return next((reader for reader in READERS if reader.recognises(listing)), None)
+
+
+def _refuse_same_names(sources: Sequence[Source]) -> None:
+    names = [source.name for source in sources]
+    for source in sources:
+        if names.count(source.name) > 1:
             raise DataError(
-                f"{source.tables[kind]} has {table.width} columns.",
-                expected=f"{len(columns) + 1}: the picture's name and {', '.join(columns)}",
-                mend="download it again, or remove it if it is optional",
+                f"{source.root} is one of several datasets that are called {source.name!r}.",
+                expected="datasets of different names in one table",
+                mend='give each once; a folder of your own is named by a file dataset.json: {"source": "NAME"}',
             )
-        table = table.rename(dict(zip(table.columns[1:], columns, strict=True)))
-        rows = rows.join(_first_rows(table, problems), on="id", how="left", maintain_order="left")
-    return rows
 
 
-def _read_attributes(location: str, problems: Problems) -> pl.DataFrame:
-    """Return ``id`` and the 40 attributes as booleans."""
-    rows = celeba.read_table(location, celeba.ATTRIBUTES)
-    missing = [name for name in celeba.ATTRIBUTES if name not in rows.columns]
-    if missing:
+def _without_pictures(source: Source) -> pl.DataFrame:
+    none = pl.lit(None, pl.Int32)
+    return source.rows.with_columns(path=pl.lit(None, pl.String), width=none, height=none)
+
+
+def _with_pictures(source: Source, how: Check, progress: Progress | None) -> pl.DataFrame:
+    """Keep the rows that have a readable picture, with its size."""
+    if not source.pictures:
         raise DataError(
-            f"{location} has no column {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}.",
-            expected=f"CelebA's 40 attributes; its columns are {', '.join(rows.columns[:4])} …",
-            mend="use list_attr_celeba as CelebA publishes it",
-        )
-    rows = _first_rows(rows.select("id", *celeba.ATTRIBUTES), problems)
-    flags = pl.col(celeba.ATTRIBUTES)
-    rows = rows.with_columns(
-        flags.replace_strict({"1": True, "0": False, "-1": False}, default=None, return_dtype=pl.Boolean)
-    )
-    broken = pl.any_horizontal(flags.is_null())
-    problems["unreadable_rows"] += rows.filter(broken)["id"].to_list()
-    rows = rows.filter(~broken)
-    if rows.is_empty():
-        raise DataError(
-            f"No row of {location} is readable.",
-            expected="40 attributes of -1 and 1, or of 0 and 1",
-            mend="use list_attr_celeba as CelebA publishes it",
-        )
-    return rows
-
-
-def _first_rows(rows: pl.DataFrame, problems: Problems) -> pl.DataFrame:
-    """Keep the first row of each picture, and list the pictures that have more."""
-    repeated = rows.filter(pl.col("id").is_duplicated())["id"].unique(maintain_order=True)
-    problems["duplicate_rows"] += [name for name in repeated if name not in problems["duplicate_rows"]]
-    return rows.unique("id", keep="first", maintain_order=True)
-
-
-def _join_pictures(
-    rows: pl.DataFrame, source: celeba.CelebaSource, problems: Problems, check: Check, progress: Progress | None
-) -> pl.DataFrame:
-    """Keep the rows that have a readable picture, with its path and size."""
-    if not source.names:
-        raise DataError(
-            f"{source.root} holds CelebA's tables but no pictures.",
-            expected="a folder or zip named img_align_celeba with .jpg files",
+            f"{source.root} holds {source.name}'s tables but no pictures.",
+            expected="the pictures that the tables name, unpacked or as a zip",
             mend="add the pictures; or, to explore the annotations alone, add --annotations-only",
         )
-    names = pl.DataFrame({"id": source.names})
-    problems["rows_without_picture"] += rows.join(names, on="id", how="anti", maintain_order="left")["id"].to_list()
-    problems["pictures_without_row"] += names.join(rows, on="id", how="anti", maintain_order="left")["id"].to_list()
-    rows = rows.join(names, on="id", how="semi", maintain_order="left")
+    missing = pl.col("path").is_null()
+    source.problems["rows_without_picture"] += source.rows.filter(missing)["id"].to_list()
+    rows = source.rows.filter(~missing)
     if rows.is_empty():
         raise DataError(
-            f"No row of {source.tables['attributes']} has a picture in {source.pictures}.",
-            expected=f"pictures named as in the table; found {source.names[0]} and others",
+            f"No row of {source.root} has a picture in {source.pictures}.",
+            expected=f"pictures named as in the table, such as {source.rows['id'][0]}",
             mend="check that tables and pictures belong together",
         )
-    rows = rows.with_columns(path=pl.lit(source.pictures) + pl.col("id"))
-    rows = rows.hstack(pictures(rows["path"].to_list(), check, progress=progress))
-    problems["unreadable_pictures"] += rows["failure"].drop_nulls().to_list()
+    rows = rows.hstack(check.pictures(rows["path"].to_list(), how, progress=progress))
+    source.problems["unreadable_pictures"] += rows["failure"].drop_nulls().to_list()
     return rows.filter(pl.col("failure").is_null()).drop("failure")
 
 
-def _finish(rows: pl.DataFrame, source: celeba.CelebaSource, problems: Problems) -> pl.DataFrame:
-    """Give the columns their final types and order; keep what has a partition."""
-    numbers = [name for name in (*celeba.BBOX, *celeba.LANDMARKS) if name in rows.columns]
-    if "identity" not in rows.columns:
-        rows = rows.with_columns(identity=None)
-    rows = rows.with_columns(
-        pl.col("partition").replace_strict(celeba.PARTITIONS, default=None, return_dtype=pl.String),
-        pl.col("identity", *numbers).cast(pl.Int64, strict=False),
-        pl.col("width", "height").cast(pl.Int32),
-        label=pl.when("Male").then(pl.lit("male")).otherwise(pl.lit("female")),
-        source=pl.lit(source.name),
-    )
-    problems["unknown_partitions"] += rows.filter(pl.col("partition").is_null())["id"].to_list()
-    rows = rows.filter(pl.col("partition").is_not_null())
-    if "identity" in source.tables:
-        problems["unknown_identities"] += rows.filter(pl.col("identity").is_null())["id"].to_list()
+def _partitioned(rows: pl.DataFrame, source: Source, seed: int) -> tuple[pl.DataFrame, list[HeldOut]]:
+    """Give every row a partition; hold out what the dataset's authors did not."""
+    words = [name for name, kind in rows.schema.items() if name not in FIRST and kind in (pl.String, pl.Enum)]
+    by = ("label", *words)
+    known = source.rows["partition"].drop_nulls().unique()
+    wanted: list[tuple[str | None, str, float]] = []
+    if known.is_empty():
+        wanted = [(None, "test", TEST_SHARE), (None, "val", VAL_SHARE / (1 - TEST_SHARE))]
+    elif "train" in known and "val" not in known:
+        wanted = [("train", "val", VAL_SHARE)]
+    held_out = []
+    for of, to, share in wanted:
+        rows = hold_out(rows, of=of, to=to, share=share, by=by, seed=seed)
+        pictures = rows.filter(partition=to).height
+        held_out.append(HeldOut(of=of, to=to, share=share, by=by, seed=seed, pictures=pictures))
+    if known.is_empty():
+        return rows.with_columns(pl.col("partition").fill_null("train")), held_out
+    source.problems["unknown_partitions"] += rows.filter(pl.col("partition").is_null())["id"].to_list()
+    return rows.filter(pl.col("partition").is_not_null()), held_out
+
+
+def _note_shared_identities(rows: pl.DataFrame, source: Source) -> None:
     people = rows.drop_nulls("identity").group_by("identity").agg(pl.col("partition").n_unique())
     shared = people.filter(pl.col("partition") > 1).sort("identity")
-    problems["identities_in_two_partitions"] += [str(identity) for identity in shared["identity"]]
-    if rows["label"].n_unique() < 2:
-        raise _one_class_error(rows, source)
-    first = ("id", "path", "partition", "label", *celeba.ATTRIBUTES, "identity", "source", "width", "height")
-    return rows.select(*first, *numbers)
+    source.problems["identities_in_two_partitions"] += [str(identity) for identity in shared["identity"]]
+
+
+def _arranged(rows: pl.DataFrame, source: Source) -> pl.DataFrame:
+    """Return the columns in order: the dataset's own up to ``identity``, what is noted here, the rest."""
+    rows = rows.with_columns(
+        pl.col("width", "height").cast(pl.Int32), source=pl.lit(source.name), licence=pl.lit(source.licence)
+    )
+    own = source.rows.columns
+    start = own.index("identity") + 1
+    return rows.select(*own[:start], "source", "licence", "width", "height", *own[start:])
+
+
+def _joined(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Return one table; where a dataset's ids meet those of an earlier one, its name stands before each."""
+    joined = tables[0]
+    for table in tables[1:]:
+        if not table.join(joined, on="id", how="semi").is_empty():
+            table = table.with_columns(id=pl.concat_str("source", pl.lit("/"), "id"))
+        joined = pl.concat([joined, table], how="diagonal")
+    return joined
 
 
 def _counts(examples: pl.DataFrame) -> dict[str, dict[str, int]]:
     found = {(part, label): n for part, label, n in examples.group_by("partition", "label").len().iter_rows()}
-    return {
-        part: {label: found.get((part, label), 0) for label in ("female", "male")}
-        for part in celeba.PARTITIONS.values()
-    }
+    return {part: {label: found.get((part, label), 0) for label in LABELS} for part in PARTITIONS}
 
 
-def _one_class_error(rows: pl.DataFrame, source: celeba.CelebaSource) -> DataError:
-    if rows.is_empty():
-        return DataError(
-            f"Nothing usable is left of {source.root}: every row lacks a readable picture or a partition.",
-            mend="check that tables and pictures belong together and are whole",
-        )
-    return DataError(
-        f"Every picture of {source.root} is labelled {rows['label'][0]}: there is nothing to tell apart.",
-        expected="a column Male with both values",
-        mend="use list_attr_celeba as CelebA publishes it, with pictures of both labels",
+def _report(source: Source, examples: int, held_out: Sequence[HeldOut]) -> SourceReport:
+    hashes = {name: hashlib.sha256(read_location(location)).hexdigest() for name, location in source.tables.items()}
+    return SourceReport(
+        source=str(source.root),
+        name=source.name,
+        layout=source.layout,
+        licence=source.licence,
+        rows=source.total,
+        examples=examples,
+        problems=source.problems,
+        mended=source.mended,
+        held_out=held_out,
+        tables_sha256=hashes,
     )
 
 
-def _strict_error(source: celeba.CelebaSource, problems: Problems) -> DataError:
-    found = [f"{len(ids):,} {PROBLEMS[kind]} ({', '.join(ids[:3])})" for kind, ids in problems.items() if ids]
+def _one_class_error(examples: pl.DataFrame, sources: Sequence[Source]) -> DataError:
+    roots = " and ".join(str(source.root) for source in sources)
+    if examples.is_empty():
+        return DataError(
+            f"Nothing usable is left of {roots}: every row lacks a readable picture or a partition.",
+            mend="check that tables and pictures belong together and are whole",
+        )
     return DataError(
-        f"{source.root} does not fit together: {'; '.join(found)}.",
+        f"Every picture of {roots} is labelled {examples['label'][0]}: there is nothing to tell apart.",
+        expected="pictures of both labels",
+        mend="use the tables as their authors publish them, with pictures of both labels",
+    )
+
+
+def _strict_error(sources: Sequence[Source]) -> DataError:
+    found = [
+        f"{source.root} does not fit together: {len(ids):,} {PROBLEMS[kind]} ({', '.join(ids[:3])})"
+        for source in sources
+        for kind, ids in source.problems.items()
+        if ids
+    ]
+    return DataError(
+        f"{'; '.join(found)}.",
         expected="with --strict: nothing to report",
         mend="run without --strict: these are left out and each is listed in prepare.json",
     )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perceived.data import celeba
+from perceived.data import celeba, listing
 from perceived.errors import DataError
 
 
@@ -87,7 +87,7 @@ def test_missing_partition_table_is_named(faces: Any, tmp_path: Path) -> None:
 
 
 def test_folder_of_too_many_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(celeba, "_MAX_FOLDERS", 3)
+    monkeypatch.setattr(listing, "_MAX_FOLDERS", 3)
     for i in range(4):
         (tmp_path / str(i)).mkdir()
     with pytest.raises(DataError, match="more than 3 folders"):

@@ -47,7 +47,7 @@ def broken(faces: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     ("broken", "words"),
     [
         ("missing folder", "does not exist"),
-        ("wrong zip", "does not hold list_attr_celeba"),
+        ("wrong zip", "no dataset that is known here"),
         ("cut zip", "not a readable zip"),
         ("no Male", "no column Male"),
         ("one class", "labelled female"),

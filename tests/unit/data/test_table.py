@@ -51,7 +51,7 @@ def test_zeros_mean_no(faces: Any, tmp_path: Path, layout: str) -> None:
 
 def test_columns_of_the_table_are_the_agreed_ones(faces: Any, tmp_path: Path) -> None:
     _, examples = prepared(faces, tmp_path)
-    first = ["id", "path", "partition", "label", *celeba.ATTRIBUTES, "identity", "source", "width", "height"]
+    first = ["id", "path", "partition", "label", *celeba.ATTRIBUTES, "identity", "source", "licence", "width", "height"]
     assert examples.columns == [*first, *celeba.BBOX, *celeba.LANDMARKS]
     assert {examples.schema[name] for name in celeba.ATTRIBUTES} == {pl.Boolean}
     assert examples.schema["identity"] == pl.Int64

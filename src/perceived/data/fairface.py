@@ -1,0 +1,145 @@
+"""FairFace as its authors hand it out: label files beside the folders train and val.
+
+Kärkkäinen and Joo 2021, "FairFace: Face Attribute Dataset for Balanced Race, Gender, and Age".
+Copies that went through a spreadsheet have dates where age bands were; they are mended.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from perceived.archive import SEPARATOR
+from perceived.data.listing import Listing, is_picture, open_archives
+from perceived.data.source import AGE, AGES, Problems, Source, first_rows, no_problems, read_csv
+from perceived.errors import DataError
+
+NAME = "fairface"
+LICENCE = "CC BY 4.0"
+
+TABLES = {"fairface_label_train.csv": "train", "fairface_label_val.csv": "test"}
+"""Label file to partition. FairFace has no labelled test files: its val files are the test set here, and
+validation pictures are held out of its train files."""
+LABELS = {"Female": "female", "Male": "male"}
+RACES = ("Black", "East Asian", "Indian", "Latino_Hispanic", "Middle Eastern", "Southeast Asian", "White")
+MANGLED_AGES = {"03-Sep": "3-9", "3-Sep": "3-9", "9-Mar": "3-9", "09-Mar": "3-9", "Oct-19": "10-19", "19-Oct": "10-19"}
+"""What spreadsheets, which take ``3-9`` for a day in spring or autumn, make of two age bands."""
+
+_COLUMNS = ("file", "age", "gender", "race")
+
+
+def recognises(listing: Listing) -> bool:
+    """Say whether a listing has one of FairFace's label files."""
+    return bool(_find_tables(listing))
+
+
+def read(root: Path, listing: Listing) -> Source:
+    """Read FairFace's label files: a row for each picture they name, with its race and age.
+
+    Raises:
+        DataError: a label file lacks a column, or no row of it has a known label.
+    """
+    listing = open_archives(listing, _base)
+    tables, problems = _find_tables(listing), no_problems()
+    raw = pl.concat([_read_labels(location, TABLES[name]) for name, location in sorted(tables.items())])
+    base = _base(listing)
+    pictures = _pictures(listing, base)
+    rows = _finish(first_rows(raw, problems), problems).with_columns(
+        path=pl.when(pl.col("id").is_in(pictures)).then(pl.lit(base) + pl.col("id"))
+    )
+    named = set(rows["id"])
+    problems["pictures_without_row"] += [name for name in pictures if name not in named]
+    if rows.is_empty():
+        raise DataError(
+            f"No row of {', '.join(sorted(tables.values()))} has a known gender.",
+            expected=f"{' or '.join(LABELS)}; found {', '.join(map(repr, raw['gender'].unique().sort().head(3)))}",
+            mend="use the label files as FairFace publishes them",
+        )
+    return Source(
+        root=root,
+        name=NAME,
+        layout=f"FairFace ({_place(base)})",
+        licence=LICENCE,
+        rows=rows.select("id", "path", "partition", "label", "identity", "race", "age"),
+        total=raw["id"].n_unique(),
+        pictures=base,
+        tables={TABLES[name]: location for name, location in tables.items()},
+        problems=problems,
+        mended=_count_mended(raw),
+    )
+
+
+def mend_age(column: str = "age") -> pl.Expr:
+    """Return the expression that reads a column of FairFace's age bands; what means nothing becomes null."""
+    bands = {band: band for band in AGES} | MANGLED_AGES
+    return pl.col(column).replace_strict(bands, default=None, return_dtype=pl.String).cast(AGE)
+
+
+def _find_tables(listing: Listing) -> dict[str, str]:
+    """Return the location of each label file; the shallowest wins."""
+    found: dict[str, tuple[int, str]] = {}
+    for folder, names in listing.items():
+        for name in TABLES.keys() & set(names):
+            candidate = (folder.count("/"), folder + name)
+            found[name] = min(candidate, found.get(name, candidate))
+    return {name: location for name, (_, location) in found.items()}
+
+
+def _base(listing: Listing) -> str:
+    """Return the folder that holds the folders train and val, or ``""``; of several the fullest, then the first.
+
+    The authors hand pictures out with a margin of 0.25 and of 1.25 of the face; beside each other,
+    the narrow ones come first.
+    """
+    counts: dict[str, int] = {}
+    for folder, names in listing.items():
+        for side in ("train/", "val/"):
+            if folder.endswith(("/" + side, SEPARATOR + side)):
+                base = folder.removesuffix(side)
+                counts[base] = counts.get(base, 0) + sum(map(is_picture, names))
+    full = sorted((-count, base.count("/"), base) for base, count in counts.items() if count)
+    return full[0][2] if full else ""
+
+
+def _pictures(listing: Listing, base: str) -> list[str]:
+    """Return the pictures below ``base`` as label files name them: ``train/1.jpg``."""
+    sides = ("train/", "val/") if base else ()
+    return sorted(side + name for side in sides for name in listing.get(base + side, []) if is_picture(name))
+
+
+def _read_labels(location: str, partition: str) -> pl.DataFrame:
+    rows = read_csv(location)
+    missing = [name for name in _COLUMNS if name not in rows.columns]
+    if missing:
+        raise DataError(
+            f"{location} has no column {', '.join(missing)}.",
+            expected=f"FairFace's columns {', '.join(_COLUMNS)}; its own are {', '.join(rows.columns)}",
+            mend="use the label files as FairFace publishes them",
+        )
+    return rows.select(pl.col("file").alias("id"), "age", "gender", "race", partition=pl.lit(partition)).drop_nulls(
+        "id"
+    )
+
+
+def _finish(raw: pl.DataFrame, problems: Problems) -> pl.DataFrame:
+    """Give labels, races and ages their words; list the rows in which they mean nothing."""
+    rows = raw.with_columns(
+        mend_age(),
+        label=pl.col("gender").replace_strict(LABELS, default=None, return_dtype=pl.String),
+        race=pl.when(pl.col("race").is_in(RACES)).then("race"),
+        identity=pl.lit(None, pl.Int64),
+    )
+    problems["unreadable_rows"] += rows.filter(pl.col("label").is_null())["id"].to_list()
+    rows = rows.filter(pl.col("label").is_not_null())
+    problems["unknown_groups"] += rows.filter(pl.col("race").is_null() | pl.col("age").is_null())["id"].to_list()
+    return rows
+
+
+def _count_mended(raw: pl.DataFrame) -> dict[str, int]:
+    mangled = raw.filter(pl.col("age").is_in(list(MANGLED_AGES))).group_by("age").len().sort("age")
+    return {f"{age} → {MANGLED_AGES[age]}": count for age, count in mangled.iter_rows()}
+
+
+def _place(base: str) -> str:
+    return "zip" if SEPARATOR in base else ("folder" if base else "no pictures")

@@ -1,0 +1,98 @@
+"""What lies in a folder or zip: folders and file names, before anybody knows which dataset they are."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path, PurePath
+
+from perceived.archive import SEPARATOR, open_archive
+from perceived.errors import DataError
+
+PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+_MAX_DEPTH = 8
+_MAX_FOLDERS = 5000
+
+Listing = dict[str, list[str]]
+"""Folder (a path ending in ``/``, or ``ARCHIVE.zip!FOLDER/``) to the names of its files."""
+
+
+def list_data(root: Path) -> Listing:
+    """List a folder and those below it, or a zip; archives inside a folder stay closed.
+
+    Raises:
+        DataError: a folder cannot be listed, there are too many, or the zip is damaged.
+    """
+    return _list_folder(root) if root.is_dir() else _list_zip(str(root))
+
+
+def open_archives(listing: Listing, enough: Callable[[Listing], object]) -> Listing:
+    """Add what the zips of a listed folder hold, one after the other, until there is ``enough``.
+
+    Those whose name speaks of aligned pictures come first, then the shallowest.
+    """
+    for archive in _archives(listing):
+        if enough(listing):
+            break
+        listing = listing | _list_zip(archive)
+    return listing
+
+
+def is_picture(name: str) -> bool:
+    """Say whether a file is named as pictures are."""
+    return name.lower().endswith(PICTURE_ENDINGS)
+
+
+def pictures(listing: Listing) -> list[str]:
+    """Return the locations of all pictures, in order."""
+    return sorted(folder + name for folder, names in listing.items() for name in names if is_picture(name))
+
+
+def describe(listing: Listing) -> str:
+    """Say in a line what a folder holds."""
+    names = [name for found in listing.values() for name in found]
+    if not names:
+        return "no files at all"
+    endings = Counter(PurePath(name).suffix.lower() or "nameless ending" for name in names).most_common(3)
+    return f"{', '.join(f'{count:,} {ending}' for ending, count in endings)} (such as {names[0]})"
+
+
+def _list_folder(root: Path) -> Listing:
+    """List a folder and the folders below it, at most eight deep; hidden ones are left out."""
+    listing: Listing = {}
+    waiting = [(str(root), 0)]
+    while waiting:
+        folder, depth = waiting.pop()
+        try:
+            entries = [entry for entry in os.scandir(folder) if not _is_hidden(entry.name)]
+        except OSError as error:
+            raise DataError(f"{folder} cannot be listed: {error.strerror}.", mend="check its permissions") from error
+        listing[folder.rstrip("/") + "/"] = [entry.name for entry in entries if not entry.is_dir()]
+        if depth < _MAX_DEPTH:
+            waiting += [(entry.path, depth + 1) for entry in entries if entry.is_dir()]
+        if len(listing) > _MAX_FOLDERS:
+            raise DataError(
+                f"{root} holds more than {_MAX_FOLDERS:,} folders.", mend="point at the dataset's folder itself"
+            )
+    return listing
+
+
+def _list_zip(path: str) -> Listing:
+    listing: Listing = {}
+    for member in open_archive(path).names():
+        folder, slash, name = member.rpartition("/")
+        if not _is_hidden(name) and not _is_hidden(member):
+            listing.setdefault(f"{path}{SEPARATOR}{folder}{slash}", []).append(name)
+    return listing
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", "__MACOSX"))
+
+
+def _archives(listing: Listing) -> list[str]:
+    archives = [folder + name for folder, names in listing.items() for name in names if name.lower().endswith(".zip")]
+    outer = [archive for archive in archives if SEPARATOR not in archive]
+    return sorted(outer, key=lambda archive: ("align" not in PurePath(archive).name, archive.count("/"), archive))

@@ -1,0 +1,91 @@
+"""What every dataset's module hands to the table writer, and the words they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from perceived.archive import read_location
+from perceived.errors import DataError
+
+PROBLEMS = {
+    "rows_without_picture": "rows without a picture",
+    "pictures_without_row": "pictures without a row",
+    "unreadable_pictures": "unreadable pictures",
+    "duplicate_rows": "pictures with several rows (the first counts)",
+    "unreadable_rows": "rows with a label or attribute that means nothing",
+    "unknown_partitions": "rows without a known partition, though others have one",
+    "unknown_identities": "rows without an identity, though others have one",
+    "unknown_groups": "rows with a race or age that means nothing (kept without it)",
+    "identities_in_two_partitions": "identities found in two partitions",
+}
+"""What may be wrong with a dataset, in the words of the report."""
+
+AGES = ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70")
+"""FairFace's bands of perceived age, youngest first."""
+AGE = pl.Enum(AGES)
+"""Type of the column ``age``: its order is that of :data:`AGES`."""
+
+Problems = dict[str, list[str]]
+"""Kind of problem, a key of :data:`PROBLEMS`, to the pictures or identities concerned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One dataset, read: where it came from, and a row for each picture it tells of.
+
+    ``rows`` has the columns ``id``, ``path`` (null where there is no such picture), ``partition``
+    (``train``, ``val``, ``test`` or null), ``label``, ``identity`` (or null) and after that whatever
+    else the dataset knows; the order is that of the table of examples. ``pictures`` says where
+    pictures were found, and is empty where none were. ``tables`` maps kinds of tables to their
+    locations, ``total`` counts the rows of the main one, and ``mended`` says which values were put
+    right, as ``"9-Mar -> 3-9"``, and how often.
+    """
+
+    root: Path
+    name: str
+    layout: str
+    licence: str
+    rows: pl.DataFrame
+    total: int
+    pictures: str
+    tables: Mapping[str, str]
+    problems: Problems
+    mended: Mapping[str, int] = field(default_factory=dict)
+
+
+def no_problems() -> Problems:
+    return {kind: [] for kind in PROBLEMS}
+
+
+def first_rows(rows: pl.DataFrame, problems: Problems) -> pl.DataFrame:
+    """Keep the first row of each picture, and list the pictures that have more."""
+    repeated = rows.filter(pl.col("id").is_duplicated())["id"].unique(maintain_order=True)
+    problems["duplicate_rows"] += [name for name in repeated if name not in problems["duplicate_rows"]]
+    return rows.unique("id", keep="first", maintain_order=True)
+
+
+def read_csv(location: str) -> pl.DataFrame:
+    """Read a csv with a header as strings without blanks around them; an empty field is null.
+
+    Raises:
+        DataError: it is missing, empty or no csv.
+    """
+    try:
+        raw = read_location(location).removeprefix(b"\xef\xbb\xbf")
+        rows = pl.read_csv(raw, infer_schema=False, truncate_ragged_lines=True)
+    except OSError as error:
+        raise DataError(f"{location} cannot be read: {error.strerror}.", mend="check its permissions") from error
+    except pl.exceptions.PolarsError as error:
+        raise DataError(
+            f"{location} is not a table: {str(error).splitlines()[0]}.",
+            expected="comma-separated values under a line of column names",
+            mend="copy or download it again",
+        ) from error
+    if rows.is_empty():
+        raise DataError(f"{location} has no rows.", mend="copy or download it again")
+    rows = rows.rename({name: name.strip() for name in rows.columns})
+    return rows.with_columns(pl.all().str.strip_chars().replace("", None))
