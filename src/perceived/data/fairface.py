@@ -117,9 +117,8 @@ def _read_labels(location: str, partition: str) -> pl.DataFrame:
             expected=f"FairFace's columns {', '.join(_COLUMNS)}; its own are {', '.join(rows.columns)}",
             mend="use the label files as FairFace publishes them",
         )
-    return rows.select(pl.col("file").alias("id"), "age", "gender", "race", partition=pl.lit(partition)).drop_nulls(
-        "id"
-    )
+    rows = rows.drop_nulls("file").with_columns(partition=pl.lit(partition))
+    return rows.select(pl.col("file").alias("id"), "age", "gender", "race", "partition")
 
 
 def _finish(raw: pl.DataFrame, problems: Problems) -> pl.DataFrame:

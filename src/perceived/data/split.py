@@ -39,8 +39,8 @@ def make(
     """Choose the pictures of each split and write ``split.parquet`` and ``split.json``.
 
     Returns columns ``id, path, label, identity, split`` and those of :func:`groups`, in the order train, val,
-    test, and within each in the order of the table of examples. ``balance`` takes as many female as male pictures (one more
-    female where a size is odd); without it each label keeps its share of the partition.
+    test, and within each in the order of the table of examples. ``balance`` takes as many female as male
+    pictures (one more female where a size is odd); without it each label keeps its share of the partition.
     ``everything`` takes every picture, in natural proportions, whatever the sizes say.
 
     Raises:
