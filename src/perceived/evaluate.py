@@ -1,7 +1,8 @@
 """How good a model is on a split: every metric with its interval, its mistakes, and a page to read.
 
 The answer that counts is the likeliest of the model's own labels, whatever its threshold. A picture
-that cannot be read is listed and counted, and stands outside every rate.
+that cannot be read, or shows no face, is listed and counted, and stands outside every rate but
+``accuracy_of_all``, which counts it as a wrong answer.
 """
 
 from __future__ import annotations
@@ -86,6 +87,7 @@ def assess(
         "pictures": {"asked": scored.height, "scored": readable.height, "unreadable": failed.height},
         "labels": {label: readable.filter(label=label).height for label in labels},
         "positive": POSITIVE,
+        "accuracy_of_all": (readable.height - wrong.height) / scored.height,
         "metrics": _nest({name: estimate.to_dict() for name, estimate in estimates.items()}),
         "bootstrap": {
             "level": metrics.LEVEL,
@@ -158,7 +160,10 @@ def _notes(found: Mapping[str, Any], workspace: Workspace) -> list[str]:
     notes = []
     count, unreadable = found["pictures"]["scored"], found["pictures"]["unreadable"]
     if unreadable:
-        notes.append(f"{unreadable:,} of {count + unreadable:,} pictures cannot be read. No rate includes them.")
+        notes.append(
+            f"{unreadable:,} of {count + unreadable:,} pictures cannot be read or show no face. No rate includes them;"
+            f" with them as errors, {found['accuracy_of_all']:.2%} of the answers are right."
+        )
     if _is_demo(workspace):
         notes.append("These are demo faces of nobody: the figures show that the software works, and nothing else.")
     if found["split"] == "train":

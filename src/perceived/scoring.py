@@ -1,7 +1,8 @@
 """A model's answers to every picture of a split, as a table.
 
 Any model that turns framed pixels into probabilities is scored by this one code: a run, an ONNX
-file, a function. A picture that cannot be read keeps its row, with the reason.
+file, a function. A picture that cannot be read, or in which a model that aligns faces has none to
+align, keeps its row, with the reason.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import polars as pl
 
 from perceived import images
 from perceived.data.split import SPLITS
+from perceived.detector import YuNet, main_face
 from perceived.errors import ConfigError, ImageError, ModelFileError, SplitError
 from perceived.preprocess import Pixels, Preprocessing, frame
 from perceived.spec import LABELS, ModelSpec
@@ -113,11 +115,17 @@ def _read_ahead(
 ) -> Iterator[list[Pixels | ImageError]]:
     """Yield framed pictures, or why they cannot be read, in batches; the next ones are already under way."""
 
+    detector = YuNet() if preprocessing.alignment else None
+
     def read(path: str) -> Pixels | ImageError:
         try:
-            return frame(images.load(path), preprocessing)
+            image = images.load(path)
         except ImageError as error:
             return error
+        face = main_face(detector.detect(image)) if detector else None
+        if detector and face is None:
+            return ImageError(f"No face is found in {path}.")
+        return frame(image, preprocessing, face)
 
     with ThreadPoolExecutor(min(_MAX_READERS, os.cpu_count() or 1)) as pool:
         waiting: deque[list[Future[Pixels | ImageError]]] = deque()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 
 from perceived import scoring
 from perceived.errors import ConfigError, ModelFileError, SplitError
-from perceived.preprocess import Preprocessing
+from perceived.preprocess import Preprocessing, frame
 from perceived.spec import ModelSpec
+from perceived.types import Box, Face
 from perceived.workspace import Workspace
 
 SPEC = ModelSpec(
@@ -44,6 +46,29 @@ def test_every_row_keeps_its_place_whatever_the_batch_size(picture: Picture) -> 
         np.testing.assert_allclose(scored["probability_male"], np.array(shades) / 255, atol=1e-6)
     assert scored["perceived_gender"].to_list() == ["female", "male", "female", "male", "female"]
     np.testing.assert_allclose(scored["confidence"], [1, 1, 0.8, 0.8, 0.6], atol=1e-6)
+
+
+def test_a_model_that_aligns_faces_is_given_the_largest_face_of_each_picture(
+    picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    face = Face(box=Box(x0=4, y0=4, x1=24, y1=34))
+    seen = []
+
+    class Finder:
+        def detect(self, image: np.ndarray) -> list[Face]:
+            return [Face(box=Box(x0=0, y0=0, x1=3, y1=3)), face] if image[0, 0, 0] else []
+
+    def look(pixels: np.ndarray) -> np.ndarray:
+        seen.extend(pixels)
+        return brightness(pixels)
+
+    monkeypatch.setattr(scoring, "YuNet", Finder)
+    aligning = dataclasses.replace(SPEC, preprocessing=dataclasses.replace(SPEC.preprocessing, alignment="five-point"))
+    paths = [picture("a.png", 200), picture("no-face.png", 0)]
+    scored = scoring.score(rows(paths), look, aligning)
+    assert scored["perceived_gender"].to_list() == ["male", None]
+    assert "No face is found" in scored["error"][1]
+    np.testing.assert_array_equal(seen, [frame(np.full((40, 30, 3), 200, np.uint8), aligning.preprocessing, face)])
 
 
 def test_an_unreadable_picture_keeps_its_row_and_the_reason(picture: Picture, tmp_path: Path) -> None:
