@@ -71,11 +71,12 @@ Floats = npt.NDArray[np.floating]
 Draw = Callable[[Axes], None]
 
 
-def chart(draw: Draw, *, height: float = 3.0, width: float = WIDTH) -> Figure:
-    """Return a figure of one panel that ``draw`` has drawn; sizes are in inches."""
+def chart(*draws: Draw, height: float = 3.0, width: float = WIDTH) -> Figure:
+    """Return a figure with a panel for each of ``draws``, side by side; sizes are in inches."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        draw(figure.subplots())
+        for draw, axes in zip(draws, figure.subplots(1, len(draws), squeeze=False)[0], strict=True):
+            draw(axes)
         figure.draw_without_rendering()
     return figure
 

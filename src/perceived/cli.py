@@ -28,6 +28,9 @@ app = typer.Typer(
 Work = Annotated[
     Path, typer.Argument(metavar="WORK", help="Folder that 'perceived prepare' wrote.", show_default=False)
 ]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
@@ -71,11 +74,12 @@ def perceived(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything the study leaves behind.")] = Path("demo"),
+    settings: Settings = None,
 ) -> None:
-    """Run the whole study on faces of nobody. It takes a few minutes."""
+    """Run the whole study on faces of nobody. It takes a few minutes, and goes on if interrupted."""
     from perceived import study
 
-    typer.echo(f"report: {study.run(out)}")
+    typer.echo(f"report: {study.run(out, settings=settings or [])}")
 
 
 @app.command("demo-data")
@@ -88,8 +92,11 @@ def demo_data(
 ) -> None:
     """Write a CelebA of faces of nobody. They are generated, and the same for the same seed."""
     from perceived import demo_faces
+    from perceived.progress import counter
 
-    typer.echo(f"demo set: {demo_faces.write(out, count=count, seed=seed)}")
+    with counter("drawing faces", quiet=False) as progress:
+        written = demo_faces.write(out, count=count, seed=seed, progress=progress)
+    typer.echo(f"demo set: {written}")
 
 
 @app.command()
@@ -207,15 +214,16 @@ def train(
     work: Work,
     out: Annotated[Path, typer.Option(help="Folder RUN for the model and its curves.", show_default=False)],
     recipe: Annotated[str, typer.Option(help="A name that 'perceived recipes' lists.")] = "fast",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+    settings: Settings = None,
+    init: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Start from this run's best model.", show_default=False)
     ] = None,
 ) -> None:
     """Train a model. The same command again resumes a run that was interrupted."""
     from perceived import recipes as known
     from perceived import train as training
 
-    training.train(work, known.get(recipe, settings or []), out)
+    training.train(work, known.get(recipe, settings or []), out, init=init)
     typer.echo(f"run: {out}")
 
 

@@ -6,37 +6,44 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-import matplotlib.ticker
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, PercentFormatter
 from torch.utils.tensorboard import SummaryWriter
 
-from perceived import storage
+from perceived import charts
 
 SCALARS = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "rate")
 
+History = Sequence[Mapping[str, Any]]
+"""The lines of a run's ``metrics.jsonl``, one for each validation."""
 
-def draw(history: Sequence[Mapping[str, Any]], out: Path, *, title: str) -> None:
+
+def draw(history: History, out: Path, *, title: str) -> None:
     """Write a PNG with two panels, loss and accuracy, for training and validation over image-steps."""
-    steps = [line["image_steps"] for line in history]
-    figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    for panel, name in zip(panels, ("loss", "accuracy"), strict=True):
-        panel.plot(steps, [line[f"train_{name}"] for line in history], "o-", color="#8a94a6", label="training")
-        panel.plot(steps, [line[f"val_{name}"] for line in history], "o-", color="#1f6feb", label="validation")
-        panel.set(xlabel="image-steps (pictures × epochs)", title=name.capitalize())
-        panel.grid(alpha=0.25)
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.legend(frameon=False)
-    panels[1].yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1.0, decimals=1))
-    figure.suptitle(f"Recipe {title}: training loss and accuracy are measured on augmented pictures", fontsize=10)
-    with storage.atomic_path(out) as partial:
-        figure.savefig(partial, dpi=130, format="png")
-    plt.close(figure)
+    figure = charts.chart(panel(history, "loss"), panel(history, "accuracy"), width=2 * charts.WIDTH, height=3.6)
+    charts.save_png(figure, out, title=f"Recipe {title}: training is measured on augmented pictures")
 
 
-def write_tensorboard(history: Sequence[Mapping[str, Any]], folder: Path) -> None:
+def panel(history: History, name: str) -> charts.Draw:
+    """Draw ``"loss"`` or ``"accuracy"`` of training and validation over image-steps."""
+
+    def draw_panel(axes: Axes) -> None:
+        steps = [line["image_steps"] for line in history]
+        for side, key, color in (("training", "train", "muted"), ("validation", "val", "accent")):
+            values = [line[f"{key}_{name}"] for line in history]
+            axes.plot(steps, values, color=charts.COLORS[color], linewidth=1.8, marker="o", markersize=4.5, label=side)
+        axes.set(xlabel="image-steps (pictures × epochs)", ylabel=name, xlim=(0, None))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        if name == "accuracy":
+            axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.grid(axis="y")
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.legend(labelcolor=charts.COLORS["ink"])
+
+    return draw_panel
+
+
+def write_tensorboard(history: History, folder: Path) -> None:
     """Write the run's validations as TensorBoard events, replacing those of an earlier part of the run."""
     for old in folder.glob("events.out.tfevents.*"):
         old.unlink()

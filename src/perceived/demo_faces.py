@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,7 @@ For trying out the software only: what a model learns here says nothing about re
 """
 
 Integers = npt.NDArray[np.int64]
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,10 @@ class Cast:
     male: npt.NDArray[np.bool_]
 
 
-def write(out: Path, *, count: int = 1000, seed: int = 0) -> Path:
+def write(out: Path, *, count: int = 1000, seed: int = 0, progress: Progress | None = None) -> Path:
     """Write the demo set to the folder ``out``; the same count and seed give the same files.
+
+    ``progress`` is called with the number of pictures drawn and of all.
 
     Raises:
         ConfigError: the count or seed is out of range, or ``out`` holds something else.
@@ -91,7 +95,7 @@ def write(out: Path, *, count: int = 1000, seed: int = 0) -> Path:
         _write_tables(folder, cast, attributes)
         (folder / "README.txt").write_text(ABOUT.format(count=count, seed=seed), encoding="utf-8")
         (folder / "dataset.json").write_text(json.dumps({"source": "demo", "count": count, "seed": seed}) + "\n")
-        _write_pictures(folder / "img_align_celeba", cast, attributes, seed)
+        _write_pictures(folder / "img_align_celeba", cast, attributes, seed, progress)
     return out
 
 
@@ -154,7 +158,9 @@ def _write_csv(path: Path, header: list[str], rows: list[list[object]]) -> None:
     path.write_text(text.getvalue(), encoding="utf-8")
 
 
-def _write_pictures(folder: Path, cast: Cast, attributes: dict[str, npt.NDArray[np.bool_]], seed: int) -> None:
+def _write_pictures(
+    folder: Path, cast: Cast, attributes: dict[str, npt.NDArray[np.bool_]], seed: int, progress: Progress | None
+) -> None:
     """Sample, paint and store the pictures, a batch at a time."""
     folder.mkdir()
     model = demo_model.load()
@@ -177,6 +183,8 @@ def _write_pictures(folder: Path, cast: Cast, attributes: dict[str, npt.NDArray[
             person = people[int(cast.identity[i])][1]
             picture = demo_portrait.pose(demo_portrait.paint(square, person, rng), field, rng)
             (folder / name_of(i)).write_bytes(_encode(picture, blurry=bool(attributes["Blurry"][i])))
+        if progress:
+            progress(batch.stop, len(cast.identity))
 
 
 def _draw_person(

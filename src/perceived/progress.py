@@ -6,16 +6,23 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 
-from perceived.schedule import Schedule
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from perceived.schedule import Schedule
 
 PLAIN_SECONDS = 20.0
 """Time between two lines where the output is not a terminal."""
+
+
+def say(line: str) -> None:
+    """Print one line about what begins, to standard error."""
+    Console(stderr=True, markup=False, highlight=False).print(line)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ STUDY = {"accuracy": 0.962, "f1": 0.9615}
 
 _JPEG_QUALITY = 85
 _SHOWN_SIDE = 256
-"""Pictures in a page are scaled down to fit a square of this many pixels."""
+"""Pictures in a page are scaled down to fit a square of this many pixels, unless told otherwise."""
 _NOTHING = "–"
 
 
@@ -50,10 +50,10 @@ def figure_svg(figure: Figure, *, title: str) -> Markup:
     return Markup(charts.to_svg(figure, title=title))
 
 
-def picture_uri(pixels: Pixels) -> str:
-    """Return an RGB picture, ``(h, w, 3)`` uint8, as a ``data:`` address of a small JPEG."""
+def picture_uri(pixels: Pixels, *, side: int = _SHOWN_SIDE) -> str:
+    """Return an RGB picture, ``(h, w, 3)`` uint8, as a ``data:`` address of a JPEG that fits a square of ``side``."""
     image = Image.fromarray(pixels)
-    image.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE))
+    image.thumbnail((side, side))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=_JPEG_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

