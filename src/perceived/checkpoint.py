@@ -90,7 +90,7 @@ class TrainedModel:
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return calibrated probabilities, ``(n, labels)``, of framed RGB pictures ``(n, h, w, 3)``."""
         device = next(self.network.parameters()).device
-        batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2).float()
+        batch = torch.from_numpy(np.array(pixels)).to(device).permute(0, 3, 1, 2).float()
         with torch.inference_mode():
             logits = self.network(batch).float() / self.spec.temperature
         answer: npt.NDArray[np.float32] = logits.softmax(dim=1).cpu().numpy()

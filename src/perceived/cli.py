@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from perceived import __version__, terminal
-from perceived.errors import ConfigError, InputError, PerceivedError
+from perceived.errors import ConfigError, PerceivedError
 from perceived.extras import missing_extra
 
 app = typer.Typer(
@@ -39,7 +39,7 @@ class Dataset(enum.StrEnum):
 
 
 def main() -> None:
-    """Run the command line; a mistake of the caller ends with exit code 2, any other error with 1."""
+    """Run the command line; what the caller can mend, a full disk included, ends with exit code 2."""
     try:
         app()
     except PerceivedError as error:
@@ -53,7 +53,7 @@ def main() -> None:
 
 def _fail(error: PerceivedError) -> NoReturn:
     typer.echo(f"Error: {error}", err=True)
-    sys.exit(2 if isinstance(error, InputError) else 1)
+    sys.exit(2)
 
 
 def _show_version(wanted: bool) -> None:

@@ -2,8 +2,8 @@
 
 ::
 
-    PerceivedError                everything this package raises on purpose
-    ├── InputError                the caller can mend it: the command line exits with 2
+    PerceivedError                everything this package raises on purpose: the command line exits with 2
+    ├── InputError                the caller gave something that cannot be used
     │   ├── DataError             a dataset on disk is missing, incomplete or not what it claims
     │   ├── ImageError            one picture cannot be decoded
     │   ├── SplitError            a split asks for more than the table holds
@@ -39,7 +39,7 @@ class PerceivedError(Exception):
 
 
 class InputError(PerceivedError):
-    """The caller can mend this."""
+    """The caller gave something that cannot be used, and can mend it."""
 
 
 class DataError(InputError):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,7 +22,7 @@ from perceived.backbones import Backbone
 from perceived.checkpoint import Run, TrainedModel
 from perceived.data import cache, feed
 from perceived.data.feed import Feed
-from perceived.errors import ModelFileError, ResumeError
+from perceived.errors import ConfigError, ModelFileError, ResumeError
 from perceived.model import Network, build_head, freeze
 from perceived.preprocess import Preprocessing
 from perceived.progress import counter
@@ -76,9 +77,16 @@ def prepare_run(
     """Gather everything for a run and write its ``config.json``, or check it against the one there.
 
     Raises:
-        ResumeError: ``out`` holds a run of another recipe or another split.
+        ResumeError: ``out`` holds a run of another recipe, split or starting point.
+        ConfigError: there are more processes than pictures in a batch.
     """
     run = Run(out)
+    _require_same(run, {"recipe": recipe.to_dict()})
+    if recipe.batch_size < accelerator.num_processes:
+        raise ConfigError(
+            f"A batch of {recipe.batch_size} pictures cannot be shared out to {accelerator.num_processes} processes.",
+            mend="use fewer processes, or --set batch_size=…",
+        )
     torch.manual_seed(recipe.seed)
     quiet = quiet or not accelerator.is_main_process
     with accelerator.main_process_first():
@@ -92,9 +100,12 @@ def prepare_run(
         if recipe.teacher:
             pictures = with_teacher(pictures, Path(recipe.teacher), preprocessing, accelerator, quiet=quiet)
         if recipe.cached_features:
-            pictures = with_features(pictures, network, Workspace(work).cache, accelerator, recipe, quiet=quiet)
+            key = [config["data"], preprocessing.to_dict(), recipe.precision, recipe.validation_limit, recipe.seed]
+            pictures = with_features(pictures, network, Workspace(work).cache, accelerator, key, quiet=quiet)
+    _require_same(run, config)
     if accelerator.is_main_process:
-        _record(run, config)
+        if not run.config.is_file():
+            storage.write_json(run.config, config)
         if not run.check_pictures.is_file():
             with storage.atomic_path(run.check_pictures) as partial, open(partial, "wb") as file:
                 np.save(file, check_pictures)
@@ -160,21 +171,32 @@ def describe(
     }
 
 
-def _record(run: Run, config: Mapping[str, Any]) -> None:
-    """Write ``config.json``, or refuse when the run directory belongs to another recipe or split."""
-    if run.config.is_file():
-        recorded = storage.read_json(run.config)
-        for part, mend in (("recipe", "use the same recipe and --set"), ("data", "use the same workspace and split")):
-            changed = [key for key, value in config[part].items() if recorded.get(part, {}).get(key) != value]
-            if changed:
-                before, now = recorded.get(part, {}).get(changed[0]), config[part][changed[0]]
-                raise ResumeError(
-                    f"{run.root} holds another run: its {part} {changed[0]} is {before!r}, not {now!r}.",
-                    expected="the arguments the run was started with",
-                    mend=f"{mend}, or choose another --out",
-                )
-        return
-    storage.write_json(run.config, config)
+SAME = {
+    "recipe": "use the same recipe and --set",
+    "data": "use the same workspace and split",
+    "weights": "use the same --init and --set weights",
+}
+"""Parts of ``config.json`` that a run keeps for life, and how to mend a difference."""
+STARTING_POINT = ("init", "sha256")
+"""What of the weights' description tells them from others; the rest is there to be read."""
+
+
+def _require_same(run: Run, config: Mapping[str, Any]) -> None:
+    """Refuse a run directory that belongs to another recipe, split or starting point."""
+    recorded = storage.read_json(run.config) if run.config.is_file() else {}
+    for part in SAME.keys() & recorded.keys() & config.keys():
+        before, now = (
+            {key: value for key, value in side[part].items() if part != "weights" or key in STARTING_POINT}
+            for side in (recorded, config)
+        )
+        changed = [key for key in now | before if before.get(key) != now.get(key)]
+        if changed:
+            key = changed[0]
+            raise ResumeError(
+                f"{run.root} holds another run: its {part} {key} is {before.get(key)!r}, not {now.get(key)!r}.",
+                expected="the arguments the run was started with",
+                mend=f"{SAME[part]}, or choose another --out",
+            )
 
 
 def with_teacher(
@@ -206,30 +228,42 @@ def with_teacher(
 
 
 def with_features(
-    pictures: Feed, network: Network, folder: Path, accelerator: Accelerator, recipe: Recipe, *, quiet: bool
+    pictures: Feed, network: Network, folder: Path, accelerator: Accelerator, key: Sequence[Any], *, quiet: bool
 ) -> Feed:
-    """Replace pictures by the frozen backbone's features, computed once and kept in ``folder``."""
-    sides: list[npt.NDArray[np.float32]] = []
+    """Replace pictures by the frozen backbone's features, computed once and kept in ``folder``.
+
+    ``key`` is JSON data that tells the pictures from others; the backbone is told by its weights.
+    """
+    digest = _digest(network)
     network.to(accelerator.device).eval()
-    for name, pixels in (("train", pictures.train), ("val", pictures.val)):
-        key = storage.sha256_json([pictures.fingerprint, recipe.backbone, recipe.weights, name, list(pixels.shape)])
-        path = folder / f"features-{key[:16]}.npy"
-        if not path.is_file():
-            with counter(f"Features of {name}", quiet=quiet) as progress:
-                computed = _features(pixels, network, accelerator, progress)
-            with storage.atomic_path(path) as partial, open(partial, "wb") as file:
-                np.save(file, computed)
-        sides.append(np.load(path, allow_pickle=False))
-    return dataclasses.replace(pictures, train=sides[0], val=sides[1])
+
+    def keep(name: str, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        def write(file: Path) -> None:
+            with counter(f"Features of {name}", quiet=quiet) as progress, open(file, "wb") as opened:
+                np.save(opened, _features(pixels, network, accelerator, progress))
+
+        return cache.keep(folder, f"features-{storage.sha256_json([*key, digest, name])[:16]}", write)
+
+    return dataclasses.replace(pictures, train=keep("train", pictures.train), val=keep("val", pictures.val))
+
+
+def _digest(network: Network) -> str:
+    """Return a hash of all weights and statistics that features depend on."""
+    found = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        if not name.startswith("head."):
+            found.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def _features(
     pixels: npt.NDArray[Any], network: Network, accelerator: Accelerator, progress: cache.Progress | None
 ) -> npt.NDArray[np.float32]:
+    """Return the pooled features, ``(n, features)``, of ``(n, height, width, 3)`` uint8 pictures."""
     parts = []
     with torch.inference_mode(), accelerator.autocast():
         for start in range(0, len(pixels), FEATURE_BATCH):
-            batch = torch.from_numpy(pixels[start : start + FEATURE_BATCH]).to(accelerator.device)
+            batch = torch.from_numpy(np.array(pixels[start : start + FEATURE_BATCH])).to(accelerator.device)
             parts.append(network.features(batch.permute(0, 3, 1, 2).float()).float().cpu().numpy())
             if progress:
                 progress(min(start + FEATURE_BATCH, len(pixels)), len(pixels))

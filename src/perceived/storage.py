@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from perceived.errors import DataError, StorageError
+
+HOLDER = ".perceived-partial"
+"""How the hidden folders end in which files are written before they take their names."""
 
 
 @contextlib.contextmanager
@@ -41,12 +46,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; it takes the name ``path`` only if the block succeeds.
 
     The block may leave a file or a folder at the temporary path. On any error it is removed, so
-    that nothing half-written is ever found under the final name.
+    that nothing half-written is ever found under the final name. What a killed process has left
+    behind is removed by the next one that writes into the same folder.
     """
     path = Path(path)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        _remove_abandoned(path.parent)
+        holder, lock = _make_holder(path)
         try:
             partial = holder / path.name
             yield partial
@@ -55,6 +62,33 @@ def atomic_path(path: Path) -> Iterator[Path]:
             partial.replace(path)
         finally:
             shutil.rmtree(holder, ignore_errors=True)
+            os.close(lock)
+
+
+def _make_holder(path: Path) -> tuple[Path, int]:
+    """Make a hidden folder beside ``path``, locked for as long as this process lives."""
+    while True:
+        holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=HOLDER, dir=path.parent))
+        try:
+            lock = os.open(holder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # another process took it for an abandoned one before it was locked
+        with contextlib.suppress(OSError):  # a mounted drive may know no locks: nothing is removed there either
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if holder.is_dir():
+            return holder, lock
+        os.close(lock)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the hidden folders of writers that were killed: those that nobody holds the lock of."""
+    for holder in folder.glob(f".*{HOLDER}"):
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(holder, os.O_RDONLY)
+            with contextlib.suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(holder, ignore_errors=True)
+            os.close(lock)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
@@ -85,8 +86,20 @@ class Learner:
             moments.setdefault(int(index), {})[kind] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self._lay_out_moments()
         self.sums.copy_(tensors["sums"])
         self.progress = Progress(**progress)
+
+    def _lay_out_moments(self) -> None:
+        """Give every moment the memory layout of its parameter.
+
+        A file keeps tensors row by row, the network has its channels last, and the fused optimizer on the
+        CPU pairs parameters with moments by their place in memory.
+        """
+        for parameter, moments in self.optimizer.state.items():
+            for kind, value in moments.items():
+                if value.shape == parameter.shape:
+                    moments[kind] = torch.empty_like(parameter).copy_(value)
 
 
 def train(work: Path, recipe: Recipe, out: Path, *, init: Path | None = None, quiet: bool = False) -> dict[str, Any]:
@@ -105,6 +118,7 @@ def train(work: Path, recipe: Recipe, out: Path, *, init: Path | None = None, qu
         ResumeError: ``out`` holds a run of another recipe or another split.
         DataError, SplitError, WeightsError, StorageError: as their stages say.
     """
+    AcceleratorState._reset_state()  # else the first recipe's precision would stay for the life of the process
     accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
     setup = prepare_run(work, recipe, out, accelerator, init=init, quiet=quiet)
     learner = _learner(setup, accelerator)
@@ -190,7 +204,8 @@ def _learn(learner: Learner, schedule: Schedule, feed: Feed, step: int, accelera
     logits = learner.model(batch)
     targets = feed.targets(rows, recipe.teacher_share, accelerator.device)
     loss = functional.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
-    accelerator.backward(loss)
+    # Gradients are averaged over processes, whose shares differ by a row where they do not divide the batch.
+    accelerator.backward(loss * (len(rows) * accelerator.num_processes / schedule.batch_size))
     learner.optimizer.step()
     learner.optimizer.zero_grad()
     if learner.average is not None:

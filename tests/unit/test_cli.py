@@ -129,13 +129,13 @@ def test_a_missing_model_is_the_callers_mistake(run, picture):
     assert "To mend it: " in answer.err
 
 
-def test_a_full_disk_is_not_the_callers_mistake(run, monkeypatch, tmp_path):
+def test_a_full_disk_is_told_in_one_message(run, monkeypatch, tmp_path):
     def full(*_: Any) -> None:
         raise StorageError("The disk is full.")
 
     monkeypatch.setattr("perceived.export.export", full)
     answer = run("export", tmp_path, tmp_path / "model.onnx")
-    assert answer.code == 1
+    assert answer.code == 2
     assert answer.err == "Error: The disk is full.\n"
 
 

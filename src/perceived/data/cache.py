@@ -33,20 +33,47 @@ def pixels(
 
     Where the framing asks for alignment, the largest face of each picture is cut out, as a predictor
     would; a picture in which none is found is taken as a face. The file is named after what it holds:
-    the hash of the pictures' paths and their framing. A file that is there is checked against its
-    recorded SHA-256 and made again if it differs.
+    the hash of the pictures' paths, their order and framing.
 
     Raises:
         DataError: some pictures cannot be decoded; all of them are named.
         StorageError: the disk has no room.
     """
-    key = cache_key(table, preprocessing)
+    paths = table["path"].to_list()
+    shape = (len(paths), preprocessing.height, preprocessing.width, 3)
+
+    def write(file: Path) -> None:
+        _require_room(folder, int(np.prod(shape)))
+        _decode(paths, preprocessing, open_reserved(file, np.uint8, shape), progress)
+
+    return keep(folder, cache_key(table, preprocessing), write)
+
+
+def keep(folder: Path, key: str, write: Callable[[Path], None]) -> npt.NDArray[Any]:
+    """Return the array ``{key}.npy`` as a read-only memory map; ``write`` makes the file where it is needed.
+
+    A file that is there is checked against its recorded SHA-256, and made again if it differs.
+    """
     array, record = folder / f"{key}.npy", folder / f"{key}.json"
     if not _is_intact(array, record):
-        _build(table["path"].to_list(), preprocessing, array, progress)
-        storage.write_json(record, {"pictures": len(table), "sha256": storage.sha256_file(array)})
-    loaded: npt.NDArray[np.uint8] = np.load(array, mmap_mode="r", allow_pickle=False)
+        with storage.atomic_path(array) as partial:
+            write(partial)
+        count = len(np.load(array, mmap_mode="r", allow_pickle=False))
+        storage.write_json(record, {"pictures": count, "sha256": storage.sha256_file(array)})
+    loaded: npt.NDArray[Any] = np.load(array, mmap_mode="r", allow_pickle=False)
     return loaded
+
+
+def open_reserved(file: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Make a file and return it as a writable memory map whose room on the disk is already taken.
+
+    A sparse file would find out too late that the disk is full, when the system can only kill the process.
+    """
+    array: npt.NDArray[Any] = open_memmap(file, mode="w+", dtype=dtype, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with open(file, "r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    return array
 
 
 def cache_key(table: pl.DataFrame, preprocessing: Preprocessing) -> str:
@@ -60,12 +87,17 @@ def cache_key(table: pl.DataFrame, preprocessing: Preprocessing) -> str:
 def _is_intact(array: Path, record: Path) -> bool:
     if not (array.is_file() and record.is_file()):
         return False
-    return bool(storage.read_json(record)["sha256"] == storage.sha256_file(array))
+    try:
+        recorded = storage.read_json(record)["sha256"]
+    except (DataError, KeyError, TypeError):
+        return False
+    return bool(recorded == storage.sha256_file(array))
 
 
-def _build(paths: Sequence[str], preprocessing: Preprocessing, target: Path, progress: Progress | None) -> None:
-    shape = (len(paths), preprocessing.height, preprocessing.width, 3)
-    _require_room(target.parent, int(np.prod(shape)))
+def _decode(
+    paths: Sequence[str], preprocessing: Preprocessing, array: npt.NDArray[np.uint8], progress: Progress | None
+) -> None:
+    """Fill the rows of ``array`` with the framed pictures."""
     broken: list[str] = []
     detector = YuNet() if preprocessing.alignment else None
 
@@ -77,20 +109,17 @@ def _build(paths: Sequence[str], preprocessing: Preprocessing, target: Path, pro
         except ImageError as error:
             broken.append(f"{paths[row]}: {error.what}")
 
-    with storage.atomic_path(target) as partial, ThreadPoolExecutor(os.cpu_count()) as pool:
-        array = open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(paths), CHUNK):
             stop = min(start + CHUNK, len(paths))
             list(pool.map(fill, range(start, stop)))
             if progress:
                 progress(stop, len(paths))
-        array.flush()
-        if broken:
-            raise _broken_pictures(broken)
+    if broken:
+        raise _broken_pictures(broken)
 
 
 def _require_room(folder: Path, needed: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise StorageError(
@@ -107,9 +136,3 @@ def _broken_pictures(broken: list[str]) -> DataError:
         f"{len(broken)} pictures of the split cannot be decoded:\n{shown}{more}",
         mend="run 'perceived prepare' again, which leaves unreadable pictures out, and then 'perceived split'",
     )
-
-
-def describe(array: npt.NDArray[Any]) -> str:
-    """Return one line about a cache, for logs."""
-    count, height, width, _ = array.shape
-    return f"{count:,} pictures of {width}×{height} pixels, {array.nbytes / 1e9:.2f} GB"

@@ -20,8 +20,6 @@ from perceived.spec import LABELS
 from perceived.storage import sha256_json
 from perceived.workspace import Workspace
 
-CHECK_PICTURES = 32
-
 
 @dataclass(frozen=True, slots=True)
 class Feed:
