@@ -83,7 +83,9 @@ def _target(name: str, text: str, metric: Any) -> str:
     value = metric["value"] if isinstance(metric, Mapping) else metric
     reached = value >= float(bound) if sign == ">=" else value <= float(bound)
     number = float(bound) if any(word in name for word in RATES) or "." in bound else int(bound)
-    return f"{_words(name)} {'≥' if sign == '>=' else '≤'} {_figure(name, number)}: {'reached' if reached else 'missed'}"
+    return (
+        f"{_words(name)} {'≥' if sign == '>=' else '≤'} {_figure(name, number)}: {'reached' if reached else 'missed'}"
+    )
 
 
 def _words(name: str) -> str:

@@ -142,9 +142,7 @@ STAGES = (
     Stage("prepare", "Reading them into one table", _prepare, lambda f: Workspace(f.work).prepare_report),
     Stage("explore", "Exploring pictures and attributes", _explore, lambda f: f.explored / "report.html"),
     Stage("split", "Splitting: train, validation, test", _split, lambda f: Workspace(f.work).split_report),
-    Stage(
-        "augment", "Previewing what training sees", _augment, lambda f: f.preview, lambda p: p.recipe.to_dict()
-    ),
+    Stage("augment", "Previewing what training sees", _augment, lambda f: f.preview, lambda p: p.recipe.to_dict()),
     Stage("train", "Training", _train, lambda f: f.run / "best", lambda p: p.recipe.to_dict()),
     Stage("evaluate", "Scoring on the test pictures", _evaluate, lambda f: f.evaluation / "report.html"),
     Stage("export", "Exporting one ONNX file", _export, lambda f: f.model),
