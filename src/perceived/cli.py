@@ -115,25 +115,34 @@ def download(
 def prepare(
     data: Annotated[
         list[Path],
-        typer.Argument(metavar="DATA", help="CelebA or FairFace: folders or zips, as downloaded.", show_default=False),
+        typer.Argument(
+            metavar="DATA",
+            help="CelebA, FairFace, UTKFace, a folder for each class, or a csv: folders or zips.",
+            show_default=False,
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder WORK for this and the later stages.", show_default=False)],
     strict: Annotated[bool, typer.Option("--strict", help="Fail if anything in the dataset is amiss.")] = False,
     annotations_only: Annotated[
         bool, typer.Option("--annotations-only", help="Look for no pictures: enough to explore.")
     ] = False,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="WORD=LABEL", help="A dataset's word for female, male or none; may be repeated."),
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Read datasets into one table. Report what is amiss in them.
 
     Where a dataset sets no validation pictures aside, a tenth of its training pictures is held out.
     """
-    from perceived.data import table
+    from perceived.data import labels, table
     from perceived.progress import counter
 
+    words = labels.parse(label or [])
     with counter("checking pictures", quiet=False) as progress:
         report = table.prepare(
-            data, out, strict=strict, annotations_only=annotations_only, seed=seed, progress=progress
+            data, out, strict=strict, annotations_only=annotations_only, words=words, seed=seed, progress=progress
         )
     terminal.show(report.table())
 

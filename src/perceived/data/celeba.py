@@ -7,7 +7,6 @@ for the files by name, wherever they are, and reads either writing.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import polars as pl
 
 from perceived.archive import SEPARATOR, read_location
 from perceived.data.listing import Listing, describe, is_picture, list_data, open_archives
-from perceived.data.source import Problems, Source, first_rows, no_problems
+from perceived.data.source import ABOUT, About, Problems, Source, first_rows, no_problems, read_about
 from perceived.errors import DataError
 
 ATTRIBUTES = (
@@ -54,10 +53,8 @@ STEMS = {
 }
 """File name, in lower case and without its ending, to kind of table."""
 REQUIRED = ("list_attr_celeba", "list_eval_partition")
-ABOUT = "dataset.json"
-"""A set in CelebA's shape that is not CelebA names itself here, as ``{"source": "demo"}``."""
+NAME = "celeba"
 LICENCE = "CelebA agreement: non-commercial research, no redistribution"
-DEMO_LICENCE = "generated: faces of nobody"
 
 _GET_IT = "point at CelebA as it was downloaded, or get it with: perceived download celeba"
 
@@ -73,6 +70,7 @@ class CelebaSource:
 
     root: Path
     name: str
+    licence: str
     layout: str
     tables: dict[str, str]
     pictures: str
@@ -108,9 +106,11 @@ def locate(root: Path, listing: Listing) -> CelebaSource:
             expected=f"CelebA; found instead: {describe(listing)}",
             mend=_GET_IT,
         )
+    known = _about(tables["attributes"], listing)
     return CelebaSource(
         root=root,
-        name=_source_name(tables["attributes"], listing),
+        name=known.name,
+        licence=known.licence,
         layout=_layout(tables["attributes"], pictures),
         tables=tables,
         pictures=pictures,
@@ -140,7 +140,7 @@ def read(root: Path, listing: Listing) -> Source:
         root=root,
         name=found.name,
         layout=found.layout,
-        licence=LICENCE if found.name == "celeba" else DEMO_LICENCE,
+        licence=found.licence,
         rows=rows,
         total=rows.height,
         pictures=found.pictures,
@@ -286,18 +286,10 @@ def _find_pictures(listing: Listing) -> str:
     return max(named or full, key=lambda folder: (counts[folder], -folder.count("/"), folder), default="")
 
 
-def _source_name(attributes: str, listing: Listing) -> str:
-    """Return what a set calls itself in a :data:`ABOUT` file beside its tables, or ``"celeba"``."""
+def _about(attributes: str, listing: Listing) -> About:
+    """Return what a set says of itself in an :data:`ABOUT` file beside its tables; CelebA has none."""
     folder = max((folder for folder in listing if attributes.startswith(folder)), key=len)
-    if ABOUT not in listing[folder]:
-        return "celeba"
-    try:
-        about = json.loads(read_location(folder + ABOUT))
-        return str(about["source"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{folder}{ABOUT} is not readable: {error!r}.", expected='JSON such as {"source": "demo"}', mend="remove it"
-        ) from error
+    return read_about(folder + ABOUT) if ABOUT in listing[folder] else About(NAME, LICENCE)
 
 
 def _layout(attributes: str, pictures: str) -> str:

@@ -20,12 +20,16 @@ Listing = dict[str, list[str]]
 
 
 def list_data(root: Path) -> Listing:
-    """List a folder and those below it, or a zip; archives inside a folder stay closed.
+    """List a folder and those below it, a zip, or a csv that stands alone; archives inside a folder stay closed.
 
     Raises:
         DataError: a folder cannot be listed, there are too many, or the zip is damaged.
     """
-    return _list_folder(root) if root.is_dir() else _list_zip(str(root))
+    if root.is_dir():
+        return _list_folder(root)
+    if root.suffix.lower() == ".csv":
+        return {f"{root.parent}/": [root.name]}
+    return _list_zip(str(root))
 
 
 def open_archives(listing: Listing, enough: Callable[[Listing], object]) -> Listing:

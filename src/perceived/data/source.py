@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
-from perceived.archive import read_location
+from perceived.archive import SEPARATOR, read_location
+from perceived.data.listing import Listing
 from perceived.errors import DataError
 
 PROBLEMS = {
@@ -29,6 +31,16 @@ AGES = ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "mor
 AGE = pl.Enum(AGES)
 """Type of the column ``age``: its order is that of :data:`AGES`."""
 
+PARTITION_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""Words for partitions, in lower case."""
+ABOUT = "dataset.json"
+"""A set of one's own names itself in this file, as ``{"source": "NAME", "licence": "CC BY 4.0"}``."""
+NOT_STATED = "not stated"
+
 Problems = dict[str, list[str]]
 """Kind of problem, a key of :data:`PROBLEMS`, to the pictures or identities concerned."""
 
@@ -37,6 +49,7 @@ Problems = dict[str, list[str]]
 class Source:
     """One dataset, read: where it came from, and a row for each picture it tells of.
 
+    ``label`` is the dataset's own word; :func:`perceived.data.labels.translate` turns words into labels.
     ``rows`` has the columns ``id``, ``path`` (null where there is no such picture), ``partition``
     (``train``, ``val``, ``test`` or null), ``label``, ``identity`` (or null) and after that whatever
     else the dataset knows; the order is that of the table of examples. ``pictures`` says where
@@ -55,6 +68,48 @@ class Source:
     tables: Mapping[str, str]
     problems: Problems
     mended: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a set says of itself."""
+
+    name: str
+    licence: str
+
+
+def about(root: Path, listing: Listing) -> About:
+    """Return the name and licence in the shallowest :data:`ABOUT` file; a set without one is named as its folder.
+
+    Raises:
+        DataError: the file is not readable.
+    """
+    files = [folder + ABOUT for folder, names in listing.items() if ABOUT in names]
+    if not files:
+        return About(root.stem.lower(), NOT_STATED)
+    return read_about(min(files, key=lambda location: (location.count("/"), location)))
+
+
+def read_about(location: str) -> About:
+    """Read an :data:`ABOUT` file, or raise :class:`DataError`."""
+    try:
+        found = json.loads(read_location(location))
+        return About(str(found["source"]), str(found.get("licence", NOT_STATED)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{location} is not readable: {error!r}.", expected='JSON such as {"source": "demo"}', mend="remove it"
+        ) from error
+
+
+def relative(root: Path, location: str) -> str:
+    """Return a location below ``root``, a folder or zip, without it: the id of a picture that has no other."""
+    return location.removeprefix(str(root)).lstrip("/" + SEPARATOR)
+
+
+def age_band(years: int) -> str | None:
+    """Return the band of :data:`AGES` an age lies in; nobody is older than 120."""
+    ends = (3, 10, 20, 30, 40, 50, 60, 70, 121)
+    return next((band for band, end in zip(AGES, ends, strict=True) if 0 <= years < end), None)
 
 
 def no_problems() -> Problems:

@@ -7,14 +7,15 @@ there on all are treated alike.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import polars as pl
 
 from perceived.archive import read_location
-from perceived.data import celeba, check, fairface
+from perceived.data import celeba, check, fairface, folder, labels, manifest, utkface
 from perceived.data.check import Check, Progress
 from perceived.data.holdout import TEST_SHARE, VAL_SHARE, hold_out
 from perceived.data.listing import Listing, describe, list_data, open_archives
@@ -38,8 +39,8 @@ class Reader(Protocol):
     def read(self, root: Path, listing: Listing) -> Source: ...
 
 
-READERS: tuple[Reader, ...] = (fairface, celeba)
-"""Datasets in the order in which they are looked for."""
+READERS: tuple[Reader, ...] = (fairface, celeba, manifest, utkface)
+"""Datasets in the order in which they are looked for; what is none of these may have a folder for each class."""
 
 
 def prepare(
@@ -49,6 +50,7 @@ def prepare(
     strict: bool = False,
     check: Check = "size",
     annotations_only: bool = False,
+    words: Mapping[str, str] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> PrepareReport:
@@ -56,14 +58,15 @@ def prepare(
 
     What does not fit is left out of the table and listed in the report. ``check`` says how each
     picture is tried. ``annotations_only`` looks for no pictures and keeps every row, with a
-    ``path`` of ``null``: enough to explore. ``seed`` chooses what is held out of a dataset whose
+    ``path`` of ``null``: enough to explore. ``words`` says which label a dataset's own words mean, beside
+    those of :data:`perceived.data.labels.WORDS`. ``seed`` chooses what is held out of a dataset whose
     authors set no validation pictures aside.
 
     Raises:
         DataError: there is no usable dataset at ``data``, or ``strict`` and something does not fit.
     """
     paths = [data] if isinstance(data, str | Path) else list(data)
-    sources = [read(Path(path)) for path in paths]
+    sources = [read(Path(path), words or {}) for path in paths]
     _refuse_same_names(sources)
     tables, parts = [], []
     for source in sources:
@@ -85,8 +88,8 @@ def prepare(
     return report
 
 
-def read(data: Path) -> Source:
-    """Read the dataset at ``data``, whichever it is.
+def read(data: Path, words: Mapping[str, str]) -> Source:
+    """Read the dataset at ``data``, whichever it is, with labels for its own words.
 
     Raises:
         DataError: there is nothing, or nothing that is known here.
@@ -95,15 +98,16 @@ def read(data: Path) -> Source:
     if not root.exists():
         raise DataError(f"{data} does not exist.", expected="a folder or zip with a dataset", mend="check the path")
     listing = open_archives(list_data(root), _reader)
-    reader = _reader(listing)
+    reader = _reader(listing) or (folder if folder.recognises(listing) else None)
     if reader is None:
         raise DataError(
             f"{data} holds no dataset that is known here.",
-            expected=f"CelebA (list_attr_celeba, list_eval_partition) or FairFace (fairface_label_train.csv); "
-            f"found instead: {describe(listing)}",
+            expected="CelebA (list_attr_celeba), FairFace (fairface_label_train.csv), UTKFace, folders female and male, "
+            f"or a csv with the columns path and label; found instead: {describe(listing)}",
             mend="point at the dataset as it was downloaded",
         )
-    return reader.read(root, listing)
+    source = reader.read(root, listing)
+    return replace(source, rows=labels.translate(source, words))
 
 
 def _reader(listing: Listing) -> Reader | None:

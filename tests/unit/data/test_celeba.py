@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perceived.data import celeba, listing
+from perceived.data.source import ABOUT
 from perceived.errors import DataError
 
 
@@ -96,7 +97,7 @@ def test_folder_of_too_many_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_unreadable_description_of_a_set(faces: Any, tmp_path: Path) -> None:
     data = faces.write(tmp_path)
-    (data / celeba.ABOUT).write_text("[]")
+    (data / ABOUT).write_text("[]")
     with pytest.raises(DataError, match=r"dataset.json is not readable"):
         celeba.find(data)
 

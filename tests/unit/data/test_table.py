@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from perceived.data import celeba, table
+from perceived.data.source import ABOUT
 from perceived.errors import DataError, StorageError
 from perceived.workspace import Workspace
 
@@ -151,7 +152,7 @@ def test_annotations_alone_are_kept_whole(faces: Any, tmp_path: Path) -> None:
 
 def test_a_set_may_say_that_it_is_not_celeba(faces: Any, tmp_path: Path) -> None:
     data = faces.write(tmp_path)
-    (data / celeba.ABOUT).write_text('{"source": "demo"}')
+    (data / ABOUT).write_text('{"source": "demo"}')
     table.prepare(data, tmp_path / "work")
     assert set(Workspace(tmp_path / "work").read_examples()["source"]) == {"demo"}
 

@@ -1,0 +1,75 @@
+"""The words datasets have for female and male, mapped where they leave no doubt and refused where they do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import polars as pl
+
+from perceived.data.source import Source
+from perceived.errors import ConfigError, DataError
+from perceived.spec import LABELS
+
+WORDS = dict.fromkeys(("female", "females", "f", "w", "woman", "women", "girl", "girls"), "female") | dict.fromkeys(
+    ("male", "males", "m", "man", "men", "boy", "boys"), "male"
+)
+"""Words, in lower case, that are understood without being told. Numbers are not among them: 1 is male in CelebA
+and female in UTKFace."""
+LEFT_OUT = "none"
+"""What a word is mapped to whose pictures are to be left out."""
+
+
+def parse(settings: Iterable[str]) -> dict[str, str]:
+    """Read what a user says of words: ``["0=female", "1=male", "unsure=none"]``.
+
+    Raises:
+        ConfigError: a setting is no such mapping, or turns ``female`` and ``male`` themselves round.
+    """
+    words = {}
+    for setting in settings:
+        word, _, label = (part.strip().lower() for part in setting.partition("="))
+        if not word or label not in (*LABELS, LEFT_OUT):
+            raise ConfigError(
+                f"--label {setting} maps no word to a label.",
+                expected=f"WORD=female, WORD=male, or WORD={LEFT_OUT} to leave its pictures out",
+                mend="for example: --label 0=female --label 1=male",
+            )
+        if word in LABELS and word != label:
+            raise ConfigError(f"--label {setting} would turn the labels round.", mend="leave it out")
+        words[word] = label
+    return words
+
+
+def is_known(word: str, words: Mapping[str, str]) -> bool:
+    return word.strip().lower() in WORDS.keys() | words.keys()
+
+
+def translate(source: Source, words: Mapping[str, str]) -> pl.DataFrame:
+    """Return a source's rows with labels for its own words; those without one are listed and left out.
+
+    ``words`` adds to :data:`WORDS` and overrides them.
+
+    Raises:
+        DataError: a word means nothing; all such are named.
+    """
+    known = WORDS | dict(words)
+    rows = source.rows.with_columns(word=pl.col("label").str.strip_chars().str.to_lowercase())
+    unknown = rows.filter(pl.col("word").is_not_null() & ~pl.col("word").is_in(list(known)))["label"]
+    if not unknown.is_empty():
+        raise _unknown_words(source, unknown)
+    source.problems["unreadable_rows"] += rows.filter(pl.col("word").is_null())["id"].to_list()
+    label = pl.col("word").replace_strict(known, default=None, return_dtype=pl.String)
+    rows = rows.with_columns(label=label).filter(pl.col("label").is_in(LABELS))
+    return rows.drop("word")
+
+
+def _unknown_words(source: Source, unknown: pl.Series) -> DataError:
+    found = unknown.value_counts().sort("count", "label", descending=[True, False]).head(5)
+    shown = ", ".join(f"{word!r} ({count:,} pictures)" for word, count in found.iter_rows())
+    numbers = unknown.str.contains(r"^\d+$").any()
+    return DataError(
+        f"{source.root} has labels that say neither female nor male: {shown}.",
+        expected=f"one of {', '.join(WORDS)}"
+        + ("; numbers mean different things in different datasets" if numbers else ""),
+        mend=f"say what each means, such as: --label {found['label'][0]}=female, or ={LEFT_OUT} to leave it out",
+    )

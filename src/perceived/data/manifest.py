@@ -1,0 +1,142 @@
+"""A csv that names pictures and their labels: ``path,label``, and whatever groups its owner knows of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from perceived.archive import SEPARATOR, read_location
+from perceived.data.listing import Listing, pictures
+from perceived.data.source import (
+    AGE,
+    AGES,
+    PARTITION_WORDS,
+    Problems,
+    Source,
+    about,
+    age_band,
+    first_rows,
+    no_problems,
+    read_csv,
+    relative,
+)
+from perceived.errors import DataError
+
+PATHS = ("path", "file", "filename", "file_name", "image", "image_path", "picture")
+LABELS = ("label", "perceived_gender", "gender", "class")
+PARTITIONS = ("partition", "split")
+IDENTITIES = ("identity", "person", "subject")
+"""Names a column may have, in lower case; the first that is there counts."""
+
+RESERVED = ("id", "path", "partition", "label", "identity", "source", "licence", "width", "height", "weight")
+"""Columns of the table of examples: a csv's own of these names say nothing new, and are not taken over."""
+
+
+def recognises(listing: Listing) -> bool:
+    """Say whether there is a csv with a column of pictures and one of labels."""
+    return bool(_tables(listing))
+
+
+def read(root: Path, listing: Listing) -> Source:
+    """Read the csv; every column beside the known ones is a group.
+
+    Paths are taken from the csv's folder. Of several csv the shallowest counts, then the first by name.
+
+    Raises:
+        DataError: the csv has no rows that name a picture.
+    """
+    location, problems = _tables(listing)[0], no_problems()
+    raw = read_csv(location)
+    columns = {name.lower(): name for name in reversed(raw.columns)}
+    path, label = _first(columns, PATHS), _first(columns, LABELS)
+    partition, identity = _first(columns, PARTITIONS), _first(columns, IDENTITIES)
+    base = location[: max(location.rfind("/"), location.rfind(SEPARATOR)) + 1]
+    rows = raw.rename({path: "id"}).drop_nulls("id") if path != "id" else raw.drop_nulls("id")
+    if rows.is_empty():
+        raise DataError(f"{location} names no picture.", expected=f"paths in its column {path}")
+    rows = first_rows(rows, problems)
+    taken = {path, label, partition, identity}
+    groups = [name for name in raw.columns if name not in taken and name.lower() not in RESERVED]
+    here = set(pictures(listing))
+    paths = [_place(base, name, here) for name in rows["id"]]
+    rows = rows.select(
+        "id",
+        pl.Series("path", paths, dtype=pl.String),
+        (_partition(partition) if partition else pl.lit(None, pl.String)).alias("partition"),
+        pl.col(label).alias("label"),
+        (_identity(identity) if identity else pl.lit(None, pl.Int64)).alias("identity"),
+        *(pl.col(name).alias(name.lower() if name.lower() in ("race", "age") else name) for name in groups),
+    )
+    rows = _with_bands(rows, problems)
+    problems["pictures_without_row"] += [relative(root, name) for name in sorted(here - set(paths))]
+    if identity:
+        problems["unknown_identities"] += rows.filter(pl.col("identity").is_null())["id"].to_list()
+    known = about(root, listing)
+    return Source(
+        root=root,
+        name=known.name,
+        layout=f"A csv ({location.removeprefix(base)})",
+        licence=known.licence,
+        rows=rows,
+        total=raw.height,
+        pictures=base,
+        tables={"csv": location},
+        problems=problems,
+    )
+
+
+def _tables(listing: Listing) -> list[str]:
+    """Return the csv files that have the columns, the shallowest first."""
+    found = sorted(
+        (folder.count("/"), folder + name)
+        for folder, names in listing.items()
+        for name in names
+        if name.lower().endswith(".csv")
+    )
+    return [location for _, location in found if _has_columns(location)]
+
+
+def _has_columns(location: str) -> bool:
+    head = read_location(location).removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0].decode("utf-8", "replace")
+    names = {name.strip('" \r').lower() for name in head.split(",")}
+    return not (names.isdisjoint(PATHS) or names.isdisjoint(LABELS))
+
+
+def _first(columns: dict[str, str], names: Sequence[str]) -> str:
+    return next((columns[name] for name in names if name in columns), "")
+
+
+def _place(base: str, name: str, here: set[str]) -> str | None:
+    """Return where a named picture is, or ``None`` if it is nowhere."""
+    location = name if name.startswith("/") else base + name
+    if location in here:
+        return location
+    return str(Path(location)) if SEPARATOR not in base and Path(location).is_file() else None
+
+
+def _partition(column: str) -> pl.Expr:
+    words = pl.col(column).str.to_lowercase()
+    return words.replace_strict(PARTITION_WORDS, default=None, return_dtype=pl.String)
+
+
+def _identity(column: str) -> pl.Expr:
+    """Return whole numbers for people: their own where they have numbers, otherwise places in the order of names."""
+    numbers = pl.col(column).cast(pl.Int64, strict=False)
+    whole = (numbers.is_null() & pl.col(column).is_not_null()).any().not_()
+    return pl.when(whole).then(numbers).otherwise(pl.col(column).rank("dense").cast(pl.Int64))
+
+
+def _with_bands(rows: pl.DataFrame, problems: Problems) -> pl.DataFrame:
+    """Turn a column of ages, in years or in FairFace's bands, into bands."""
+    if "age" not in rows.columns:
+        return rows
+    bands = [
+        text if text in AGES else age_band(int(text)) if text is not None and text.isdecimal() else None
+        for text in rows["age"]
+    ]
+    banded = rows.with_columns(pl.Series("age", bands, dtype=AGE))
+    lost = banded["age"].is_null() & rows["age"].is_not_null()
+    problems["unknown_groups"] += rows.filter(lost)["id"].to_list()
+    return banded

@@ -1,0 +1,82 @@
+"""A csv of one's own: paths, labels, partitions, people and any groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from perceived.data import table
+from perceived.errors import DataError
+from perceived.workspace import Workspace
+
+HEAD = "file,Gender,person,age,race,glasses,split"
+ROWS = (
+    "a.jpg,F,anna,31,Black,yes,train",
+    "b.jpg,M,ben,3-9,White,no,train",
+    "c.jpg,woman,carla,,Indian,no,valid",
+    "d.jpg,Man,ben,old,Indian,,test",
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_jpeg: Callable[..., bytes]) -> Path:
+    for name in "abcd":
+        (tmp_path / "own").mkdir(exist_ok=True)
+        (tmp_path / "own" / f"{name}.jpg").write_bytes(make_jpeg(0, (12, 12)))
+    (tmp_path / "own" / "labels.csv").write_text("\n".join([HEAD, *ROWS]))
+    return tmp_path / "own"
+
+
+def prepared(data: Path, tmp_path: Path) -> tuple[table.PrepareReport, pl.DataFrame]:
+    report = table.prepare(data, tmp_path / "work")
+    return report, Workspace(tmp_path / "work").read_examples()
+
+
+@pytest.mark.parametrize("name", ["", "labels.csv"])
+def test_a_csv_is_read_from_its_folder_or_alone(folder: Path, tmp_path: Path, name: str) -> None:
+    report, examples = prepared(folder / name, tmp_path)
+    assert report.layout == "A csv (labels.csv)"
+    shown = examples.select("id", "partition", "label", "identity", "age", "race", "glasses")
+    assert list(shown.iter_rows()) == [
+        ("a.jpg", "train", "female", 1, "30-39", "Black", "yes"),
+        ("b.jpg", "train", "male", 2, "3-9", "White", "no"),
+        ("c.jpg", "val", "female", 3, None, "Indian", "no"),
+        ("d.jpg", "test", "male", 2, None, "Indian", None),
+    ]
+    assert report.problems["unknown_groups"] == ["d.jpg"]
+    assert report.problems["identities_in_two_partitions"] == ["2"]
+
+
+def test_a_csv_without_partitions_is_held_out_of_by_person(folder: Path, tmp_path: Path) -> None:
+    lines = ["path,label,identity"] + [f"{'abcd'[i]}.jpg,{'fm'[i % 2]},{i // 2}" for i in range(4)]
+    (folder / "labels.csv").write_text("\n".join(lines))
+    report, examples = prepared(folder, tmp_path)
+    assert report.problems["identities_in_two_partitions"] == []
+    assert examples["identity"].to_list() == [0, 0, 1, 1]
+
+
+def test_missing_pictures_and_labels_are_listed(folder: Path, tmp_path: Path) -> None:
+    lines = [HEAD, *ROWS[:3], "x.jpg,F,,,,,train", "y.jpg,,,,,,train"]
+    (folder / "labels.csv").write_text("\n".join(lines))
+    report, _ = prepared(folder, tmp_path)
+    assert report.problems["rows_without_picture"] == ["x.jpg"]
+    assert report.problems["unreadable_rows"] == ["y.jpg"]
+    assert report.problems["pictures_without_row"] == ["d.jpg"]
+
+
+def test_numbers_are_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / "labels.csv").write_text("path,label\na.jpg,0\nb.jpg,1\n")
+    with pytest.raises(DataError, match="--label 0=female"):
+        prepared(folder, tmp_path)
+
+
+def test_real_photographs(shared_data: Path, tmp_path: Path) -> None:
+    photos = shared_data.parent / "photos"
+    if not (photos / "labels.csv").is_file():
+        pytest.skip(f"no photographs at {photos}")
+    _, examples = prepared(photos, tmp_path)
+    assert {"people", "face_area_share"} <= set(examples.columns)
+    assert set(examples["source"]) == {"photos"}
