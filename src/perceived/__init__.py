@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perceived import backbones, data, demo_faces, evaluate, explore, export, recipes, study, train
+    from perceived import backbones, calibrate, data, demo_faces, evaluate, explore, export, recipes, study, train
     from perceived.classifier import Classifier
     from perceived.errors import InputError, PerceivedError
     from perceived.predictor import Predictor
@@ -40,6 +40,7 @@ __all__ = [
     "Preprocessing",
     "__version__",
     "backbones",
+    "calibrate",
     "data",
     "demo_faces",
     "evaluate",

@@ -171,12 +171,16 @@ def split(
     test: Annotated[int, typer.Option(help="Pictures to test on.")] = 5_000,
     everything: Annotated[bool, typer.Option("--all", help="Take every picture of each partition.")] = False,
     balance: Annotated[bool, typer.Option(help="Take as many female as male.")] = True,
+    weigh_by: Annotated[
+        str, typer.Option(metavar="COLUMNS", help="Weigh pictures so that groups count alike: source,label,race.")
+    ] = "",
     seed: Seed = 0,
 ) -> None:
     """Draw training, validation and test pictures. Each comes from its official partition."""
     from perceived.data import split as splits
 
-    drawn = splits.make(work, train=train, val=val, test=test, everything=everything, balance=balance, seed=seed)
+    sizes = {"train": train, "val": val, "test": test}
+    drawn = splits.make(work, **sizes, everything=everything, balance=balance, weigh_by=_words(weigh_by), seed=seed)
     counts = drawn.group_by("split", "label").len().sort("split", "label")
     terminal.table(("split", "label", "pictures"), counts.iter_rows())
 
@@ -254,6 +258,30 @@ def evaluate(
     for note in found["notes"]:
         typer.echo(note)
     typer.echo(f"report: {folder / 'report.html'}")
+
+
+@app.command()
+def calibrate(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="An ONNX file, or a shipped model's name.", show_default=False)
+    ],
+    work: Work,
+    on: Annotated[str, typer.Option(help="Which pictures of the split: train, val or test.")] = "val",
+    target_error: Annotated[
+        float, typer.Option(help="Share of the given answers that may be wrong; below it, 'uncertain'.")
+    ] = 0.03,
+    out: Annotated[
+        Path | None, typer.Option(metavar="OUT.onnx", help="File to write.", show_default="MODEL-calibrated.onnx")
+    ] = None,
+) -> None:
+    """Refit a model's confidence and its threshold to labelled pictures. Write them into a new file."""
+    from perceived import calibrate as calibration
+
+    found = calibration.calibrate(model, work, on=on, target_error=target_error, out=out)
+    terminal.table((f"on {on}", "before", "after"), terminal.calibration(found))
+    for note in found["notes"]:
+        typer.echo(note)
+    typer.echo(f"model: {found['file']}\nreport: {found['report']}")
 
 
 @app.command()

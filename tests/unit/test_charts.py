@@ -27,6 +27,7 @@ FIGURES = {
     ),
     "picture": charts.picture(np.zeros((20, 10, 3), np.uint8), ["Bald: no"]),
     "reliability": charts.reliability(np.array([0.6, np.nan, 0.99]), np.array([0.5, np.nan, 1.0])),
+    "risk_coverage": charts.risk_coverage(np.array([0.5, 1.0]), np.array([0.0, 0.1]), target=0.03, chosen=0.5),
     "score_histogram": charts.score_histogram({"female": np.array([0.1]), "male": np.array([0.9])}, positive="male"),
 }
 

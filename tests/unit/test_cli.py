@@ -169,7 +169,10 @@ def test_prepare(run, called):
     answer = run("prepare", "celeba", "--out", "work", "--strict")
     (arguments, settings) = calls[0]
     assert arguments == ([Path("celeba")], Path("work"))
-    assert (settings["strict"], settings["annotations_only"]) == (True, False)
+    assert (settings["strict"], settings["annotations_only"], settings["words"]) == (True, False, {})
+    run("prepare", "one", "two", "--out", "work", "--label", "0=female", "--label", "1=male")
+    assert calls[1][0] == ([Path("one"), Path("two")], Path("work"))
+    assert calls[1][1]["words"] == {"0": "female", "1": "male"}
     assert "findings" in answer.out
 
 
@@ -177,7 +180,7 @@ def test_split(run, called):
     drawn = pl.DataFrame({"split": ["test", "train", "train"], "label": ["male", "male", "male"]})
     calls = called("perceived.data.split.make", drawn)
     answer = run("split", "work", "--train", "2", "--val", "0", "--test", "1", "--no-balance", "--seed", "7")
-    settings = {"train": 2, "val": 0, "test": 1, "everything": False, "balance": False, "seed": 7}
+    settings = {"train": 2, "val": 0, "test": 1, "everything": False, "balance": False, "weigh_by": (), "seed": 7}
     assert calls == [((Path("work"),), settings)]
     assert [line.split() for line in answer.out.splitlines()[1:]] == [["test", "male", "1"], ["train", "male", "2"]]
     run("split", "work", "--all")
@@ -187,8 +190,11 @@ def test_split(run, called):
         "test": 5_000,
         "everything": True,
         "balance": True,
+        "weigh_by": (),
         "seed": 0,
     }
+    run("split", "work", "--weigh-by", "source, label,race")
+    assert calls[2][1]["weigh_by"] == ("source", "label", "race")
 
 
 def test_explore(run, called):
@@ -225,6 +231,23 @@ def test_train(run, called):
     wrong = run("train", "work", "--recipe", "unheard-of", "--out", "run")
     assert wrong.code == 2
     assert "unheard-of" in wrong.err
+
+
+def test_calibrate(run, called):
+    found = {
+        "temperature": {"before": 1.0, "after": 1.25},
+        "threshold": {"before": 0.5, "after": 0.75, "coverage": 0.9, "error": 0.03},
+        "calibration_error": {"bins": 15, "before": 0.05, "after": 0.01},
+        "notes": ["a note"],
+        "file": "better.onnx",
+        "report": "better-calibration",
+    }
+    calls = called("perceived.calibrate.calibrate", found)
+    answer = run("calibrate", "model.onnx", "work", "--target-error", "0.05", "--out", "better.onnx")
+    assert calls == [(("model.onnx", Path("work")), {"on": "val", "target_error": 0.05, "out": Path("better.onnx")})]
+    assert "temperature              1.0000  1.2500" in answer.out
+    assert "90.0 % answered, of which 3.00 % wrong" in answer.out
+    assert "a note\nmodel: better.onnx\nreport: better-calibration" in answer.out
 
 
 def test_evaluate(run, called):

@@ -24,6 +24,7 @@ PUBLIC = {
     "Preprocessing",
     "__version__",
     "backbones",
+    "calibrate",
     "data",
     "demo_faces",
     "evaluate",

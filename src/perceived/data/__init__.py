@@ -9,7 +9,9 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-_STAGES = frozenset({"augment", "cache", "celeba", "check", "download", "fairface", "feed", "split", "table"})
+_STAGES = frozenset(
+    {"augment", "cache", "celeba", "check", "download", "fairface", "feed", "sampling", "split", "table"}
+)
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -8,10 +8,12 @@ machine or library version; and a smaller split of the same seed lies inside a l
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
+from perceived.data import sampling
 from perceived.errors import DataError, SplitError
 from perceived.storage import atomic_path, read_json, sha256_file, write_json
 from perceived.workspace import Workspace
@@ -34,16 +36,19 @@ def make(
     test: int = 5000,
     everything: bool = False,
     balance: bool = True,
+    weigh_by: Sequence[str] = (),
     seed: int = 0,
 ) -> pl.DataFrame:
     """Choose the pictures of each split and write ``split.parquet`` and ``split.json``.
 
-    Returns columns ``id, path, label, identity, split`` and those of :func:`groups`, in the order train, val,
+    Returns columns ``id, path, label, identity, split`` and those of :func:`sampling.groups`, in the order train, val,
     test, and within each in the order of the table of examples. ``balance`` takes as many female as male
     pictures (one more female where a size is odd); without it each label keeps its share of the partition.
-    ``everything`` takes every picture, in natural proportions, whatever the sizes say.
+    ``everything`` takes every picture, in natural proportions, whatever the sizes say. ``weigh_by`` adds
+    a column ``weight``: how often to draw each picture, so that the groups of a split count alike.
 
     Raises:
+        ConfigError: ``weigh_by`` names no group.
         DataError: the workspace was never prepared, or its table has changed since.
         SplitError: a size is impossible, or a partition holds too few pictures; the message says
             how many there are.
@@ -53,6 +58,9 @@ def make(
     examples_sha256 = _verified_sha256(workspace)
     sizes = {"train": train, "val": val, "test": test}
     frame = choose(examples, sizes=None if everything else sizes, balance=balance and not everything, seed=seed)
+    if weigh_by:
+        parts = frame.partition_by("split", maintain_order=True)
+        frame = pl.concat([part.with_columns(sampling.weights(part, weigh_by)) for part in parts])
     with atomic_path(workspace.split) as partial:
         frame.write_parquet(partial)
     write_json(
@@ -61,6 +69,7 @@ def make(
             "seed": seed,
             "balance": balance and not everything,
             "everything": everything,
+            "weigh_by": list(weigh_by),
             "sizes": {name: frame.filter(pl.col("split") == name).height for name in SPLITS},
             "counts": count(frame, "split"),
             "examples_sha256": examples_sha256,
@@ -94,13 +103,7 @@ def choose(examples: pl.DataFrame, *, sizes: dict[str, int] | None, balance: boo
     ranked = ranked.with_columns(rank=pl.int_range(pl.len()).over("partition", "label"))
     chosen = ranked.join(quota, on=("partition", "label")).filter(pl.col("rank") < pl.col("quota"))
     position = pl.col("partition").replace_strict({name: i for i, name in enumerate(SPLITS)})
-    return chosen.sort(position, "order").rename({"partition": "split"}).select(*COLUMNS, *groups(examples))
-
-
-def groups(examples: pl.DataFrame) -> list[str]:
-    """Return the columns that tell groups of pictures apart: every column of words beside :data:`COLUMNS`."""
-    words = [name for name, kind in examples.schema.items() if kind in (pl.String, pl.Enum)]
-    return [name for name in words if name not in COLUMNS and name != "partition"]
+    return chosen.sort(position, "order").rename({"partition": "split"}).select(*COLUMNS, *sampling.groups(examples))
 
 
 def allocate(available: Counts, sizes: dict[str, int], *, balance: bool) -> Counts:

@@ -189,3 +189,11 @@ def test_real_pictures(shared_data: Path, tmp_path: Path) -> None:
     assert report.sources[0].mended == {"19-Oct → 10-19": 157, "9-Mar → 3-9": 184}
     assert examples["race"].n_unique() == 7
     assert examples.null_count().select("race", "age", "label").row(0) == (0, 0, 0)
+
+
+def test_exploring_attributes_needs_attributes(folder: Path, tmp_path: Path) -> None:
+    from perceived.explore import explore
+
+    prepared(folder, tmp_path)
+    with pytest.raises(DataError, match=r"none of CelebA's attributes: it is of fairface"):
+        explore(tmp_path / "work")

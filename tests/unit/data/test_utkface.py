@@ -27,8 +27,8 @@ def test_names_are_read(tmp_path: Path, make_jpeg: Callable[..., bytes]) -> None
     examples = Workspace(tmp_path / "work").read_examples()
     assert report.layout == "UTKFace's names"
     assert list(examples.select("id", "label", "race", "age").iter_rows()) == [
-        ("part1/" + names[0], "male", "White", "0-2"),
         ("part1/" + names[1], "female", "Indian", "more than 70"),
+        ("part1/" + names[0], "male", "White", "0-2"),
         ("part1/" + names[2], "female", "Others", "20-29"),
     ]
     assert report.problems["unreadable_rows"] == ["part1/" + names[3]]

@@ -1,0 +1,237 @@
+"""A model's temperature and its threshold of doubt, fitted to labelled pictures and written into a new file.
+
+Calibration never changes which label is likelier: it changes how sure the model says it is, and
+below which confidence it would rather say ``uncertain``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from perceived import charts, metrics, progress, storage
+from perceived.classifier import Classifier, find_model, softmax
+from perceived.data import sampling
+from perceived.errors import ConfigError, ModelFileError, SplitError
+from perceived.metrics import Booleans, Floats, Integers
+from perceived.scoring import read_split, score
+from perceived.spec import METADATA_KEY, ModelSpec
+from perceived.workspace import Workspace
+
+TARGET_ERROR = 0.03
+TEMPERATURES = (0.05, 20.0)
+"""Bounds of a temperature; a fit that ends at one of them has met no optimum."""
+MOST_GROUPS = 30
+"""A column of more values than this tells pictures apart, not groups."""
+
+_BISECTIONS = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """Where doubt begins: answers of a confidence below ``value`` are ``uncertain``.
+
+    ``coverage`` is the share of pictures answered and ``error`` the share of those that is wrong.
+    """
+
+    value: float
+    coverage: float
+    error: float
+
+
+def fit_temperature(logits: Floats, truth: Integers) -> float:
+    """Return the temperature that makes ``truth`` likeliest given ``logits``, ``(n, labels)``.
+
+    The negative log-likelihood is convex in the inverse temperature, so its slope (the expected less
+    the true logit, averaged) is zero once at most, and is found by halving. Guo et al. 2017, "On
+    Calibration of Modern Neural Networks", arXiv:1706.04599.
+    """
+    centred = np.asarray(logits, np.float64) - np.max(logits, axis=1, keepdims=True)
+    true = centred[np.arange(len(truth)), truth]
+
+    def slope(inverse: float) -> float:
+        weights = np.exp(inverse * centred)
+        return float(((weights * centred).sum(axis=1) / weights.sum(axis=1) - true).mean())
+
+    low, high = np.log(1 / TEMPERATURES[1]), np.log(1 / TEMPERATURES[0])
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if slope(np.exp(middle)) > 0 else (middle, high)
+    return float(np.exp(-(low + high) / 2))
+
+
+def risk_coverage(confidence: Floats, correct: Booleans) -> tuple[Floats, Floats, Floats]:
+    """Return ``(threshold, coverage, risk)`` for every threshold that answers one more picture, highest first.
+
+    ``risk`` is the share of wrong answers among those given (Geifman and El-Yaniv 2017,
+    arXiv:1705.08500). Pictures of equal confidence are answered together.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    ordered = confidence[order]
+    ends = np.flatnonzero(np.concatenate([ordered[1:] != ordered[:-1], [True]]))
+    answered = ends + 1
+    wrong = np.cumsum(~correct[order])[ends]
+    return ordered[ends], answered / len(confidence), wrong / answered
+
+
+def choose_threshold(confidence: Floats, correct: Booleans, target_error: float, *, classes: int = 2) -> Threshold:
+    """Return the smallest threshold at which at most ``target_error`` of the answers given are wrong.
+
+    It lies half-way between the last picture answered and the first one that is not, so that a last
+    digit decides nothing; where all are answered it is ``1 / classes``, below which no confidence lies.
+
+    Raises:
+        SplitError: even the most confident answers are wrong more often.
+    """
+    values, coverage, risk = risk_coverage(confidence, correct)
+    good = np.flatnonzero(risk <= target_error)
+    if not len(good):
+        raise SplitError(
+            f"No threshold keeps {1 - target_error:.1%} of the answers right: "
+            f"of the {round(coverage[0] * len(correct))} most confident, {risk[0]:.1%} are wrong.",
+            expected="a model whose confident answers are right more often than that",
+            mend="allow more with --target-error, or train a better model",
+        )
+    last = good[-1]
+    everything = last == len(values) - 1
+    value = 1 / classes if everything else (float(values[last]) + float(values[last + 1])) / 2
+    return Threshold(value=value, coverage=float(coverage[last]), error=float(risk[last]))
+
+
+def abstention(scored: pl.DataFrame, confidence: Floats, correct: Booleans, threshold: float) -> dict[str, Any]:
+    """Return for each group of pictures how many there are, which share is not answered, and the error of the rest.
+
+    Groups are the true labels and the columns of words of :func:`perceived.data.sampling.groups`.
+    """
+    table = scored.with_columns(
+        pl.Series("_answered", confidence >= threshold), pl.Series("_wrong", ~correct & (confidence >= threshold))
+    )
+    found: dict[str, Any] = {}
+    for column in ("label", *sampling.groups(scored)):
+        if column in ("licence", "error", "perceived_gender") or table[column].n_unique() > MOST_GROUPS:
+            continue
+        rows = table.drop_nulls(column).group_by(column).agg(pl.len(), pl.col("_answered", "_wrong").sum()).sort(column)
+        found[column] = {
+            str(name): {
+                "pictures": count,
+                "abstention": 1 - answered / count,
+                "error": wrong / answered if answered else None,
+            }
+            for name, count, answered, wrong in rows.iter_rows()
+        }
+    return found
+
+
+def calibrate(
+    model: str | Path, work: Path, *, on: str = "val", target_error: float = TARGET_ERROR, out: Path | None = None
+) -> dict[str, Any]:
+    """Fit a model file to a split, write it anew as ``out``, and return what the report holds.
+
+    The report, ``calibration.json`` and ``risk-coverage.png``, stands in a folder ``NAME-calibration``
+    beside ``out``, by default ``NAME-calibrated.onnx`` beside the model.
+
+    Raises:
+        ModelFileError: the model cannot be opened or is a run's folder.
+        SplitError: none of the pictures can be read, or no threshold reaches ``target_error``.
+        ConfigError: ``target_error`` is no rate, or ``out`` is a folder.
+    """
+    if not 0 <= target_error < 1:
+        raise ConfigError(f"A target error of {target_error} is no rate.", expected="a number from 0 to below 1")
+    path, workspace = find_model(model), Workspace(Path(work))
+    target = Path(out) if out is not None else path.with_name(f"{path.stem}-calibrated.onnx")
+    if target.is_dir():
+        raise ConfigError(f"{target} is a folder.", expected="the name of an ONNX file", mend=f"{target}/model.onnx")
+    opened = Classifier(path)
+    with progress.counter(f"scoring {opened.spec.name}", quiet=False) as tick:
+        scored = score(read_split(workspace, on), opened.probabilities, opened.spec, tick=tick)
+    readable = scored.filter(pl.col("error").is_null())
+    if readable.is_empty():
+        raise SplitError(f"None of the {scored.height:,} pictures can be read: {scored['error'][0]}")
+    spec, found, curve = fit(readable, opened.spec, target_error)
+    found = {"model": opened.spec.name, "split": on, "unreadable": scored.height - readable.height, **found}
+    if workspace.split_report.is_file():
+        found["split_sha256"] = storage.sha256_file(workspace.split)
+    spec = dataclasses.replace(spec, provenance={**spec.provenance, "calibration": found})
+    write(path, spec, target)
+    folder = target.with_name(f"{target.stem}-calibration")
+    storage.write_json(folder / "calibration.json", found)
+    drawing = charts.risk_coverage(*curve, target=target_error, chosen=found["threshold"]["coverage"])
+    charts.save_png(charts.chart(drawing), folder / "risk-coverage.png", title="Error among the pictures answered")
+    return {**found, "file": str(target), "report": str(folder)}
+
+
+def fit(
+    scored: pl.DataFrame, spec: ModelSpec, target_error: float
+) -> tuple[ModelSpec, dict[str, Any], tuple[Floats, Floats]]:
+    """Return the calibrated specification, what is to be told of it, and its curve of coverage and risk.
+
+    ``scored`` is a table of :func:`perceived.scoring.score` whose pictures could all be read.
+    """
+    columns = [f"probability_{label}" for label in spec.labels]
+    before = scored.select(columns).to_numpy().astype(np.float64)
+    truth = scored["label"].replace_strict({label: i for i, label in enumerate(spec.labels)}, return_dtype=pl.Int64)
+    correct = before.argmax(axis=1) == truth.to_numpy()
+    logits = to_logits(before, spec.temperature)
+    temperature = spec.temperature if correct.all() else fit_temperature(logits, truth.to_numpy())
+    confidence = softmax((logits / temperature).astype(np.float32)).max(axis=1).astype(np.float64)
+    threshold = choose_threshold(confidence, correct, target_error, classes=len(spec.labels))
+    found = {
+        "pictures": scored.height,
+        "accuracy": float(correct.mean()),
+        "target_error": target_error,
+        "temperature": {"before": spec.temperature, "after": temperature},
+        "calibration_error": {
+            "bins": metrics.CALIBRATION_BINS,
+            "before": float(metrics.calibration_error(before.max(axis=1), correct)),
+            "after": float(metrics.calibration_error(confidence, correct)),
+        },
+        "threshold": {"before": spec.threshold, "after": threshold.value}
+        | {"coverage": threshold.coverage, "error": threshold.error},
+        "groups": abstention(scored, confidence, correct, threshold.value),
+        "notes": _notes(correct, temperature),
+    }
+    calibrated = dataclasses.replace(spec, temperature=temperature, threshold=threshold.value)
+    return calibrated, found, risk_coverage(confidence, correct)[1:]
+
+
+def to_logits(probabilities: Floats, temperature: float) -> Floats:
+    """Return logits, but for a constant in each row, of which a softmax at ``temperature`` gave the probabilities."""
+    smallest = float(np.finfo(np.float32).smallest_subnormal)
+    logits: npt.NDArray[np.float64] = temperature * np.log(np.maximum(probabilities, smallest))
+    return logits
+
+
+def write(model: Path, spec: ModelSpec, out: Path) -> None:
+    """Write the network of ``model`` with another specification as ``out``; it is opened before it gets its name.
+
+    Raises:
+        ModelFileError: the file written would not open.
+    """
+    import onnx
+
+    network = onnx.load(model)
+    kept: Mapping[str, str] = {entry.key: entry.value for entry in network.metadata_props}
+    onnx.helper.set_model_props(network, {**kept, METADATA_KEY: spec.to_json()})
+    with storage.atomic_path(out) as partial:
+        onnx.save(network, partial)
+        if Classifier(partial).spec != spec:
+            raise ModelFileError(f"{out} does not read back as it was written.", mend="report this with the model")
+
+
+def _notes(correct: Booleans, temperature: float) -> list[str]:
+    """Return what a reader must know before the figures."""
+    notes = ["Fitted and measured on the same pictures: the figures flatter it a little. Evaluate it on others."]
+    if correct.all():
+        notes.append("No answer is wrong, so nothing tells how sure the model may be: its temperature is kept.")
+    elif not TEMPERATURES[0] * 1.01 < temperature < TEMPERATURES[1] / 1.01:
+        notes.append("The temperature ended at its bound: these answers say too little of how sure the model may be.")
+    if (wrong := int((~correct).sum())) < 30:
+        notes.append(f"Only {wrong} answers are wrong: with so few, temperature and threshold are rough.")
+    return notes

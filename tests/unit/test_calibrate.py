@@ -1,0 +1,187 @@
+"""Calibration: its laws on simulated answers, and a model file refitted to pictures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from perceived import calibrate, metrics
+from perceived.classifier import Classifier, softmax
+from perceived.errors import ConfigError, ModelFileError, SplitError
+
+LABELS = ("female", "male")
+
+
+def answers(rows: int, sharpening: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return logits that are ``sharpening`` times too large, and labels drawn from the true ones."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(0, 2, (rows, 2))
+    truth = (random.random(rows) < softmax(logits)[:, 1]).astype(int)
+    return sharpening * logits, truth
+
+
+@pytest.mark.parametrize("sharpening", [0.5, 1.0, 3.0])
+def test_the_temperature_undoes_a_scaling(sharpening: float) -> None:
+    assert calibrate.fit_temperature(*answers(20_000, sharpening)) == pytest.approx(sharpening, rel=0.05)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10**6), st.integers(5, 80), st.floats(0.3, 4))
+def test_no_other_temperature_makes_the_truth_likelier(seed: int, rows: int, sharpening: float) -> None:
+    logits, truth = answers(rows, sharpening, seed)
+
+    def loss(temperature: float) -> float:
+        scaled = logits / temperature
+        return float((np.logaddexp(*scaled.T) - scaled[np.arange(rows), truth]).mean())
+
+    found = calibrate.fit_temperature(logits, truth)
+    assert all(
+        loss(found) <= loss(found * factor) + 1e-9 for factor in (0.9, 0.99, 1.01, 1.1) if inside(found * factor)
+    )
+
+
+def inside(temperature: float) -> bool:
+    return calibrate.TEMPERATURES[0] <= temperature <= calibrate.TEMPERATURES[1]
+
+
+@settings(deadline=None, max_examples=40)
+@given(hnp.arrays(np.float64, (9, 2), elements=st.floats(-30, 30)), st.floats(0.05, 20), st.floats(0.05, 20))
+def test_calibration_never_changes_the_answer(logits: np.ndarray, before: float, after: float) -> None:
+    probabilities = softmax(logits / before)
+    again = softmax(calibrate.to_logits(probabilities.astype(np.float64), before) / after)
+    clear = np.abs(probabilities[:, 0] - probabilities[:, 1]) > 1e-4
+    assert (probabilities.argmax(1) == again.argmax(1))[clear].all()
+
+
+def test_logits_come_back_from_probabilities() -> None:
+    logits = np.array([[3.0, -1.0], [0.5, 0.25], [-20.0, 20.0]])
+    back = calibrate.to_logits(softmax(logits / 2).astype(np.float64), 2.0)
+    np.testing.assert_allclose(back[:, 1] - back[:, 0], logits[:, 1] - logits[:, 0], rtol=1e-5, atol=1e-5)
+
+
+def test_the_calibration_error_falls_where_answers_are_too_sure() -> None:
+    logits, truth = answers(5_000, 3.0)
+    spec_errors = []
+    for temperature in (1.0, calibrate.fit_temperature(logits, truth)):
+        probabilities = softmax(logits / temperature)
+        correct = probabilities.argmax(1) == truth
+        spec_errors.append(float(metrics.calibration_error(probabilities.max(1).astype(float), correct)))
+    assert spec_errors[0] > 0.1
+    assert spec_errors[1] < 0.02
+
+
+confidences = st.lists(st.tuples(st.sampled_from([0.5, 0.6, 0.61, 0.8, 0.99, 1.0]), st.booleans()), min_size=1)
+
+
+@settings(deadline=None, max_examples=100)
+@given(confidences, st.sampled_from([0.0, 0.03, 0.2, 0.5]))
+def test_the_threshold_keeps_its_promise_and_none_smaller_does(found: list[tuple[float, bool]], target: float) -> None:
+    confidence = np.array([value for value, _ in found])
+    correct = np.array([right for _, right in found])
+    errors = {value: (~correct[confidence >= value]).mean() for value in set(confidence.tolist())}
+    good = [value for value, error in errors.items() if error <= target]
+    if not good:
+        with pytest.raises(SplitError, match="No threshold"):
+            calibrate.choose_threshold(confidence, correct, target)
+        return
+    chosen = calibrate.choose_threshold(confidence, correct, target)
+    answered = confidence >= chosen.value
+    assert (~correct[answered]).mean() == pytest.approx(chosen.error)
+    assert chosen.error <= target
+    assert answered.mean() == pytest.approx(chosen.coverage)
+    assert confidence[answered].min() == min(good)
+
+
+def test_risk_and_coverage_by_hand() -> None:
+    values, coverage, risk = calibrate.risk_coverage(
+        np.array([0.9, 0.6, 0.6, 1.0]), np.array([True, False, True, True])
+    )
+    assert values.tolist() == [1.0, 0.9, 0.6]
+    assert coverage.tolist() == [0.25, 0.5, 1.0]
+    assert risk.tolist() == [0.0, 0.0, 0.25]
+
+
+@pytest.fixture
+def work(tmp_path: Path, picture: Callable[..., Path]) -> Path:
+    """A split of 60 pictures that the tiny model, which takes bright ones for male, gets partly wrong."""
+    random = np.random.default_rng(0)
+    rows = []
+    for i in range(60):
+        brightness = int(random.integers(60, 200))
+        male = random.random() < 1 / (1 + math.exp(-(brightness - 128) / 32))
+        path = picture(f"{i:03}.png", brightness)
+        rows.append((path.name, str(path), LABELS[male], None, "val", ("a", "b", None)[i % 3]))
+    folder = tmp_path / "work"
+    folder.mkdir()
+    schema = {"id": pl.String, "path": pl.String, "label": pl.String, "identity": pl.Int64}
+    schema |= {"split": pl.String, "race": pl.String}
+    pl.DataFrame(rows, schema=schema, orient="row").write_parquet(folder / "split.parquet")
+    return folder
+
+
+def test_a_model_file_is_refitted(tiny_model: Path, work: Path, tmp_path: Path) -> None:
+    out = tmp_path / "better.onnx"
+    found = calibrate.calibrate(tiny_model, work, target_error=0.1, out=out)
+    old, new = Classifier(tiny_model), Classifier(out)
+    assert new.spec.temperature == found["temperature"]["after"] != old.spec.temperature
+    assert new.spec.threshold == found["threshold"]["after"] > 0.5
+    assert new.spec.provenance["calibration"]["pictures"] == 60
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 6, 4, 3), np.uint8)
+    np.testing.assert_array_equal(new.logits(pixels), old.logits(pixels))
+    report = json.loads((tmp_path / "better-calibration" / "calibration.json").read_text())
+    assert report["threshold"]["error"] <= 0.1
+    assert set(report["groups"]) == {"label", "race"}
+    assert {name: group["pictures"] for name, group in report["groups"]["race"].items()} == {"a": 20, "b": 20}
+    assert (tmp_path / "better-calibration" / "risk-coverage.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_threshold_holds_for_the_answers_of_the_file(tiny_model: Path, work: Path, tmp_path: Path) -> None:
+    """What the report promises is what the new file does, down to the last digit of a float."""
+    from perceived.scoring import score
+
+    found = calibrate.calibrate(tiny_model, work, target_error=0.1, out=tmp_path / "better.onnx")
+    model = Classifier(tmp_path / "better.onnx")
+    scored = score(pl.read_parquet(work / "split.parquet"), model.probabilities, model.spec)
+    answered = scored.filter(pl.col("confidence") >= model.spec.threshold)
+    assert answered.height / 60 == pytest.approx(found["threshold"]["coverage"])
+    assert (answered["label"] != answered["perceived_gender"]).mean() == pytest.approx(found["threshold"]["error"])
+
+
+def test_answers_without_a_mistake_keep_the_temperature(
+    make_model: Callable[..., Path], work: Path, tmp_path: Path
+) -> None:
+    rows = pl.read_parquet(work / "split.parquet")
+    model = Classifier(make_model(tmp_path / "cold.onnx", temperature=0.7))
+    from perceived.scoring import score
+
+    told = score(rows, model.probabilities, model.spec)["perceived_gender"]
+    rows.with_columns(label=told).write_parquet(work / "split.parquet")
+    found = calibrate.calibrate(tmp_path / "cold.onnx", work)
+    assert found["temperature"] == {"before": 0.7, "after": 0.7}
+    assert found["threshold"]["after"] == 0.5
+    assert any("No answer is wrong" in note for note in found["notes"])
+    assert Path(found["file"]) == tmp_path / "cold-calibrated.onnx"
+
+
+def test_what_cannot_be_calibrated_is_refused(tiny_model: Path, work: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no rate"):
+        calibrate.calibrate(tiny_model, work, target_error=1.5)
+    with pytest.raises(ConfigError, match="is a folder"):
+        calibrate.calibrate(tiny_model, work, target_error=0.4, out=tmp_path)
+    with pytest.raises(ModelFileError, match="is a folder, not a model file"):
+        calibrate.calibrate(tmp_path, work)
+    with pytest.raises(SplitError, match="No threshold"):
+        rows = pl.read_parquet(work / "split.parquet")
+        wrong = pl.when(pl.col("label") == "male").then(pl.lit("female")).otherwise(pl.lit("male"))
+        rows.with_columns(label=wrong).write_parquet(work / "split.parquet")
+        calibrate.calibrate(tiny_model, work, target_error=0.0, out=tmp_path / "none.onnx")
+    assert not (tmp_path / "none.onnx").exists()
