@@ -236,9 +236,8 @@ def risk_coverage(coverage: Floats, risk: Floats, *, target: float, chosen: floa
     def draw(axes: Axes) -> None:
         axes.axhline(target, color=COLORS["muted"], linewidth=1, linestyle=(0, (3, 3)))
         axes.plot(coverage, risk, color=COLORS["accent"], linewidth=1.7)
-        axes.scatter(
-            [chosen], [np.interp(chosen, coverage, risk)], s=42, color=COLORS["accent"], zorder=3, clip_on=False
-        )
+        error = np.interp(chosen, coverage, risk)
+        axes.scatter([chosen], [error], s=42, color=COLORS["accent"], zorder=3, clip_on=False)
         axes.set(xlim=(0, 1), ylim=(0, max(2 * target, 1.08 * float(np.max(risk)))))
         axes.set(xlabel="share of pictures answered", ylabel="share of answers that is wrong")
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -54,11 +54,11 @@ def explore(
     ``picture`` shows its first one. Pictures that cannot be opened are listed in the answer.
 
     Raises:
-        DataError: the workspace was never prepared, or has no such picture.
+        DataError: the workspace was never prepared, holds no attributes, or has no such picture.
         ConfigError: an attribute is unknown.
     """
     workspace = Workspace(Path(work))
-    table = workspace.read_examples()
+    table = _with_attributes(workspace.read_examples())
     chosen = _choose(table, picture, attributes)
     portrait, missing = _open([chosen])
     sheet, unreadable = _open(_sample(table, seed))
@@ -76,6 +76,17 @@ def explore(
     }
     _write(workspace.explore if out is None else Path(out), table, found, portrait, sheet)
     return found
+
+
+def _with_attributes(table: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of which CelebA's attributes are known: in a joined table, those of CelebA."""
+    if _TARGET not in table.columns:
+        raise DataError(
+            f"The table of examples has none of CelebA's attributes: it is of {', '.join(table['source'].unique())}.",
+            expected="CelebA, or a set in its shape: exploring describes its 40 attributes",
+            mend="perceived prepare CELEBA --out WORK",
+        )
+    return table.filter(pl.col(_TARGET).is_not_null())
 
 
 def describe(table: pl.DataFrame) -> dict[str, Any]:

@@ -179,9 +179,9 @@ def test_what_cannot_be_calibrated_is_refused(tiny_model: Path, work: Path, tmp_
         calibrate.calibrate(tiny_model, work, target_error=0.4, out=tmp_path)
     with pytest.raises(ModelFileError, match="is a folder, not a model file"):
         calibrate.calibrate(tmp_path, work)
+    rows = pl.read_parquet(work / "split.parquet")
+    wrong = pl.when(pl.col("label") == "male").then(pl.lit("female")).otherwise(pl.lit("male"))
+    rows.with_columns(label=wrong).write_parquet(work / "split.parquet")
     with pytest.raises(SplitError, match="No threshold"):
-        rows = pl.read_parquet(work / "split.parquet")
-        wrong = pl.when(pl.col("label") == "male").then(pl.lit("female")).otherwise(pl.lit("male"))
-        rows.with_columns(label=wrong).write_parquet(work / "split.parquet")
         calibrate.calibrate(tiny_model, work, target_error=0.0, out=tmp_path / "none.onnx")
     assert not (tmp_path / "none.onnx").exists()

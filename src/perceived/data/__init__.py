@@ -10,7 +10,7 @@ from importlib import import_module
 from types import ModuleType
 
 _STAGES = frozenset(
-    {"augment", "cache", "celeba", "check", "download", "fairface", "feed", "sampling", "split", "table"}
+    {"augment", "cache", "celeba", "check", "download", "fairface", "feed", "labels", "sampling", "split", "table"}
 )
 
 

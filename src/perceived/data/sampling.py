@@ -14,7 +14,7 @@ _NOT_GROUPS = ("id", "path", "partition", "label", "split")
 
 
 def groups(table: pl.DataFrame) -> list[str]:
-    """Return the columns that tell groups of pictures apart: all columns of words that say more than which and where."""
+    """Return the columns that tell groups of pictures apart: those of words, but for ids, paths, labels and splits."""
     words = [name for name, kind in table.schema.items() if kind in (pl.String, pl.Enum)]
     return [name for name in words if name not in _NOT_GROUPS]
 

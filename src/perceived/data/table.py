@@ -102,8 +102,8 @@ def read(data: Path, words: Mapping[str, str]) -> Source:
     if reader is None:
         raise DataError(
             f"{data} holds no dataset that is known here.",
-            expected="CelebA (list_attr_celeba), FairFace (fairface_label_train.csv), UTKFace, folders female and male, "
-            f"or a csv with the columns path and label; found instead: {describe(listing)}",
+            expected="CelebA (list_attr_celeba), FairFace (fairface_label_train.csv), UTKFace, folders female and "
+            f"male, or a csv with the columns path and label; found instead: {describe(listing)}",
             mend="point at the dataset as it was downloaded",
         )
     source = reader.read(root, listing)
