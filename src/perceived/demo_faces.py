@@ -95,8 +95,7 @@ def write(out: Path, *, count: int = 1000, seed: int = 0, progress: Progress | N
         _write_tables(folder, cast, attributes)
         (folder / "README.txt").write_text(ABOUT.format(count=count, seed=seed), encoding="utf-8")
         about = {"source": "demo", "licence": "generated: faces of nobody", "count": count, "seed": seed}
-        (folder / "dataset.json").write_text(json.dumps(about) + "
-")
+        (folder / "dataset.json").write_text(json.dumps(about) + "\n")
         _write_pictures(folder / "img_align_celeba", cast, attributes, seed, progress)
     return out
 
