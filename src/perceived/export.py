@@ -136,7 +136,7 @@ class _Explained(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         activation = self.network.activation(pixels.permute(0, 3, 1, 2).to(torch.float32))
-        return activation.mean((2, 3)) + self.network.head[-1].bias, activation
+        return activation.mean((2, 3)) + self.network.output.bias, activation
 
 
 def _to_onnx(served: _Served | _Explained, spec: ModelSpec) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,13 @@ class Network(nn.Module):
         self.register_buffer("mean", torch.tensor(expects.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(expects.std).view(1, 3, 1, 1))
 
+    @property
+    def output(self) -> nn.Linear:
+        """The last layer, whose answers are the logits."""
+        layer = self.head[-1]
+        assert isinstance(layer, nn.Linear)
+        return layer
+
     def features(self, pixels: Tensor) -> Tensor:
         """Return the pooled features, ``(n, features)``."""
         pooled: Tensor = self.backbone((pixels - self.mean) / self.std)
@@ -45,8 +52,12 @@ class Network(nn.Module):
         return (activation + self._activation(pixels.flip(3)).flip(3)) / 2 if self.average_flip else activation
 
     def _activation(self, pixels: Tensor) -> Tensor:
-        maps = self.backbone.forward_features((pixels - self.mean) / self.std)  # type: ignore[operator]
-        return torch.einsum("nchw,kc->nkhw", maps, self.head[-1].weight)
+        return torch.einsum("nchw,kc->nkhw", self.maps(pixels), self.output.weight)
+
+    def maps(self, pixels: Tensor) -> Tensor:
+        """Return the backbone's last feature maps, ``(n, features, h', w')`` where it has any."""
+        features: Callable[[Tensor], Tensor] = getattr(self.backbone, "forward_features")  # noqa: B009
+        return features((pixels - self.mean) / self.std)
 
     def forward(self, pixels: Tensor) -> Tensor:
         if pixels.ndim == 2:
@@ -86,7 +97,7 @@ def explains(network: nn.Module, pixels: Tensor) -> bool:
     if any(not isinstance(layer, nn.Dropout) for layer in network.head[:-1]):
         return False
     with torch.inference_mode():
-        maps = network.backbone.forward_features((pixels - network.mean) / network.std)
+        maps = network.maps(pixels)
         return maps.ndim == 4 and torch.allclose(maps.mean((2, 3)), network.features(pixels), rtol=1e-3, atol=1e-4)
 
 

@@ -221,7 +221,8 @@ def with_teacher(
     parts = []
     with counter("Asking the teacher", quiet=quiet) as progress, accelerator.autocast():
         for start in range(0, len(pictures.train), FEATURE_BATCH):
-            parts.append(trained.probabilities(pictures.train[start : start + FEATURE_BATCH]))
+            seen = np.asarray(pictures.train[start : start + FEATURE_BATCH], np.uint8)
+            parts.append(trained.probabilities(seen))
             if progress:
                 progress(start, len(pictures.train))
     return dataclasses.replace(pictures, soft_labels=np.concatenate(parts))

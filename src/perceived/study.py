@@ -101,7 +101,7 @@ def _split(plan: Plan, files: Files) -> None:
     """Balance the labels, as the study did, with all pictures of the rarer one."""
     available = split.count(Workspace(files.work).read_examples(), "partition")
     sizes = {name: split.most(counts, balance=True) for name, counts in available.items()}
-    split.make(files.work, **sizes, seed=plan.seed)
+    split.make(files.work, train=sizes["train"], val=sizes["val"], test=sizes["test"], seed=plan.seed)
 
 
 def _augment(plan: Plan, files: Files) -> None:

@@ -43,9 +43,10 @@ class Feed:
         picked = self.train[rows]
         if picked.dtype != np.uint8:
             return torch.from_numpy(picked).to(device)
-        picked = degrade.batch(picked, recipe.degradation, rows, seed=recipe.seed, epoch=epoch)
+        pixels = np.asarray(picked, np.uint8)
+        pixels = degrade.batch(pixels, recipe.degradation, rows, seed=recipe.seed, epoch=epoch)
         variation = augment.draw(recipe.augmentation, rows, seed=recipe.seed, epoch=epoch)
-        return augment.apply(np.asarray(picked, np.uint8), variation, size, device)
+        return augment.apply(pixels, variation, size, device)
 
     def targets(self, rows: npt.NDArray[np.int64], teacher_share: float, device: torch.device) -> Tensor:
         """Return training labels, ``(n,)`` int64, or, where there is a teacher, ``(n, labels)`` probabilities.
