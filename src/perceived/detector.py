@@ -1,13 +1,16 @@
 """Find the faces in a picture: of any size, wherever they are, however the picture is turned.
 
-A picture is searched at several scales, the finer ones in overlapping tiles. Only where that finds
-nothing is it searched again: with a frame around it, because a face that fills the picture is
-missed without, and turned by quarters.
+A picture is searched at several scales, the finer ones in overlapping tiles, and what is found with
+a doubtful score is looked at again, enlarged. Only where that finds nothing is the picture searched
+with a frame around it, for a face that fills it, and where it finds nothing sure, turned by quarters.
+
+The constants come from measurements: ``docs/results/detection.json``, ``benchmarks/detection.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -20,20 +23,35 @@ from perceived.preprocess import Pixels
 from perceived.types import Box, Face
 from perceived.yunet import Floats, Network
 
+OVERVIEW = 192
+"""Longer side in pixels at which faces that fill the picture are found; above 400 pixels scores fall."""
 TILE = 640
 """Largest side of what the network sees at once, in pixels."""
 OVERLAP = 96
 """Overlap of neighbouring tiles: a face of up to this many pixels is whole in one of them."""
 STEP = 3.0
-"""Largest ratio between two scales: a face too large for the overlap is well seen one scale coarser."""
-SMALLEST_SEEN = 12
-"""Size in pixels from which the network finds faces reliably."""
+"""Largest ratio of two scales in tiles: a face too large for the overlap is well seen one scale coarser."""
+ZOOM = 2.0
+"""How far a small picture is enlarged: faces of 10 pixels are found in its double, not in itself."""
+MOST_PIXELS = 16_000_000
+"""Pixels searched at the finest scale, a third of a second's work; larger pictures are scaled down to it."""
+SMALLEST_SEEN = 10
+"""Size in pixels of the smallest face that raises a doubt."""
+DOUBT = 0.2
+"""Lowest score that earns a second look."""
+SURE = 0.85
+"""Score from which no second look is needed; faces that lie on their side seldom reach it upright."""
+SECOND_LOOKS = 32
+"""Most second looks in one search: a face takes one, a crowd's blurred rows many."""
+CLOSE = 56
+"""Size in pixels to which a doubtful face is enlarged; its surroundings take ``SURROUND`` times that."""
+SURROUND = 3.0
+FRAME = 0.5
+"""Width of the frame around a picture, in shares of its longer side."""
 SAME_FACE = 0.3
 """Intersection over union from which two boxes are the same face."""
 INSIDE = 0.7
-"""Share of the smaller box inside the larger from which they are the same face."""
-FRAME = 0.5
-"""Frame around a picture that may be one large face, in shares of its longer side."""
+"""Share of the smaller box inside the larger one from which they are the same face."""
 
 
 class Detector(Protocol):
@@ -47,15 +65,15 @@ class Detector(Protocol):
 class YuNet:
     """The detector that ships with the package; threads may share one.
 
-    ``weights`` is another file of the same network, ``threshold`` the lowest score of an answer,
-    ``min_face`` the height in pixels of the smallest face that is looked for.
+    ``weights`` is another file of the same network, ``threshold`` the lowest score of a face and
+    ``min_face`` the height or width in pixels of the smallest face that is looked for.
 
     Raises:
         WeightsError: the weights are missing, damaged or of another network.
         ConfigError: the threshold or the smallest face is out of range.
     """
 
-    def __init__(self, weights: Path | None = None, *, threshold: float = 0.7, min_face: int = 16) -> None:
+    def __init__(self, weights: Path | None = None, *, threshold: float = 0.7, min_face: int = 10) -> None:
         if not 0 < threshold < 1:
             raise ConfigError(f"A detection threshold of {threshold} is impossible.", expected="between 0 and 1")
         if min_face < 1:
@@ -65,55 +83,84 @@ class YuNet:
         self.min_face = min_face
 
     def detect(self, image: Pixels) -> list[Face]:
+        """Return the faces in RGB uint8 ``(h, w, 3)``, best first; boxes and landmarks in its pixels."""
         height, width = image.shape[:2]
-        found = self._search(image)
+        found = self._search(image, _scales(height, width, self.min_face))
         if not len(found):
             found = self._search_framed(image)
-        for quarters in (1, 3, 2):
-            if len(found):
-                break
-            found = _turn_back(self._search_framed(np.rot90(image, quarters)), quarters, width, height)
-        return [_face(row, width, height) for row in found if _size(row) >= self.min_face]
+        if _best_score(found) < SURE:
+            found = self._search_turned(image, found)
+        found = found[np.max(found[:, 2:4] - found[:, :2], axis=1, initial=0) >= self.min_face]
+        return [_face(row, width, height) for row in found]
 
-    def _search(self, image: Pixels) -> Floats:
-        """Search at every scale that a face of ``min_face`` or more needs."""
-        found = [
-            _shift(row, x, y) / _scaling(scale)
-            for scale in _scales(max(image.shape), self.min_face)
-            for row, x, y in self._search_tiles(_resize(image, scale))
-        ]
-        return _merge(np.concatenate(found))
+    def _search(self, image: Pixels, scales: list[float]) -> Floats:
+        """Search at each scale; an answer's row is as :meth:`Network.find` gives it, best first."""
+        found = _merge(np.concatenate([self._search_tiles(image, scale) for scale in scales]))
+        doubtful = found[found[:, 14] < SURE][:SECOND_LOOKS]
+        looks = [self._look_again(image, row) for row in doubtful]
+        return _merge(np.concatenate([found[found[:, 14] >= self.threshold], *looks]))
 
-    def _search_tiles(self, image: Pixels) -> Iterator[tuple[Floats, int, int]]:
-        height, width = image.shape[:2]
-        for y in _starts(height):
-            for x in _starts(width):
-                tile = image[y : y + TILE, x : x + TILE]
-                found = self._network.find(tile, self.threshold)
-                yield found[_is_whole(found, x, y, width, height)], x, y
+    def _search_tiles(self, image: Pixels, scale: float) -> Floats:
+        scaled = _resize(image, scale)
+        height, width = scaled.shape[:2]
+        found = []
+        for x, y in _tiles(width, height):
+            rows = self._network.find(scaled[y : y + TILE, x : x + TILE], min(DOUBT, self.threshold))
+            found.append(_shift(rows[_whole(rows, x, y, width, height)], x, y))
+        return _scale(np.concatenate(found), width / image.shape[1], height / image.shape[0])
+
+    def _look_again(self, image: Pixels, row: Floats) -> Floats:
+        """Look at a doubtful face from as close as the network sees best; empty if it is none."""
+        centre, size = (row[:2] + row[2:4]) / 2, float(np.max(row[2:4] - row[:2]))
+        x0, y0 = np.maximum(np.floor(centre - size * SURROUND / 2), 0).astype(int).tolist()
+        x1, y1 = np.maximum(np.ceil(centre + size * SURROUND / 2), 0).astype(int).tolist()
+        part = image[y0:y1, x0:x1]
+        if not part.size:
+            return row[None][:0]
+        close = _resize(part, CLOSE / size)
+        rows = self._network.find(close, self.threshold)
+        rows = _shift(_scale(rows, close.shape[1] / part.shape[1], close.shape[0] / part.shape[0]), x0, y0)
+        return rows[_same(row, rows)]
 
     def _search_framed(self, image: Pixels) -> Floats:
-        """Search once more with a frame around the picture, at the coarsest scale."""
-        height, width = image.shape[:2]
-        scale = min(1.0, TILE / (1 + 2 * FRAME) / max(height, width))
+        """Search for one face that fills the picture, with a frame around it."""
+        scale = OVERVIEW / max(image.shape)
         small = _resize(image, scale)
-        frame = round(FRAME * max(small.shape[:2]))
-        framed = cv2.copyMakeBorder(small, frame, frame, frame, frame, cv2.BORDER_REPLICATE)
-        found = self._network.find(np.asarray(framed, np.uint8), self.threshold)
-        return _merge(_shift(found, -frame, -frame) / _scaling(scale))
+        frame = round(FRAME * max(small.shape))
+        framed = np.asarray(cv2.copyMakeBorder(small, *[frame] * 4, cv2.BORDER_REPLICATE), np.uint8)
+        rows = _shift(self._search(framed, [1.0]), -frame, -frame)
+        return _scale(rows, small.shape[1] / image.shape[1], small.shape[0] / image.shape[0])
+
+    def _search_turned(self, image: Pixels, upright: Floats) -> Floats:
+        """Search the picture turned by quarters, and return what is best of that and of ``upright``."""
+        small = _resize(image, min(ZOOM, TILE / max(image.shape)))
+        height, width = small.shape[:2]
+        best = upright
+        for quarters in (1, 3, 2):
+            turned = np.ascontiguousarray(np.rot90(small, quarters))
+            rows = _turn_back(self._search(turned, [OVERVIEW / max(height, width), 1.0]), quarters, width, height)
+            if _best_score(rows) > _best_score(best):
+                best = _scale(rows, width / image.shape[1], height / image.shape[0])
+            if _best_score(best) >= SURE:
+                break
+        return best
 
 
-def main_face(faces: Sequence[Face]) -> Face | None:
-    """Return the largest face: the one a portrait is about."""
-    return max(faces, key=lambda face: face.box.width * face.box.height, default=None)
+def _scales(height: int, width: int, min_face: int) -> list[float]:
+    """Return the scales to search at, coarsest first."""
+    longer = max(height, width)
+    whole = min(ZOOM, TILE / longer)
+    finest = min(1.0, math.sqrt(MOST_PIXELS / (height * width)), SMALLEST_SEEN / min_face)
+    steps = math.ceil(math.log(max(finest / whole, 1)) / math.log(STEP) - 1e-6)
+    tiled = np.geomspace(whole, finest, steps + 1).tolist() if steps else [whole]
+    return [OVERVIEW / longer, *tiled]
 
 
-def _scales(longer: int, min_face: int) -> list[float]:
-    """Return the scales to search at, coarsest first: from the whole picture in a tile to the smallest face."""
-    coarsest = min(1.0, TILE / longer)
-    finest = max(coarsest, min(1.0, SMALLEST_SEEN / min_face))
-    steps = int(np.ceil(np.log(finest / coarsest) / np.log(STEP) - 1e-6))
-    return list(np.geomspace(coarsest, finest, steps + 1))
+def _tiles(width: int, height: int) -> Iterator[tuple[int, int]]:
+    """Return the left upper corners of tiles that cover a picture, each overlapping the next."""
+    for y in _starts(height):
+        for x in _starts(width):
+            yield x, y
 
 
 def _starts(length: int) -> list[int]:
@@ -121,73 +168,72 @@ def _starts(length: int) -> list[int]:
     if length <= TILE:
         return [0]
     count = -(-(length - OVERLAP) // (TILE - OVERLAP))
-    return [round(start) for start in np.linspace(0, length - TILE, count)]
+    return [round(start) for start in np.linspace(0, length - TILE, count).tolist()]
 
 
-def _is_whole(found: Floats, x: int, y: int, width: int, height: int) -> npt.NDArray[np.bool_]:
-    """Say which boxes are not cut by a tile's edge inside the picture: another tile or scale has those whole."""
-    left, top, right, bottom = found[:, 0], found[:, 1], found[:, 2], found[:, 3]
-    whole: npt.NDArray[np.bool_] = (
-        ((left > 1) | (x == 0))
-        & ((top > 1) | (y == 0))
-        & ((right < TILE - 1) | (x + TILE >= width))
-        & ((bottom < TILE - 1) | (y + TILE >= height))
-    )
-    return whole
+def _whole(rows: Floats, x: int, y: int, width: int, height: int) -> npt.NDArray[np.bool_]:
+    """Say which boxes no tile's edge cuts inside the picture: another tile or scale has those whole."""
+    low = np.array([-np.inf if x == 0 else 1, -np.inf if y == 0 else 1])
+    high = np.array([np.inf if start + TILE >= side else TILE - 1 for start, side in ((x, width), (y, height))])
+    return np.asarray(((rows[:, :2] > low) & (rows[:, 2:4] < high)).all(1), np.bool_)
 
 
 def _resize(image: Pixels, scale: float) -> Pixels:
-    if scale == 1:
-        return image
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    if size == (image.shape[1], image.shape[0]):
+        return image
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size, interpolation=interpolation), np.uint8)
 
 
-def _scaling(scale: float) -> Floats:
-    return np.array([scale] * 14 + [1], np.float32)
+def _scale(rows: Floats, horizontal: float, vertical: float) -> Floats:
+    """Divide coordinates by how far a picture was scaled."""
+    return rows / np.array([horizontal, vertical] * 7 + [1], np.float32)
 
 
-def _shift(found: Floats, x: float, y: float) -> Floats:
-    return found + np.array([x, y] * 7 + [0], np.float32)
+def _shift(rows: Floats, x: float, y: float) -> Floats:
+    return rows + np.array([x, y] * 7 + [0], np.float32)
 
 
-def _merge(found: Floats) -> Floats:
+def _merge(rows: Floats) -> Floats:
     """Keep the best of each face's boxes, best first."""
-    found = found[np.argsort(-found[:, 14], kind="stable")]
-    kept: list[int] = []
-    waiting = np.arange(len(found))
+    waiting = rows[np.argsort(-rows[:, 14], kind="stable")]
+    kept = [waiting[:0]]
     while len(waiting):
-        best, waiting = int(waiting[0]), waiting[1:]
+        best, waiting = waiting[:1], waiting[1:]
         kept.append(best)
-        waiting = waiting[~_same(found[best], found[waiting])]
-    return found[kept]
+        waiting = waiting[~_same(best[0], waiting)]
+    return np.concatenate(kept)
 
 
-def _same(one: Floats, others: Floats) -> npt.NDArray[np.bool_]:
-    low, high = np.maximum(one[:2], others[:, :2]), np.minimum(one[2:4], others[:, 2:4])
-    shared = np.prod(np.clip(high - low, 0, None), 1)
-    area, areas = np.prod(one[2:4] - one[:2]), np.prod(others[:, 2:4] - others[:, :2], 1)
-    return (shared >= SAME_FACE * (area + areas - shared)) | (shared >= INSIDE * np.minimum(area, areas))
+def _same(row: Floats, others: Floats) -> npt.NDArray[np.bool_]:
+    """Say which boxes show the same face as one."""
+    low, high = np.maximum(row[:2], others[:, :2]), np.minimum(row[2:4], others[:, 2:4])
+    shared = np.prod(np.clip(high - low, 0, None), axis=1)
+    area, areas = np.prod(row[2:4] - row[:2]), np.prod(others[:, 2:4] - others[:, :2], axis=1)
+    same = (shared >= SAME_FACE * (area + areas - shared)) | (shared >= INSIDE * np.minimum(area, areas))
+    return np.asarray(same, np.bool_)
 
 
-def _turn_back(found: Floats, quarters: int, width: int, height: int) -> Floats:
+def _turn_back(rows: Floats, quarters: int, width: int, height: int) -> Floats:
     """Map what was found in ``np.rot90(image, quarters)`` to the image of ``width`` and ``height``."""
-    x, y = found[:, 0:14:2], found[:, 1:14:2]
-    turned = {1: (width - y, x), 2: (width - x, height - y), 3: (y, height - x)}[quarters]
-    points = np.stack(turned, 2).reshape(-1, 14)
-    corners = points[:, :4].reshape(-1, 2, 2)
-    return np.concatenate([corners.min(1), corners.max(1), points[:, 4:], found[:, 14:]], 1)
+    x, y = rows[:, 0:14:2], rows[:, 1:14:2]
+    turned = ((x, y), (width - y, x), (width - x, height - y), (y, height - x))[quarters]
+    points = np.stack(turned, 2)
+    corners = points[:, :2]
+    return np.concatenate([corners.min(1), corners.max(1), points[:, 2:].reshape(-1, 10), rows[:, 14:]], 1)
 
 
-def _size(row: Floats) -> float:
-    return float(max(row[2] - row[0], row[3] - row[1]))
+def _best_score(rows: Floats) -> float:
+    return float(np.max(rows[:, 14], initial=0))
 
 
 def _face(row: Floats, width: int, height: int) -> Face:
-    x0, y0, x1, y1 = (float(v) for v in np.clip(row[:4], 0, [width, height, width, height]))
-    points = [(float(x), float(y)) for x, y in row[4:14].reshape(5, 2)]
+    """Render a row as a face; its box ends where the picture does, its landmarks are where they are."""
+    x0, y0, x1, y1 = np.clip(row[:4], 0, [width, height, width, height]).tolist()
+    points = row[4:14].tolist()
     return Face(
         box=Box(x0=x0, y0=y0, x1=x1, y1=y1),
         detection_score=float(row[14]),
-        landmarks=tuple(points),
+        landmarks=tuple(zip(points[0::2], points[1::2], strict=True)),
     )

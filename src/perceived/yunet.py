@@ -28,6 +28,8 @@ STRIDES = (8, 16, 32)
 HEADS = ("cls", "obj", "bbox", "kps")
 GRAIN = 32
 """The network's input is a multiple of this many pixels wide and high."""
+LARGEST = 5.0
+"""Logarithm of the largest box in strides: at 32 pixels larger than any input; keeps damaged weights finite."""
 
 _FIXED_SIZE = b"\x0a\x03\x08\x80\x05" * 2
 _ANY_SIZE = b"\x0a\x03\x12\x01h\x0a\x03\x12\x01w"
@@ -85,7 +87,7 @@ def _decode(outputs: dict[str, Floats], stride: int, columns: int, threshold: fl
     cells = np.flatnonzero(score >= threshold)
     corner = np.stack([cells % columns, cells // columns], 1).astype(np.float32)
     centre = (corner + bbox[cells, :2]) * stride
-    half = np.exp(bbox[cells, 2:]) * (stride / 2)
+    half = np.exp(np.minimum(bbox[cells, 2:], LARGEST)) * (stride / 2)
     points = (np.tile(corner, 5) + kps[cells]) * stride
     return np.concatenate([centre - half, centre + half, points, score[cells, None]], 1, dtype=np.float32)
 
