@@ -10,7 +10,7 @@ The constants come from measurements: ``docs/results/detection.json``, ``benchma
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -127,7 +127,7 @@ class YuNet:
         scale = OVERVIEW / max(image.shape)
         small = _resize(image, scale)
         frame = round(FRAME * max(small.shape))
-        framed = np.asarray(cv2.copyMakeBorder(small, *[frame] * 4, cv2.BORDER_REPLICATE), np.uint8)
+        framed = np.asarray(cv2.copyMakeBorder(small, frame, frame, frame, frame, cv2.BORDER_REPLICATE), np.uint8)
         rows = _shift(self._search(framed, [1.0]), -frame, -frame)
         return _scale(rows, small.shape[1] / image.shape[1], small.shape[0] / image.shape[0])
 
@@ -144,6 +144,11 @@ class YuNet:
             if _best_score(best) >= SURE:
                 break
         return best
+
+
+def main_face(faces: Sequence[Face]) -> Face | None:
+    """Return the largest face: the one a portrait is about."""
+    return max(faces, key=lambda face: face.box.width * face.box.height, default=None)
 
 
 def _scales(height: int, width: int, min_face: int) -> list[float]:
@@ -188,11 +193,11 @@ def _resize(image: Pixels, scale: float) -> Pixels:
 
 def _scale(rows: Floats, horizontal: float, vertical: float) -> Floats:
     """Divide coordinates by how far a picture was scaled."""
-    return rows / np.array([horizontal, vertical] * 7 + [1], np.float32)
+    return np.asarray(rows / np.array([horizontal, vertical] * 7 + [1], np.float32), np.float32)
 
 
 def _shift(rows: Floats, x: float, y: float) -> Floats:
-    return rows + np.array([x, y] * 7 + [0], np.float32)
+    return np.asarray(rows + np.array([x, y] * 7 + [0], np.float32), np.float32)
 
 
 def _merge(rows: Floats) -> Floats:

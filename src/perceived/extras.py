@@ -5,6 +5,7 @@ from __future__ import annotations
 from perceived.errors import MissingExtraError
 
 EXTRAS = {
+    "heic": frozenset({"pillow_heif"}),
     "train": frozenset(
         {
             "accelerate",

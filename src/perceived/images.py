@@ -1,7 +1,8 @@
 """Bytes to pixels: one door through which every picture enters, with its formats and limits.
 
-Pictures come out as RGB ``uint8`` arrays of shape ``(height, width, 3)``, turned upright by their
-EXIF orientation. Transparent parts are laid on white. Colour profiles are not applied.
+Pictures come out as sRGB ``uint8`` arrays of shape ``(height, width, 3)``, turned upright by their
+EXIF orientation. Transparent parts are laid on white. Of an animation it is the first frame, of a
+TIFF the first page.
 """
 
 from __future__ import annotations
@@ -16,22 +17,25 @@ import threading
 import warnings
 import zlib
 from collections.abc import Iterator
+from typing import NamedTuple, cast
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from perceived import archive
-from perceived.errors import DataError, ImageError
-
-Pixels = npt.NDArray[np.uint8]
+from perceived.colour import Pixels, to_rgb
+from perceived.errors import DataError, ImageError, MissingExtraError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
-"""Pillow's names of the formats that are read; JPEG includes the phones' multi-picture files."""
+"""Pillow's names of the formats that are read; JPEG includes the phones' multi-picture files.
+
+HEIC is read too where the extra ``heic`` is installed.
+"""
 MAX_BYTES = 64 * 2**20
 """Largest encoded picture, in bytes."""
 MAX_PIXELS = 120_000_000
 """Largest decoded picture, in pixels: above the largest phone cameras of 108 megapixels."""
+MAX_SIDE = 65_535
+"""Largest width and height, in pixels: JPEG's own."""
 MIN_SIDE = 8
 """Smallest width and height, in pixels: nothing smaller shows a face."""
 
@@ -54,6 +58,16 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """What turns a picture upright, by its EXIF orientation."""
+_SIDEWAYS = (5, 6, 7, 8)
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+class Decoded(NamedTuple):
+    """A decoded picture, perhaps reduced; ``width`` and ``height`` are the upright original's, in pixels."""
+
+    pixels: Pixels
+    width: int
+    height: int
 
 
 def load(path: str | os.PathLike[str]) -> Pixels:
@@ -85,16 +99,31 @@ def decode(data: bytes, *, source: str = "") -> Pixels:
 
     Raises:
         ImageError: the bytes are empty, truncated or no picture, or the picture is beyond the limits.
+        MissingExtraError: the picture is HEIC, and the extra that reads it is not installed.
+    """
+    return decode_reduced(data, at_least=(MAX_SIDE, MAX_SIDE), source=source).pixels
+
+
+def decode_reduced(data: bytes, *, at_least: tuple[int, int], source: str = "") -> Decoded:
+    """Decode one picture at the smallest cheap scale that is ``at_least`` so ``(wide, high)``, upright.
+
+    JPEGs are decoded at a half, a quarter or an eighth of their size, several times as fast; other
+    pictures at their own. Raises as :func:`decode`.
     """
     name = source or "The picture"
     _check_bytes(len(data), name)
     try:
         with _open(data) as image:
+            width, height = image.size
             _check_size(image.size, name)
+            orientation = _orientation(image)
+            sideways = orientation in _SIDEWAYS
+            image.draft(None, at_least[::-1] if sideways else at_least)
             image.load()
-            return _to_rgb(_upright(image))
+            pixels = to_rgb(image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image)
     except _DAMAGE as error:
         raise _unreadable(data, name, error) from error
+    return Decoded(pixels, height if sideways else width, width if sideways else height)
 
 
 def save_png(pixels: Pixels, path: str | os.PathLike[str]) -> None:
@@ -173,30 +202,31 @@ def _quiet() -> Iterator[None]:
 
 def _open(data: bytes) -> Image.Image:
     with _quiet():
-        return Image.open(io.BytesIO(data), formats=_formats())
+        return _open_heic(data) if is_heic(data) else Image.open(io.BytesIO(data), formats=_formats())
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn a picture as its EXIF orientation says; damaged EXIF data says nothing."""
+def is_heic(data: bytes) -> bool:
+    """Say whether a file's first bytes name a HEIF brand that is not AVIF's (ISO/IEC 23008-12)."""
+    brands = data[8:12] + data[16 : min(int.from_bytes(data[:4], "big"), 256)]
+    return data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS and b"avif" not in brands
+
+
+def _open_heic(data: bytes) -> Image.Image:
+    """Open a picture of the phones' format; its decoder turns it upright by itself."""
+    try:
+        from pillow_heif import HeifImageFile
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("Reading HEIC pictures", "heic") from error
+    return cast(Image.Image, HeifImageFile(io.BytesIO(data)))
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return a picture's EXIF orientation; damaged EXIF data says nothing."""
     try:
         with _quiet():
-            orientation = image.getexif().get(_ORIENTATION)
+            return int(image.getexif().get(_ORIENTATION, 1))
     except _DAMAGE:
-        return image
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
-
-
-def _to_rgb(image: Image.Image) -> Pixels:
-    if image.mode.startswith("I"):
-        deep = np.asarray(image).astype(np.int64).clip(0, 0xFFFF)
-        grey = (deep >> 8).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if image.mode == "F":
-        raise ValueError("floating-point pixels are not supported")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.array(image.convert("RGB"))
+        return 1
 
 
 def _check_file(location: str) -> None:
@@ -226,6 +256,8 @@ def _check_size(size: tuple[int, int], name: str) -> None:
             expected=f"at least {MIN_SIDE}×{MIN_SIDE}",
             mend="use the original picture, or leave this one out",
         )
+    if max(size) > MAX_SIDE:
+        raise ImageError(f"{name} is {width}×{height} pixels.", expected=f"at most {MAX_SIDE:,} a side")
     if width * height > MAX_PIXELS:
         raise ImageError(
             f"{name} is {width}×{height} pixels.", expected=f"at most {MAX_PIXELS:,} pixels", mend="scale it down"
@@ -241,7 +273,7 @@ def _unreadable(data: bytes, name: str, error: BaseException) -> ImageError:
         looks = "text" if start.isascii() and b"\0" not in start else "data of an unknown kind"
         return ImageError(
             f"{name} is not a picture: it holds {looks}, starting {start!r}.",
-            expected=f"one of {', '.join(FORMATS)}",
+            expected=f"one of {', '.join(FORMATS)}, HEIC",
             mend="check that the file is what its name says",
         )
     return ImageError(

@@ -9,7 +9,7 @@ import pytest
 
 from perceived.extras import EXTRAS, missing_extra
 
-IMPORTED_AS = {"scikit-learn": "sklearn"}
+IMPORTED_AS = {"pillow-heif": "pillow_heif", "scikit-learn": "sklearn"}
 
 
 def test_the_extras_are_those_of_the_package(root):

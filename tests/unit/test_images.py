@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import sys
 import zipfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 
 from perceived import images
-from perceived.errors import ImageError
+from perceived.errors import ImageError, MissingExtraError
 
 GRADIENT = np.stack(np.meshgrid(np.arange(40) * 6, np.arange(30) * 8), axis=-1).astype(np.uint8)
 PICTURE = np.dstack([GRADIENT, np.full((30, 40), 90, np.uint8)])
@@ -127,6 +130,110 @@ def test_first_frame_of_an_animation() -> None:
     assert (images.decode(encode(frames[0], "GIF", save_all=True, append_images=frames[1:])) == 0).all()
 
 
+def test_first_frame_of_an_animated_png() -> None:
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("black", "white")]
+    assert (images.decode(encode(frames[0], "PNG", save_all=True, append_images=frames[1:])) == 0).all()
+
+
+def test_first_page_of_a_tiff() -> None:
+    pages = [Image.new("RGB", (16, 16), colour) for colour in ("black", "white")]
+    assert (images.decode(encode(pages[0], "TIFF", save_all=True, append_images=pages[1:])) == 0).all()
+
+
+def test_sixteen_bit_colour() -> None:
+    deep = cv2.imencode(".png", PICTURE[..., ::-1].astype(np.uint16) * 257)[1].tobytes()
+    assert close(images.decode(deep), within=1)
+
+
+def swapped_profile() -> bytes:
+    """Return a colour profile in which red and green are each other's, made from sRGB's."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swap = {b"rXYZ": b"gXYZ", b"gXYZ": b"rXYZ", "sRGB".encode("utf-16-be"): "ours".encode("utf-16-be")}
+    return re.sub(b"|".join(map(re.escape, swap)), lambda found: swap[found[0]], profile)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_colour_profiles_are_applied(kind: str) -> None:
+    red = Image.new("RGB", (16, 16), (255, 0, 0))
+    found = images.decode(encode(red, kind, icc_profile=swapped_profile(), quality=100))
+    assert np.abs(found.astype(int).mean((0, 1)) - [0, 255, 0]).max() < 12
+
+
+def test_a_profile_under_transparent_parts() -> None:
+    half = Image.new("RGBA", (16, 16), (255, 0, 0, 255))
+    half.paste((0, 0, 0, 0), (0, 8, 16, 16))
+    found = images.decode(encode(half, "PNG", icc_profile=swapped_profile()))
+    assert np.abs(found[:8].astype(int) - [0, 255, 0]).max() < 12
+    assert (found[8:] >= 250).all()
+
+
+@pytest.mark.parametrize("profile", [b"\0" * 200, swapped_profile()[:300], b"no profile"])
+def test_a_damaged_profile_says_nothing(profile: bytes) -> None:
+    assert np.array_equal(images.decode(encode(Image.fromarray(PICTURE), "PNG", icc_profile=profile)), PICTURE)
+
+
+def test_a_profile_of_another_colour_space_says_nothing() -> None:
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    assert np.array_equal(images.decode(encode(Image.fromarray(PICTURE), "PNG", icc_profile=lab)), PICTURE)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_heic_picture_stands_upright(orientation: int) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    stored = heif.from_pillow(Image.fromarray(turned(PICTURE, orientation)))
+    stored.save(buffer, quality=95, exif=exif.tobytes())
+    assert close(images.decode(buffer.getvalue()))
+    for length in (len(buffer.getvalue()) // 2, 40):
+        with pytest.raises(ImageError):
+            images.decode(buffer.getvalue()[:length])
+
+
+def test_a_heic_picture_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(MissingExtraError, match=r"perceived\[heic\]"):
+        images.decode(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 50)
+
+
+def test_avif_is_not_taken_for_heic() -> None:
+    assert not images.is_heic(encode(Image.fromarray(PICTURE), "AVIF"))
+    assert not images.is_heic(b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif" + b"\0" * 50)
+
+
+@pytest.mark.parametrize("kind", images.FORMATS)
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_truncated_file_is_an_error_not_half_a_picture(kind: str, share: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (90, 80, 3), dtype=np.uint8)
+    data = encode(Image.fromarray(noise), kind)
+    with pytest.raises(ImageError):
+        images.decode(data[: int(share * len(data))])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_is_reduced_as_far_as_asked(orientation: int) -> None:
+    large = np.asarray(Image.fromarray(PICTURE).resize((400, 300)))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(Image.fromarray(turned(large, orientation)), "JPEG", quality=95, exif=exif.tobytes())
+    for at_least, shape in {
+        (401, 1): (300, 400),
+        (150, 150): (150, 200),
+        (100, 70): (75, 100),
+        (1, 1): (38, 50),
+    }.items():
+        found = images.decode_reduced(data, at_least=at_least)
+        assert found.pixels.shape == (*shape, 3)
+        assert (found.width, found.height) == (400, 300)
+        assert close(found.pixels, np.asarray(Image.fromarray(large).resize(shape[::-1])), within=4)
+
+
+def test_other_formats_are_decoded_whole() -> None:
+    found = images.decode_reduced(encode(Image.fromarray(PICTURE), "PNG"), at_least=(1, 1))
+    assert np.array_equal(found.pixels, PICTURE)
+
+
 def test_floating_point_pixels_are_refused() -> None:
     with pytest.raises(ImageError, match="floating-point"):
         images.decode(encode(Image.fromarray(np.zeros((16, 16), np.float32)), "TIFF"))
@@ -144,6 +251,7 @@ def test_floating_point_pixels_are_refused() -> None:
         (encode(Image.fromarray(PICTURE), "PNG")[:-40], "cut short"),
         (encode(Image.new("RGB", (1, 1)), "PNG"), "1×1 pixels"),
         (encode(Image.new("RGB", (500, 3)), "JPEG"), "500×3 pixels"),
+        (encode(Image.new("1", (65_600, 8)), "PNG"), "at most 65,535 a side"),
     ],
 )
 def test_what_is_no_usable_picture(data: bytes, words: str) -> None:

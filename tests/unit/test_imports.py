@@ -20,6 +20,7 @@ CORE = {
     "",
     "archive",
     "classifier",
+    "colour",
     "detector",
     "errors",
     "extras",

@@ -1,0 +1,75 @@
+"""From Pillow's many modes and colour spaces to one: 8-bit sRGB on white."""
+
+from __future__ import annotations
+
+import functools
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, features
+
+if TYPE_CHECKING:
+    from PIL import ImageCms
+
+Pixels = npt.NDArray[np.uint8]
+
+MOST_PROFILE_BYTES = 4 * 2**20
+"""Largest colour profile that is applied; printers' are of 1 to 2 MB."""
+
+
+def to_rgb(image: Image.Image) -> Pixels:
+    """Return a decoded picture as sRGB uint8 ``(height, width, 3)``, its transparent parts on white.
+
+    Raises:
+        ValueError: the pixels are floating-point numbers, whose range nothing says.
+    """
+    if image.mode.startswith("I"):
+        return _from_deep(image)
+    if image.mode == "F":
+        raise ValueError("floating-point pixels are not supported")
+    profile = image.info.get("icc_profile")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if profile:
+        image = _to_srgb(image, profile)
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _from_deep(image: Image.Image) -> Pixels:
+    """Keep the upper 8 of 16 bits of grey."""
+    deep = np.asarray(image).astype(np.int64).clip(0, 0xFFFF)
+    grey = (deep >> 8).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Apply a colour profile; one that is damaged or of another colour space says nothing."""
+    if image.mode not in ("RGB", "CMYK", "L"):
+        image = image.convert("RGB")
+    transform = _transform(profile, image.mode)
+    if transform is None:
+        return image
+    if image.mode == "RGB":
+        return transform.apply_in_place(image) or image
+    return transform.apply(image)
+
+
+@functools.lru_cache(maxsize=32)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Return what turns ``mode`` pixels of a profile into sRGB, or ``None`` where nothing needs to be done."""
+    if len(profile) > MOST_PROFILE_BYTES or not features.check("littlecms2"):
+        return None
+    from PIL import ImageCms
+
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "sRGB" in ImageCms.getProfileDescription(source) and mode == "RGB":
+            return None
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None
+    assert isinstance(transform, ImageCms.ImageCmsTransform)
+    return transform
