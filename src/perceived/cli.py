@@ -231,6 +231,9 @@ def train(
     init: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Start from this run's best model.", show_default=False)
     ] = None,
+    init: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Start from this run's best model.", show_default="pretrained")
+    ] = None,
 ) -> None:
     """Train a model. The same command again resumes a run that was interrupted."""
     from perceived import recipes as known

@@ -15,7 +15,7 @@ from perceived import storage
 from perceived.classifier import ACTIVATION, INPUT, OUTPUT, Classifier, softmax
 from perceived.errors import ConfigError, ModelFileError
 from perceived.model import Network, explains
-from perceived.preprocess import Pixels
+from perceived.preprocess import Pixels, frame
 from perceived.spec import METADATA_KEY, ModelSpec
 
 OPSET = 20
@@ -85,24 +85,25 @@ def largest_difference(network: nn.Module, spec: ModelSpec, check: Pixels, path:
 
 
 def read_check_pictures(path: Path, spec: ModelSpec) -> Pixels:
-    """Read the framed pictures on which an export is checked, ``(n, h, w, 3)`` uint8 with ``n`` at least 1.
+    """Read the pictures on which an export is checked, framed as the model takes them: ``(n, h, w, 3)`` uint8.
+
+    They are stored at the last size of the training. Where pictures grow, the best model may be of an earlier one.
 
     Raises:
-        ModelFileError: they are missing, damaged, or not of the model's input size.
+        ModelFileError: they are missing, damaged or none.
     """
     mend = "run the training again: it writes the check pictures, and resumes where it was"
     try:
         pixels: Pixels = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ModelFileError(f"The check pictures {path} cannot be read: {error}.", mend=mend) from error
-    size = (spec.preprocessing.height, spec.preprocessing.width, 3)
-    if pixels.dtype != np.uint8 or pixels.shape[1:] != size or len(pixels) == 0:
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.size == 0:
         raise ModelFileError(
             f"The check pictures {path} are {pixels.dtype} of shape {pixels.shape}.",
-            expected=f"uint8 of shape (n, {', '.join(map(str, size))})",
+            expected="uint8 of shape (n, height, width, 3)",
             mend=mend,
         )
-    return pixels
+    return np.stack([frame(picture, spec.preprocessing) for picture in pixels])
 
 
 def _planes(pixels: Pixels) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_type_hints
@@ -85,14 +86,18 @@ class Recipe:
             "schedule": self.schedule in ("constant", "cosine"),
             "precision": self.precision in ("bf16", "fp32"),
             "select_by": self.select_by in ("loss", "accuracy"),
-            "epochs": self.epochs > 0,
+            "sizes": _are_sizes(self.sizes),
+            "hidden": all(isinstance(width, int) and width > 0 for width in self.hidden),
+            "frozen": all(isinstance(name, str) for name in self.frozen),
+            "epochs": 0 < self.epochs < math.inf,
             "batch_size": self.batch_size >= 1,
-            "learning_rate": self.learning_rate > 0,
-            "sizes": bool(self.sizes)
-            and self.sizes[0][0] == 0
-            and sorted(self.sizes, key=lambda s: s[0]) == list(self.sizes),
-            "ema_decay": 0 <= self.ema_decay < 1,
-            "dropout": 0 <= self.dropout < 1,
+            "seed": 0 <= self.seed < 2**32,
+            **{key: 0 < getattr(self, key) < math.inf for key in ("learning_rate", "head_learning_rate")},
+            **{key: 0 <= getattr(self, key) < 1 for key in ("ema_decay", "dropout", "warmup", "label_smoothing")},
+            **{
+                key: 0 <= getattr(self, key) < math.inf
+                for key in ("weight_decay", "validate_every", "validation_limit", "patience")
+            },
         }
         wrong = [key for key, right in checks.items() if not right]
         if wrong:
@@ -115,6 +120,16 @@ class Recipe:
         """Return JSON data; tuples become lists."""
         data: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return data
+
+
+def _are_sizes(sizes: tuple[Any, ...]) -> bool:
+    """Return whether these are ``(share, height, width)`` in rising order from a share of 0."""
+    if not all(isinstance(size, tuple) and len(size) == 3 for size in sizes):
+        return False
+    numbers = all(isinstance(value, int | float) and value >= 0 for size in sizes for value in size)
+    sides = all(isinstance(side, int) and side > 0 for _, *pair in sizes for side in pair)
+    shares = [share for share, _, _ in sizes]
+    return numbers and sides and shares[:1] == [0] and shares == sorted(shares) and shares[-1] < 1
 
 
 def study() -> Recipe:

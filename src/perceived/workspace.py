@@ -44,21 +44,29 @@ class Workspace:
 
     def read_examples(self) -> polars.DataFrame:
         """Return the table of examples, or raise :class:`DataError` if it was never prepared."""
-        return _read_parquet(self.examples, mend=f"perceived prepare DATA --out {self.root}")
+        columns = {"id", "path", "label", "partition"}
+        return _read_parquet(self.examples, columns, mend=f"perceived prepare DATA --out {self.root}")
 
     def read_split(self) -> polars.DataFrame:
         """Return the split, or raise :class:`DataError` if it was never made."""
-        return _read_parquet(self.split, mend=f"perceived split {self.root}")
+        return _read_parquet(self.split, {"id", "path", "label", "split"}, mend=f"perceived split {self.root}")
 
 
-def _read_parquet(path: Path, *, mend: str) -> polars.DataFrame:
+def _read_parquet(path: Path, columns: set[str], *, mend: str) -> polars.DataFrame:
     import polars
 
     if not path.is_file():
         raise DataError(f"{path} does not exist.", mend=mend)
     try:
-        return polars.read_parquet(path)
+        table = polars.read_parquet(path)
     except (polars.exceptions.PolarsError, OSError) as error:
         raise DataError(
             f"{path} is not a readable Parquet file: {error}.", mend=f"delete it and run: {mend}"
         ) from error
+    if missing := columns - set(table.columns):
+        raise DataError(
+            f"{path} has no column {', '.join(sorted(missing))}.",
+            expected="the table as this version writes it",
+            mend=f"delete it and run: {mend}",
+        )
+    return table

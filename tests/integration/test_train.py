@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from perceived import recipes
+from perceived import curves, recipes, storage
 from perceived import train as training
 from perceived.checkpoint import Run, TrainedModel
 from perceived.errors import DataError, ModelFileError, ResumeError
@@ -36,10 +35,43 @@ def last_state(run: Path) -> dict[str, torch.Tensor]:
     return load_file(path)
 
 
+def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """Read a run's TensorBoard events: name to pairs of step and value."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run)).Reload()
+    return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in events.Tags()["scalars"]}
+
+
 def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
     assert one.keys() == other.keys()
     unequal = [key for key in one if not torch.equal(one[key], other[key])]
     assert unequal == []
+
+
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from perceived import checkpoint, recipes, train
+train.SAVE_SECONDS = 0.0
+work, out, step, recipe = sys.argv[1:]
+save = checkpoint.save_file
+def die(tensors, path, **settings):
+    save(tensors, path, **settings)
+    if path.name == f"step-{int(step):08d}.safetensors":
+        os.kill(os.getpid(), signal.SIGKILL)
+checkpoint.save_file = die
+train.train(Path(work), recipes.from_dict(json.loads(recipe)), Path(out), quiet=True)
+"""
+
+
+def train_until_killed(work: Path, recipe: Recipe, out: Path, *, step: int) -> subprocess.CompletedProcess[str]:
+    """Train in another process, which is killed while it writes the resume state of ``step``."""
+    arguments = [str(work), str(out), str(step), json.dumps(recipe.to_dict())]
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    return subprocess.run(
+        [sys.executable, "-c", KILLED, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +95,9 @@ def test_a_run_leaves_everything_the_next_stages_read(run: Path, recipe: Recipe)
     assert recipes.from_dict(config["recipe"]) == recipe
     assert config["environment"]["threads"] == torch.get_num_threads()
     assert Run(run).curves.read_bytes().startswith(b"\x89PNG")
-    assert list(run.glob("events.out.tfevents.*"))
+    assert scalars(run) == {
+        name: [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in lines] for name in curves.SCALARS
+    }
     pictures = np.load(Run(run).check_pictures, allow_pickle=False)
     assert pictures.shape[1:] == (32, 32, 3)
 
@@ -85,32 +119,13 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(
     run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path
 ) -> None:
     out = tmp_path / "killed"
-    program = f"""
-import json, time
-from pathlib import Path
-from perceived import recipes, train
-train.SAVE_SECONDS = 0.0
-learn = train._learn
-def slowly(*arguments):
-    time.sleep(0.3)
-    return learn(*arguments)
-train._learn = slowly
-recipe = recipes.from_dict(json.loads({json.dumps(json.dumps(recipe.to_dict()))}))
-train.train(Path({str(tiny_work)!r}), recipe, Path({str(out)!r}), quiet=True)
-"""
-    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen([sys.executable, "-c", program], env=os.environ | threads)
-    state = Run(out).last / "state.json"
-    deadline = time.monotonic() + 240
-    while not (state.is_file() and json.loads(state.read_text())["progress"]["step"] >= 8):
-        assert process.poll() is None, "training ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    step = json.loads(state.read_text())["progress"]["step"]
-    assert step % 6 != 0 or step < 18, "it should be killed within an epoch"
+    killed = train_until_killed(tiny_work, recipe, out, step=9)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    state = json.loads((Run(out).last / "state.json").read_text())
+    assert (recipe.precision, state["progress"]["step"]) == ("bf16", 8), "8 of 18 steps: within the second epoch"
+    assert any(Run(out).last.glob(f".*{storage.HOLDER}")), "the state of step 9 was being written"
     training.train(tiny_work, recipe, out, quiet=True)
+    assert not any(Run(out).last.glob(f".*{storage.HOLDER}"))
     assert_equal(last_state(out), last_state(run))
     assert_equal(model_bytes(out), model_bytes(run))
     without_time = [re.sub(r'"seconds": [0-9.]+', "", Run(r).metrics.read_text()) for r in (out, run)]
@@ -129,6 +144,20 @@ def test_a_run_of_another_recipe_is_not_resumed(run: Path, tiny_work: Path, tiny
         training.train(tiny_work, recipes.get("fast", [*tiny, "batch_size=4"]), run, quiet=True)
 
 
+def test_a_run_of_another_recipe_is_refused_before_anything_is_decoded(
+    run: Path, tiny_work: Path, tiny: tuple[str, ...]
+) -> None:
+    kept = sorted((tiny_work / "cache").iterdir())
+    with pytest.raises(ResumeError, match="its recipe sizes is"):
+        training.train(tiny_work, recipes.get("fast", [*tiny, "sizes=[[0, 40, 30]]"]), run, quiet=True)
+    assert sorted((tiny_work / "cache").iterdir()) == kept
+
+
+def test_a_run_from_another_starting_point_is_not_resumed(run: Path, tiny_work: Path, recipe: Recipe) -> None:
+    with pytest.raises(ResumeError, match="its weights init is None"):
+        training.train(tiny_work, recipe, run, init=run, quiet=True)
+
+
 def test_early_stopping_ends_a_run_that_no_longer_improves(
     tiny_work: Path, tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -144,7 +173,12 @@ def test_cached_features_train_only_the_head(tiny_work: Path, tiny: tuple[str, .
     one, other = model_bytes(tmp_path / "run"), model_bytes(tmp_path / "again")
     assert_equal(one, other)
     assert again["val_accuracy"] >= 0.5
-    assert list((tiny_work / "cache").glob("features-*.npy"))
+    kept = sorted(path.name for path in (tiny_work / "cache").glob("features-*.npy"))
+    assert len(kept) == 2, "of training and validation"
+    random = recipes.get("last-layer", [*tiny, "precision=fp32", "seed=1"])
+    training.train(tiny_work, random, tmp_path / "other", quiet=True)
+    found = sorted(path.name for path in (tiny_work / "cache").glob("features-*.npy"))
+    assert len(found) == 4, "another backbone has features of its own"
 
 
 def test_training_can_start_from_another_run(run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path) -> None:

@@ -228,6 +228,9 @@ def test_train(run, called):
     work, recipe, out = calls[0][0]
     assert (work, out) == (Path("work"), Path("run"))
     assert (recipe.name, recipe.epochs, recipe.augmentation.rotate) == ("demo", 2, 3)
+    assert calls[0][1] == {"init": None}
+    assert run("train", "work", "--out", "run", "--init", "before").code == 0
+    assert calls[1][1] == {"init": Path("before")}
     wrong = run("train", "work", "--recipe", "unheard-of", "--out", "run")
     assert wrong.code == 2
     assert "unheard-of" in wrong.err

@@ -7,7 +7,7 @@ or several, interrupted or not, therefore shows the network the same pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from perceived import images, storage
+from perceived.errors import ConfigError
 from perceived.preprocess import Preprocessing, frame
 
 Floats = npt.NDArray[np.float32]
@@ -44,6 +45,14 @@ class Augmentation:
     light: float = 0.0
     contrast: float = 0.0
     color: float = 0.0
+
+    def __post_init__(self) -> None:
+        most = {"mirror": 1.0, "rotate": 180.0, "shear": 80.0, "zoom": 10.0, "stretch": 10.0}
+        for key, value in asdict(self).items():
+            if not 0 <= value <= most.get(key, 1.0):
+                raise ConfigError(
+                    f"The augmentation's {key} cannot be {value!r}.", expected=f"0 to {most.get(key, 1.0):g}"
+                )
 
 
 @dataclass(frozen=True, slots=True)

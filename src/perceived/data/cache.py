@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 from numpy.lib.format import open_memmap
 
-from perceived import images, storage
+from perceived import archive, images, storage
 from perceived.detector import YuNet, main_face
 from perceived.errors import DataError, ImageError, StorageError
 from perceived.preprocess import Preprocessing, frame
@@ -46,20 +46,22 @@ def pixels(
         _require_room(folder, int(np.prod(shape)))
         _decode(paths, preprocessing, open_reserved(file, np.uint8, shape), progress)
 
-    return keep(folder, cache_key(table, preprocessing), write)
+    return keep(folder, cache_key(table, preprocessing), write, source=_bytes_of(paths))
 
 
-def keep(folder: Path, key: str, write: Callable[[Path], None]) -> npt.NDArray[Any]:
+def keep(folder: Path, key: str, write: Callable[[Path], None], *, source: str | None = None) -> npt.NDArray[Any]:
     """Return the array ``{key}.npy`` as a read-only memory map; ``write`` makes the file where it is needed.
 
-    A file that is there is checked against its recorded SHA-256, and made again if it differs.
+    A file that is there is checked against its recorded SHA-256 and ``source``, a hash that changes with
+    what it was made from, and made again if they differ. Without a ``source`` the file is all there is
+    to go by: the pictures may be out of reach.
     """
     array, record = folder / f"{key}.npy", folder / f"{key}.json"
-    if not _is_intact(array, record):
+    if not _is_intact(array, record, source):
         with storage.atomic_path(array) as partial:
             write(partial)
         count = len(np.load(array, mmap_mode="r", allow_pickle=False))
-        storage.write_json(record, {"pictures": count, "sha256": storage.sha256_file(array)})
+        storage.write_json(record, {"pictures": count, "sha256": storage.sha256_file(array), "source": source})
     loaded: npt.NDArray[Any] = np.load(array, mmap_mode="r", allow_pickle=False)
     return loaded
 
@@ -84,14 +86,28 @@ def cache_key(table: pl.DataFrame, preprocessing: Preprocessing) -> str:
     return storage.sha256_json({"rows": rows, "framing": framing})[:16]
 
 
-def _is_intact(array: Path, record: Path) -> bool:
+def _is_intact(array: Path, record: Path, source: str | None) -> bool:
     if not (array.is_file() and record.is_file()):
         return False
     try:
-        recorded = storage.read_json(record)["sha256"]
-    except (DataError, KeyError, TypeError):
+        recorded = storage.read_json(record)
+        same_source = source is None or recorded.get("source") in (source, None)
+        return bool(same_source and recorded["sha256"] == storage.sha256_file(array))
+    except (DataError, KeyError, AttributeError):
         return False
-    return bool(recorded == storage.sha256_file(array))
+
+
+def _bytes_of(paths: Sequence[str]) -> str | None:
+    """Return a hash of the sizes of the pictures' files, or nothing where one is out of reach.
+
+    Sizes, because a disk that is mounted anew may give its files other dates.
+    """
+    files = [(archive.split_location(path) or (path,))[0] for path in paths]
+    try:
+        sizes = {file: os.stat(file).st_size for file in dict.fromkeys(files)}  # noqa: PTH116 -- twice as quick
+    except OSError:
+        return None
+    return storage.sha256_json(list(sizes.values()))
 
 
 def _decode(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +79,21 @@ def test_both_ways_of_warping_agree(size: tuple[int, int]) -> None:
     inner = (slice(None), slice(None), slice(2, -2), slice(2, -2))
     assert (on_cpu - on_device).abs()[inner].mean() < 1.0
     assert (on_cpu - on_device).abs()[inner].max() < 8.0
+
+
+def test_the_warp_for_the_cpu_is_quicker_there_than_grid_sample() -> None:
+    pixels = blobs(16, 218, 178)
+    matrices = augment.draw(STRONG, range(16), seed=0, epoch=0).matrices
+
+    def seconds(warp: Callable[..., torch.Tensor]) -> float:
+        times = []
+        for _ in range(5):
+            start = time.process_time()
+            warp(pixels, matrices, (218, 178), CPU)
+            times.append(time.process_time() - start)
+        return min(times)
+
+    assert seconds(augment._warp_on_cpu) < seconds(augment._warp_on_device)
 
 
 def test_the_preview_shows_the_original_and_ten_variations(tmp_path: Path) -> None:

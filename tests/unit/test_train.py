@@ -1,0 +1,48 @@
+"""What training keeps in memory, given back: moments as the fused optimizer needs them."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from perceived.backbones import Input
+from perceived.checkpoint import load_state, save_state
+from perceived.model import Network
+from perceived.train import Learner, Progress
+
+INPUT = Input(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), interpolation="bilinear")
+
+
+def learner() -> Learner:
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network = Network(body, nn.Linear(4, 2), INPUT)
+    network.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.1, fused=True)
+    return Learner(network, network, optimizer, AveragedModel(network), [], torch.zeros(3), Progress())
+
+
+def learn(one: Learner, steps: range) -> None:
+    for step in steps:
+        torch.manual_seed(step)
+        one.model(torch.randn(4, 3, 8, 8)).square().sum().backward()
+        one.optimizer.step()
+        one.optimizer.zero_grad()
+        assert one.average is not None
+        one.average.update_parameters(one.network)
+
+
+def test_a_restored_learner_goes_on_with_the_same_bits(tmp_path) -> None:
+    whole, first, second = learner(), learner(), learner()
+    learn(whole, range(6))
+    learn(first, range(3))
+    save_state(tmp_path, first.tensors(), {"step": 3})
+    state = load_state(tmp_path)
+    assert state is not None
+    second.restore(*state)
+    assert second.progress.step == 3
+    learn(second, range(3, 6))
+    expected, found = whole.tensors(), second.tensors()
+    assert expected.keys() == found.keys()
+    assert [key for key in expected if not torch.equal(expected[key], found[key])] == []
