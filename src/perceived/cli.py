@@ -229,9 +229,6 @@ def train(
     recipe: Annotated[str, typer.Option(help="A name that 'perceived recipes' lists.")] = "fast",
     settings: Settings = None,
     init: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Start from this run's best model.", show_default=False)
-    ] = None,
-    init: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Start from this run's best model.", show_default="pretrained")
     ] = None,
 ) -> None:
