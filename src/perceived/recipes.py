@@ -236,17 +236,22 @@ def small() -> Recipe:
 
 
 def demo() -> Recipe:
-    """A small network on small pictures: the whole study in a few minutes on the demo set."""
+    """A small network on small pictures: the whole study in a few minutes on the demo set.
+
+    All of it learns, batch norms too: drawn faces are not what ImageNet's statistics are of.
+    """
     return Recipe(
         name="demo",
         backbone="mobilenetv2_100",
         sizes=((0.0, 109, 89),),
-        epochs=4,
-        learning_rate=1e-3,
+        epochs=8,
+        learning_rate=5e-4,
         head_learning_rate=3e-3,
-        freeze_batch_norm=True,
+        freeze_batch_norm=False,
+        label_smoothing=0.05,
         precision="fp32",
         augmentation=Augmentation(rotate=8, shift=0.04, zoom=0.1, light=0.08),
+        average_flip=True,
         select_by="loss",
     )
 

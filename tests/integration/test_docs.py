@@ -1,0 +1,182 @@
+"""README and docs do what they say: their code is run here, on faces of nobody."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from perceived import backbones, cli, demo_faces, recipes, storage
+from perceived.errors import WeightsError
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COUNT = 120
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the code blocks of one language in a page."""
+    return [code for kind, code in BLOCK.findall(text) if kind == language]
+
+
+def sections(page: Path) -> dict[str, list[tuple[str, str]]]:
+    """Return the ``(language, code)`` blocks of a page under each of its second headings that has any."""
+    parts = re.split(r"^## (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    found = {heading: BLOCK.findall(text) for heading, text in zip(parts[1::2], parts[2::2], strict=True)}
+    return {heading: code for heading, code in found.items() if code}
+
+
+def commands(code: str) -> list[list[str]]:
+    return [words for line in code.splitlines() if (words := shlex.split(line, comments=True))]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def readme(root: Path) -> dict[str, list[tuple[str, str]]]:
+    return sections(root / "README.md")
+
+
+def test_every_block_of_the_readme_is_run_below(readme: dict[str, list[tuple[str, str]]]) -> None:
+    assert list(readme) == ["See it happen", "Install", "The study on CelebA", "In Python", "Work on it"]
+
+
+def test_make_demo(root: Path, desk: Path, readme: dict[str, list[tuple[str, str]]]) -> None:
+    """The readme's first command, as a newcomer types it, in a clone whose environment is this one."""
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    recipe = recipes.get("demo")
+    try:
+        backbones.create(recipe.backbone, weights=recipe.weights)
+    except WeightsError as error:
+        pytest.skip(f"the demo's pretrained weights are out of reach: {error.what}")
+    for name in ("Makefile", "pyproject.toml", "requirements", "src", "LICENSE"):
+        (desk / name).symlink_to(root / name)
+    python = desk / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    python.chmod(0o755)
+    for marker in ("installed-pins", "installed-editable"):
+        (desk / ".venv" / marker).touch()
+    ((_, code),) = readme["See it happen"]
+    done = subprocess.run(["sh", "-ec", code], cwd=desk, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "report: demo/report.html"
+    assert (desk / "demo" / "report.html").stat().st_size > 100_000
+    scored = storage.read_json(desk / "demo" / "run" / "evaluation-test" / "report.json")
+    assert scored["metrics"]["accuracy"]["value"] >= 0.9
+    assert (desk / "demo" / "work" / "examples.parquet").is_file()
+
+
+def test_what_the_readme_installs_exists(root: Path, readme: dict[str, list[tuple[str, str]]]) -> None:
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for _, code in readme["Install"]:
+        for *installer, what in commands(code):
+            assert installer == ["pip", "install"]
+            match = re.fullmatch(r"\.(?:\[(\w+)\])?", what)
+            assert match is not None
+            assert match[1] is None or match[1] in extras
+
+
+def test_the_study_on_celeba_and_the_quick_start(
+    root: Path,
+    desk: Path,
+    readme: dict[str, list[tuple[str, str]]],
+    tiny: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each command as it stands, with a small set and network in place of the large ones."""
+    demo_faces.write(desk / "elsewhere", count=2)
+    shutil.copy(desk / "elsewhere" / "img_align_celeba" / "000001.jpg", "face.jpg")
+    small = [word for setting in (*tiny, "epochs=1") for word in ("--set", setting)]
+    in_place_of = {
+        "perceived download celeba --to celeba": ["perceived", "demo-data", "celeba", "--count", str(COUNT)],
+        "perceived split work": ["perceived", "split", "work", "--all"],
+        "perceived train work --recipe fast --out run": ["perceived", "train", "work", "--out", "run", *small],
+    }
+    ((_, code),) = readme["The study on CelebA"]
+    for words in commands(code):
+        monkeypatch.setattr(sys, "argv", in_place_of.pop(shlex.join(words), words))
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code, shlex.join(words) + capsys.readouterr().err
+    assert in_place_of == {}
+    assert capsys.readouterr().out.splitlines()[-1].startswith("face.jpg: ")
+    ((_, snippet),) = readme["In Python"]
+    exec(compile(snippet, "README.md", "exec"), {})
+    gender, confidence = capsys.readouterr().out.split()
+    assert gender in ("female", "male", "uncertain")
+    assert confidence.endswith("%")
+
+
+def test_the_developers_commands_are_targets(root: Path, readme: dict[str, list[tuple[str, str]]]) -> None:
+    for _, code in readme["Work on it"]:
+        for words in commands(code):
+            assert words[0] == "make"
+            done = subprocess.run(
+                ["make", "--dry-run", *words[1:]], cwd=root, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+
+
+def test_the_tutorial(root: Path, desk: Path, tiny: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """The ten cells in turn; after the first, the choices are those of a small study of the demo set."""
+    cells = blocks((root / "docs" / "tutorial.md").read_text(encoding="utf-8"), "python")
+    assert len(cells) == 10
+    names: dict[str, Any] = {}
+    for number, cell in enumerate(cells, 1):
+        exec(compile(cell, f"tutorial.md, cell {number}", "exec"), names)
+        if number == 1:
+            assert names["recipe"] == recipes.get("fast")
+            names["data"] = demo_faces.write(names["data"], count=COUNT)
+            names["sizes"] = {"everything": True}
+            names["recipe"] = recipes.get("fast", [*tiny, "epochs=1"])
+    out = capsys.readouterr().out
+    assert "components" in out
+    assert "the study: 96.2 %, 0.9615" in out
+    assert re.search(r"^labelled (fe)?male: (fe)?male, \d+\.\d%$", out, re.MULTILINE)
+    assert Path("augmented.png").is_file()
+
+
+def pages(root: Path) -> Iterator[Path]:
+    yield root / "README.md"
+    yield from sorted(path for path in (root / "docs").rglob("*.md") if path.name != "cli.md")
+
+
+def test_every_command_in_the_docs_exists(root: Path) -> None:
+    known = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+    for page in pages(root):
+        for code in blocks(page.read_text(encoding="utf-8"), "sh"):
+            for words in commands(code.replace("-m perceived", "\nperceived")):
+                if words[0] == "perceived":
+                    options = {
+                        flag for option in known[words[1]].params for flag in (*option.opts, *option.secondary_opts)
+                    }
+                    assert {word for word in words[2:] if word.startswith("--")} <= options, f"{page.name}: {words}"
+
+
+def test_every_link_in_the_docs_leads_somewhere(root: Path) -> None:
+    for page in pages(root):
+        for address in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            if not address.startswith(("http", "#")):
+                target, _, anchor = address.partition("#")
+                path = Path(os.path.normpath(page.parent / target))
+                assert path.exists(), f"{page.name} links {address}"
+                if anchor:
+                    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+                    assert anchor in {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}

@@ -1,0 +1,71 @@
+"""The page of results is what docs/results holds, and no result lacks what a reader needs to trust it."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RESULT = {
+    "what": "InceptionV3 on 5,000 pictures",
+    "config": {"recipe": "fast"},
+    "metrics": {
+        "accuracy": {"value": 0.9841, "low": 0.98, "high": 0.988},
+        "image_steps": 70_000,
+        "f1_macro": 0.984,
+        "milliseconds": 3.25,
+    },
+    "command": "perceived train work --out run\nperceived evaluate run work",
+    "date": "2026-11-24",
+    "commit": "6ac8caf0123456789",
+    "machine": "two cores",
+}
+
+
+@pytest.fixture(scope="module")
+def results(root: Path) -> dict[str, Any]:
+    return runpy.run_path(str(root / "docs" / "make_results.py"))
+
+
+def test_the_page_of_results_is_fresh(results: dict[str, Any]) -> None:
+    written = results["TARGET"].read_text(encoding="utf-8")
+    assert written == results["render"](results["load"]()), "docs/results.md is stale: make docs"
+
+
+def test_figures_are_rendered_with_interval_and_target(results: dict[str, Any]) -> None:
+    targets = {"accuracy": ">= 0.983", "image_steps": "<= 60000"}
+    page = results["render"]({"celeba-fast": {**RESULT, "targets": targets, "notes": ["The mirror image helps."]}})
+    assert "**98.41 %** (98.00 %–98.80 %)" in page
+    assert "f1 macro 98.40 %" in page
+    assert "image steps 70,000" in page
+    assert "milliseconds 3.25" in page
+    assert "accuracy ≥ 98.30 %: reached<br>image steps ≤ 60,000: missed" in page
+    assert "2026-11-24, commit 6ac8caf01234, two cores." in page
+    assert "```sh\nperceived train work --out run\nperceived evaluate run work\n```" in page
+    assert "The mirror image helps." in page
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"machine": ""}, "'machine' is missing"),
+        ({"metrics": None}, "'metrics' is missing"),
+        ({"date": "yesterday"}, "yesterday"),
+        ({"targets": {"speed": ">= 3"}}, "a target for 'speed'"),
+    ],
+)
+def test_a_result_without_what_a_reader_needs_is_refused(
+    results: dict[str, Any], tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    (tmp_path / "celeba-fast.json").write_text(json.dumps(RESULT | change))
+    with pytest.raises(ValueError, match=message):
+        results["load"](tmp_path)
+    (tmp_path / "celeba-fast.json").write_text(json.dumps(RESULT))
+    assert list(results["load"](tmp_path)) == ["celeba-fast"]
+
+
+def test_nothing_measured_is_said(results: dict[str, Any]) -> None:
+    assert "Nothing has been recorded yet." in results["render"]({})
