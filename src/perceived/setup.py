@@ -184,6 +184,8 @@ STARTING_POINT = ("init", "sha256")
 def _require_same(run: Run, config: Mapping[str, Any]) -> None:
     """Refuse a run directory that belongs to another recipe, split or starting point."""
     recorded = storage.read_json(run.config) if run.config.is_file() else {}
+    if "recipe" in recorded:  # a setting that came with a later version had its default value
+        recorded["recipe"] = Recipe(name="").to_dict() | recorded["recipe"]
     for part in SAME.keys() & recorded.keys() & config.keys():
         before, now = (
             {key: value for key, value in side[part].items() if part != "weights" or key in STARTING_POINT}

@@ -130,7 +130,7 @@ def test_an_interrupted_study_goes_on_where_it_was(
 def test_weights_out_of_reach_leave_the_stages_before_and_a_way_out(
     settings: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(name: str, *, weights: str) -> None:
+    def fail(name: str, **settings: Any) -> None:
         raise WeightsError(f"The package with the weights of {name} could not be fetched.", mend="connect")
 
     monkeypatch.setattr(setup.backbones, "create", fail)

@@ -276,13 +276,14 @@ def test_export(run, called):
 def test_demo(run, called):
     calls = called("perceived.study.run", Path("demo/report.html"))
     assert run("demo").out == "report: demo/report.html\n"
-    assert calls == [((Path("demo"),), {})]
+    run("demo", "--out", "elsewhere", "--set", "weights=one.whl")
+    assert calls == [((Path("demo"),), {"settings": []}), ((Path("elsewhere"),), {"settings": ["weights=one.whl"]})]
 
 
 def test_demo_data(run, called):
     calls = called("perceived.demo_faces.write", Path("faces"))
     assert run("demo-data", "faces", "--count", "10", "--seed", "3").out == "demo set: faces\n"
-    assert calls == [((Path("faces"),), {"count": 10, "seed": 3})]
+    assert calls == [((Path("faces"),), {"count": 10, "seed": 3, "progress": None})]
 
 
 def test_backbones_and_recipes_are_listed(run):
