@@ -38,15 +38,11 @@ def main() -> None:
     metrics = training_metrics(lines)
     if choice.evaluation:
         metrics = evaluation_metrics(json.loads(choice.evaluation.read_text())) | metrics
-    git = ["git", "-C", str(FOLDER), "rev-parse", choice.commit]
     result = {
         "what": choice.what,
         "config": config,
         "metrics": metrics,
-        "command": "\n".join(choice.command),
-        "date": datetime.date.today().isoformat(),
-        "commit": subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip(),
-        "machine": machine(),
+        **provenance("\n".join(choice.command), commit=choice.commit),
         "targets": dict(target.split(" ", 1) for target in choice.target),
         "notes": choice.note,
         "curve": [{key: line[key] for key in ("image_steps", "size", *CURVE)} for line in lines],
@@ -78,6 +74,17 @@ def evaluation_metrics(report: dict[str, Any]) -> dict[str, Any]:
         **recalls,
         "calibration_error": found["calibration_error"],
         "pictures": report["pictures"]["scored"],
+    }
+
+
+def provenance(command: str, *, commit: str = "HEAD") -> dict[str, str]:
+    """Return by which command, when, at which commit and on which machine something was measured."""
+    git = ["git", "-C", str(FOLDER), "rev-parse", commit]
+    return {
+        "command": command,
+        "date": datetime.date.today().isoformat(),
+        "commit": subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip(),
+        "machine": machine(),
     }
 
 
