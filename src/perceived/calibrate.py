@@ -17,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from perceived import charts, metrics, progress, storage
-from perceived.classifier import Classifier, find_model, softmax
+from perceived.classifier import SHIPPED, Classifier, find_model, softmax
 from perceived.data import sampling
 from perceived.errors import ConfigError, ModelFileError, SplitError
 from perceived.metrics import Booleans, Floats, Integers
@@ -135,7 +135,8 @@ def calibrate(
     """Fit a model file to a split, write it anew as ``out``, and return what the report holds.
 
     The report, ``calibration.json`` and ``risk-coverage.png``, stands in a folder ``NAME-calibration``
-    beside ``out``, by default ``NAME-calibrated.onnx`` beside the model.
+    beside ``out``, by default ``NAME-calibrated.onnx`` beside the model, or in the working folder for
+    a model that ships with the package.
 
     Raises:
         ModelFileError: the model cannot be opened or is a run's folder.
@@ -145,7 +146,7 @@ def calibrate(
     if not 0 <= target_error < 1:
         raise ConfigError(f"A target error of {target_error} is no rate.", expected="a number from 0 to below 1")
     path, workspace = find_model(model), Workspace(Path(work))
-    target = Path(out) if out is not None else path.with_name(f"{path.stem}-calibrated.onnx")
+    target = _beside(path) if out is None else Path(out)
     if target.is_dir():
         raise ConfigError(f"{target} is a folder.", expected="the name of an ONNX file", mend=f"{target}/model.onnx")
     opened = Classifier(path)
@@ -223,6 +224,11 @@ def write(model: Path, spec: ModelSpec, out: Path) -> None:
         onnx.save(network, partial)
         if Classifier(partial).spec != spec:
             raise ModelFileError(f"{out} does not read back as it was written.", mend="report this with the model")
+
+
+def _beside(model: Path) -> Path:
+    folder = Path() if model.parent == SHIPPED else model.parent
+    return folder / f"{model.stem}-calibrated.onnx"
 
 
 def _notes(correct: Booleans, temperature: float) -> list[str]:

@@ -59,5 +59,3 @@ def calibration(found: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """Name what a calibration changed, before and after."""
     for name in ("temperature", "calibration_error", "threshold"):
         yield name.replace("_", " "), *(f"{found[name][when]:.4f}" for when in ("before", "after"))
-    threshold = found["threshold"]
-    yield "", "", f"{threshold['coverage']:.1%} answered, of which {threshold['error']:.2%} wrong".replace("%", " %")

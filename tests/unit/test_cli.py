@@ -248,9 +248,11 @@ def test_calibrate(run, called):
     calls = called("perceived.calibrate.calibrate", found)
     answer = run("calibrate", "model.onnx", "work", "--target-error", "0.05", "--out", "better.onnx")
     assert calls == [(("model.onnx", Path("work")), {"on": "val", "target_error": 0.05, "out": Path("better.onnx")})]
-    assert "temperature              1.0000  1.2500" in answer.out
-    assert "90.0 % answered, of which 3.00 % wrong" in answer.out
-    assert "a note\nmodel: better.onnx\nreport: better-calibration" in answer.out
+    assert "temperature        1.0000  1.2500\n" in answer.out
+    assert (
+        "90.0% of the pictures are answered, 3.00% of those wrongly\na note\nmodel: better.onnx\nreport: better-calibration"
+        in answer.out
+    )
 
 
 def test_evaluate(run, called):

@@ -64,8 +64,8 @@ class CelebaSource:
     """Where a copy of CelebA keeps its tables and pictures.
 
     ``tables`` maps kinds of :data:`COLUMNS` to locations. ``pictures`` is the folder, on disk or in
-    a zip, that holds the files ``names``; both are empty where there are no pictures. ``name`` is
-    ``"celeba"`` unless the set calls itself otherwise.
+    a zip, that holds the files ``names``; both are empty where there are no pictures. ``name`` and
+    ``licence`` are CelebA's unless the set says otherwise of itself.
     """
 
     root: Path

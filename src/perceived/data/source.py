@@ -55,7 +55,7 @@ class Source:
     else the dataset knows; the order is that of the table of examples. ``pictures`` says where
     pictures were found, and is empty where none were. ``tables`` maps kinds of tables to their
     locations, ``total`` counts the rows of the main one, and ``mended`` says which values were put
-    right, as ``"9-Mar -> 3-9"``, and how often.
+    right, as ``"9-Mar → 3-9"``, and how often.
     """
 
     root: Path
@@ -86,7 +86,8 @@ def about(root: Path, listing: Listing) -> About:
     """
     files = [folder + ABOUT for folder, names in listing.items() if ABOUT in names]
     if not files:
-        return About(root.stem.lower(), NOT_STATED)
+        place = root.parent if root.suffix.lower() == ".csv" else root
+        return About(place.stem.lower(), NOT_STATED)
     return read_about(min(files, key=lambda location: (location.count("/"), location)))
 
 

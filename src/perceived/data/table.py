@@ -190,11 +190,18 @@ def _arranged(rows: pl.DataFrame, source: Source) -> pl.DataFrame:
 
 
 def _joined(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Return one table; where a dataset's ids meet those of an earlier one, its name stands before each."""
+    """Return one table, in which ids and people are unique.
+
+    Where a dataset's ids meet those of an earlier one, its name stands before each; where its
+    identities do, they are counted on from there.
+    """
     joined = tables[0]
     for table in tables[1:]:
         if not table.join(joined, on="id", how="semi").is_empty():
             table = table.with_columns(id=pl.concat_str("source", pl.lit("/"), "id"))
+        if not table.join(joined, on="identity", how="semi").is_empty():
+            after = joined.select(pl.col("identity").max() + 1).item()
+            table = table.with_columns(pl.col("identity") - pl.col("identity").min() + after)
         joined = pl.concat([joined, table], how="diagonal")
     return joined
 

@@ -67,6 +67,18 @@ def test_missing_pictures_and_labels_are_listed(folder: Path, tmp_path: Path) ->
     assert report.problems["pictures_without_row"] == ["d.jpg"]
 
 
+def test_people_of_two_sets_stay_apart(folder: Path, tmp_path: Path, make_jpeg: Callable[..., bytes]) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in "ab":
+        (other / f"{name}.jpg").write_bytes(make_jpeg(0, (12, 12)))
+    (other / "mine.csv").write_text("path,label,person\na.jpg,f,2\nb.jpg,m,7\n")
+    table.prepare([folder, other], tmp_path / "work")
+    examples = Workspace(tmp_path / "work").read_examples()
+    assert examples["identity"].to_list() == [1, 2, 3, 2, 4, 9]
+    assert examples["id"].to_list()[3:] == ["d.jpg", "other/a.jpg", "other/b.jpg"]
+
+
 def test_numbers_are_refused(folder: Path, tmp_path: Path) -> None:
     (folder / "labels.csv").write_text("path,label\na.jpg,0\nb.jpg,1\n")
     with pytest.raises(DataError, match="--label 0=female"):
