@@ -249,10 +249,8 @@ def test_calibrate(run, called):
     answer = run("calibrate", "model.onnx", "work", "--target-error", "0.05", "--out", "better.onnx")
     assert calls == [(("model.onnx", Path("work")), {"on": "val", "target_error": 0.05, "out": Path("better.onnx")})]
     assert "temperature        1.0000  1.2500\n" in answer.out
-    assert (
-        "90.0% of the pictures are answered, 3.00% of those wrongly\na note\nmodel: better.onnx\nreport: better-calibration"
-        in answer.out
-    )
+    assert "90.0% of the pictures are answered, 3.00% of those wrongly\na note\n" in answer.out
+    assert "model: better.onnx\nreport: better-calibration\n" in answer.out
 
 
 def test_evaluate(run, called):
