@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path, PurePath
+from typing import Any
 
 import polars as pl
 
@@ -43,7 +44,7 @@ def read(root: Path, listing: Listing) -> Source:
         else:
             kind = "unreadable_rows" if _ALIKE.fullmatch(PurePath(location).name) else "pictures_without_row"
             problems[kind].append(name)
-    schema = pl.Schema({"id": pl.String, "path": pl.String, "label": pl.String, "race": pl.String, "age": AGE})
+    schema: dict[str, Any] = {"id": pl.String, "path": pl.String, "label": pl.String, "race": pl.String, "age": AGE}
     table = pl.DataFrame(rows, schema=schema, orient="row")
     table = table.with_columns(partition=pl.lit(None, pl.String), identity=pl.lit(None, pl.Int64))
     return Source(
