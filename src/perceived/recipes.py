@@ -220,11 +220,12 @@ def teacher() -> Recipe:
 
 
 def small() -> Recipe:
-    """A small network for shipping; learns from a ``teacher`` run, given with ``--set teacher=RUN``."""
+    """A small network for shipping; may learn from a ``teacher`` run, given with ``--set teacher=RUN``."""
     return dataclasses.replace(
         teacher(),
         name="small",
         backbone="efficientnet_lite0",
+        sizes=((0.0, 160, 160),),
         frozen=(),
         epochs=5,
         learning_rate=1e-3,
