@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,21 @@ def chart(*draws: Draw, height: float = 3.0, width: float = WIDTH) -> Figure:
         figure = Figure(figsize=(width, height), layout="constrained")
         for draw, axes in zip(draws, figure.subplots(1, len(draws), squeeze=False)[0], strict=True):
             draw(axes)
+        figure.draw_without_rendering()
+    return figure
+
+
+def panels(draws: Sequence[Draw], *, columns: int = 3, height: float = 1.9, width: float = 8.0) -> Figure:
+    """Return a figure of several panels in rows, all with the same axes; ``height`` is of one of them."""
+    rows = -(-len(draws) // columns)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height * rows + 0.3), layout="constrained")
+        places = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+        for axes, draw in zip_longest(places, draws):
+            if draw is None:
+                axes.set_axis_off()
+            else:
+                draw(axes)
         figure.draw_without_rendering()
     return figure
 

@@ -15,6 +15,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from perceived import __version__, terminal
+from perceived.commands import audit as audit_command
+from perceived.commands import compare as compare_command
+from perceived.commands import robustness as robustness_command
 from perceived.errors import ConfigError, PerceivedError
 from perceived.extras import missing_extra
 
@@ -258,6 +261,11 @@ def evaluate(
     for note in found["notes"]:
         typer.echo(note)
     typer.echo(f"report: {folder / 'report.html'}")
+
+
+app.command()(audit_command.audit)
+app.command()(robustness_command.robustness)
+app.command()(compare_command.compare)
 
 
 @app.command()

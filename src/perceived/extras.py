@@ -23,6 +23,7 @@ EXTRAS = {
             "torchvision",
         }
     ),
+    "audit": frozenset({"jinja2", "matplotlib", "polars"}),
 }
 """Import names of the packages each extra brings; a test compares them with pyproject.toml."""
 

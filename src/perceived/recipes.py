@@ -278,12 +278,17 @@ def get(name: str, overrides: Sequence[str] = ()) -> Recipe:
     if name not in RECIPES:
         raise ConfigError(f"There is no recipe named {name!r}.", expected=f"one of {', '.join(NAMES)}")
     recipe = RECIPES[name]()
-    for override in overrides:
-        key, separator, text = override.partition("=")
-        if not separator:
-            raise ConfigError(f"--set {override} has no value.", expected="--set key=value")
-        recipe = _replace(recipe, key.strip().split("."), text.strip(), key)
+    for setting in overrides:
+        recipe = override(recipe, setting)
     return recipe
+
+
+def override(recipe: Recipe, setting: str) -> Recipe:
+    """Return a recipe with one ``key=value`` changed; raises as :func:`get`."""
+    key, separator, text = setting.partition("=")
+    if not separator:
+        raise ConfigError(f"--set {setting} has no value.", expected="--set key=value")
+    return _replace(recipe, key.strip().split("."), text.strip(), key)
 
 
 def from_dict(value: Mapping[str, Any]) -> Recipe:

@@ -15,7 +15,7 @@ import perceived
 from perceived.extras import EXTRAS
 
 PACKAGE = Path(perceived.__file__).parent
-INTERFACES = {"cli", "terminal", "__main__", "server", "cluster"}
+INTERFACES = {"cli", "commands", "terminal", "__main__", "server", "cluster"}
 CORE = {
     "",
     "archive",

@@ -1,0 +1,259 @@
+"""Answers of any model beside the truth, as one table: read, matched by id, and nothing dropped unseen.
+
+Predictions come as CSV (``id,perceived_gender[,probability_male]``), as the Parquet file that
+``perceived evaluate`` writes, or as the JSON lines of ``perceived predict``. Labels come as CSV or
+Parquet (``id,label`` and one column for each grouping) or from a workspace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from perceived.errors import ConfigError, DataError
+from perceived.spec import LABELS, UNCERTAIN
+from perceived.workspace import Workspace
+
+MISSED = "missed"
+"""The answer of a picture that has none: no face was found in it, or it cannot be read."""
+ANSWERS = (*LABELS, UNCERTAIN, MISSED)
+NOTHING = "none"
+"""What a word is mapped to that stands for no label at all; its rows are left out and counted."""
+
+_SHOWN = 5
+
+
+@dataclass(slots=True)
+class Reading:
+    """What became of the rows on the way: how many were left out and why, and what a reader must know."""
+
+    excluded: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def leave_out(self, why: str, count: int) -> None:
+        if count:
+            self.excluded[why] = self.excluded.get(why, 0) + count
+
+
+def read_predictions(
+    path: Path, *, reading: Reading, words: Mapping[str, str] | None = None, id_column: str = "id"
+) -> pl.DataFrame:
+    """Return ``id``, ``answer`` (one of :data:`ANSWERS`) and ``probability_male`` (null where unknown).
+
+    Raises:
+        DataError: the file is not one of the known forms, an answer is in unknown words, a
+            probability lies outside 0 to 1, or an id has several answers.
+    """
+    path = Path(path)
+    if path.suffix in (".jsonl", ".ndjson", ".json"):
+        table = _read_json_lines(path, reading)
+    else:
+        table = _read_table(path)
+        answer = "perceived_gender"
+        _require(table, (id_column, answer), path)
+        probability = pl.col("probability_male") if "probability_male" in table.columns else pl.lit(None, pl.String)
+        table = table.select(
+            id=pl.col(id_column).cast(pl.String), answer=pl.col(answer).cast(pl.String), probability_male=probability
+        )
+    table = table.with_columns(probability_male=_probabilities(table["probability_male"], path))
+    table = _translate(table, "answer", words or {}, (*ANSWERS,), path).with_columns(pl.col("answer").fill_null(MISSED))
+    return _unique(table, path, reading, "predictions")
+
+
+def read_labels(
+    path: Path,
+    *,
+    reading: Reading,
+    words: Mapping[str, str] | None = None,
+    id_column: str = "id",
+    label_column: str = "label",
+) -> pl.DataFrame:
+    """Return ``id``, ``label`` and every other column of a file of labels, as text.
+
+    Raises:
+        DataError: a column is missing, a label is in unknown words, or an id has several labels.
+    """
+    table = _read_table(Path(path))
+    _require(table, (id_column, label_column), path)
+    table = table.rename({id_column: "id", label_column: "label"}).with_columns(pl.all().cast(pl.String))
+    table = _translate(table, "label", words or {}, LABELS, path)
+    reading.leave_out("rows of labels without a label", table["label"].null_count())
+    return _unique(table.filter(pl.col("label").is_not_null()), path, reading, "labels")
+
+
+def read_workspace(work: Path, on: str) -> pl.DataFrame:
+    """Return the rows of one split of a workspace, with every column of its table of examples."""
+    workspace = Workspace(Path(work))
+    rows = workspace.read_split().filter(split=on)
+    if rows.is_empty():
+        raise DataError(f"The split {on!r} of {work} has no pictures.", mend=f"perceived split {work}")
+    examples = workspace.read_examples()
+    extra = [name for name in examples.columns if name not in rows.columns]
+    return rows.join(examples.select("id", *extra), on="id", how="left", maintain_order="left")
+
+
+def match(predictions: pl.DataFrame, labels: pl.DataFrame, reading: Reading) -> pl.DataFrame:
+    """Join predictions and labels by id, or by file name where no id is shared; what stays alone is counted.
+
+    Raises:
+        DataError: nothing matches.
+    """
+    joined = labels.join(predictions, on="id", how="inner", maintain_order="left")
+    if joined.is_empty():
+        by_name = [table.with_columns(id=pl.col("id").str.extract(r"([^/\\]+)$")) for table in (labels, predictions)]
+        if all(table["id"].is_unique().all() for table in by_name):
+            joined = by_name[0].join(by_name[1], on="id", how="inner", maintain_order="left")
+        if joined.is_empty():
+            raise DataError(
+                "No id of the predictions is among the labels.",
+                expected=f"ids such as {_examples(labels['id'])}; the predictions have {_examples(predictions['id'])}",
+                mend="write the ids of both files in the same way",
+            )
+        reading.notes.append("Predictions and labels share no id and were matched by file name.")
+    reading.leave_out("predictions without a label", predictions.height - joined.height)
+    reading.leave_out("labels without a prediction", labels.height - joined.height)
+    return joined
+
+
+def parse_words(assignments: Iterable[str]) -> dict[str, str]:
+    """Read ``M=male`` and the like: what words of a file stand for.
+
+    Raises:
+        ConfigError: a word is mapped to something that is neither a label, an answer nor ``none``.
+    """
+    words = {}
+    for assignment in assignments:
+        word, separator, meaning = assignment.rpartition("=")
+        if not separator or meaning not in (*ANSWERS, NOTHING):
+            raise ConfigError(
+                f"--map {assignment} maps no word to a label.",
+                expected=f"--map WORD=LABEL, LABEL being one of {', '.join((*ANSWERS, NOTHING))}",
+            )
+        words[word.strip().casefold()] = meaning
+    return words
+
+
+def _read_table(path: Path) -> pl.DataFrame:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist.", expected="a CSV or Parquet file")
+    try:
+        if path.suffix == ".parquet":
+            return pl.read_parquet(path)
+        return pl.read_csv(path, infer_schema=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(
+            f"{path} cannot be read as a table: {str(error).splitlines()[0]}",
+            expected="UTF-8 CSV with a line of column names, or Parquet",
+        ) from error
+
+
+_FACE = pl.Struct(
+    {
+        "box": pl.List(pl.Float64),
+        "perceived_gender": pl.String,
+        "probability": pl.Struct({"female": pl.Float64, "male": pl.Float64}),
+    }
+)
+
+
+def _read_json_lines(path: Path, reading: Reading) -> pl.DataFrame:
+    """Return one answer for each picture: of its largest face, which is counted where there are several."""
+    if not path.is_file():
+        raise DataError(f"{path} does not exist.", expected="JSON lines that 'perceived predict --json' printed")
+    try:
+        pictures = pl.read_ndjson(path, schema={"source": pl.String, "faces": pl.List(_FACE), "error": pl.String})
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(
+            f"{path} cannot be read as JSON lines: {str(error).splitlines()[0]}",
+            expected="what 'perceived predict --json' prints, one object for each picture",
+        ) from error
+    if pictures["source"].null_count():
+        raise DataError(f"{path} has lines without a source.", expected="what 'perceived predict --json' prints")
+    pictures = pictures.with_row_index("row")
+    several = pictures.filter(pl.col("faces").list.len() > 1).height
+    if several:
+        reading.notes.append(f"{several:,} pictures show several faces; the largest one counts.")
+    box = pl.col("box")
+    area = (box.list.get(2, null_on_oob=True) - box.list.get(0, null_on_oob=True)) * (
+        box.list.get(3, null_on_oob=True) - box.list.get(1, null_on_oob=True)
+    )
+    faces = pictures.select("row", "faces").explode("faces").drop_nulls("faces").unnest("faces")
+    largest = faces.sort(area.fill_null(0), descending=True, maintain_order=True).unique("row", keep="first")
+    largest = largest.with_columns(probability_male=pl.col("probability").struct.field("male"))
+    joined = pictures.join(largest, on="row", how="left", maintain_order="left")
+    return joined.select(id="source", answer="perceived_gender", probability_male="probability_male")
+
+
+def _require(table: pl.DataFrame, columns: Sequence[str], path: Path) -> None:
+    for name in columns:
+        if name not in table.columns:
+            raise DataError(
+                f"{path} has no column {name!r}.",
+                expected=f"a column {name!r}; its columns are {', '.join(table.columns[:8])}",
+                mend="rename the column in the file, or name yours with --id-column or --label-column",
+            )
+
+
+def _translate(
+    table: pl.DataFrame, column: str, words: Mapping[str, str], known: Sequence[str], path: Path
+) -> pl.DataFrame:
+    """Turn words into ours, in any case of letters; an empty cell or a word for nothing becomes null."""
+    found = table[column].str.strip_chars().str.to_lowercase()
+    meanings = {word: word for word in known} | dict(words) | {"": NOTHING}
+    foreign = found.drop_nulls().unique().sort().to_list()
+    foreign = [word for word in foreign if meanings.get(word) not in (*known, NOTHING)]
+    if foreign:
+        mend = " ".join(f"--map '{word}=…'" for word in foreign[:_SHOWN])
+        raise DataError(
+            f"{path} has {column}s in other words: {', '.join(map(repr, foreign[:_SHOWN]))}"
+            f"{' …' if len(foreign) > _SHOWN else ''}.",
+            expected=f"{', '.join(known)}",
+            mend=f"say what they stand for: {mend}; {NOTHING} leaves rows out, and counts them",
+        )
+    usable = {word: meaning for word, meaning in meanings.items() if meaning != NOTHING}
+    return table.with_columns(found.replace_strict(usable, default=None, return_dtype=pl.String).alias(column))
+
+
+def _probabilities(values: pl.Series, path: Path) -> pl.Series:
+    """Return numbers from 0 to 1; an empty cell is null."""
+    numbers = values
+    if values.dtype == pl.String:
+        stripped = values.str.strip_chars()
+        values = stripped.set(stripped == "", None)
+        numbers = values.cast(pl.Float64, strict=False)
+    numbers = numbers.cast(pl.Float64)
+    wrong = values.is_not_null() & ~numbers.is_between(0, 1).fill_null(False)
+    if wrong.any():
+        raise DataError(
+            f"{path} has {wrong.sum():,} values of probability_male that are none, such as {values.filter(wrong)[0]}.",
+            expected="numbers from 0 to 1, or an empty cell where it is not known",
+        )
+    return numbers
+
+
+def _unique(table: pl.DataFrame, path: Path, reading: Reading, what: str) -> pl.DataFrame:
+    """Keep one of rows that say the same of an id; rows that contradict each other are an error."""
+    if table["id"].null_count():
+        raise DataError(f"{path} has {table['id'].null_count():,} rows without an id.", expected="an id in every row")
+    if table.is_empty():
+        raise DataError(f"{path} has no usable rows.", expected=f"{what}, one a row")
+    repeated = table["id"].is_duplicated()
+    if not repeated.any():
+        return table
+    distinct = table.unique(maintain_order=True)
+    torn = distinct.filter(distinct["id"].is_duplicated())["id"].unique(maintain_order=True)
+    if len(torn):
+        raise DataError(
+            f"{path} says different things about {len(torn):,} ids that occur more than once, such as {torn[0]!r}.",
+            expected="one row for each id",
+            mend="remove the rows that do not count",
+        )
+    reading.leave_out(f"repeated rows of {what}", table.height - distinct.height)
+    return distinct
+
+
+def _examples(ids: pl.Series) -> str:
+    return " and ".join(repr(value) for value in ids.head(2))

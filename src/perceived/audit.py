@@ -1,0 +1,251 @@
+"""For whom does a model fail? Its answers by group and intersection, with intervals, gaps and tests.
+
+It needs answers and labels, nothing else: those of our models and of anybody's are audited by the
+same code. Nothing is dropped unseen: every row that takes no part is counted with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from perceived import answers, criteria, gaps, groups
+from perceived.answers import ANSWERS, MISSED, Reading
+from perceived.classifier import check_threshold
+from perceived.errors import ConfigError
+from perceived.metrics import CALIBRATION_BINS
+from perceived.significance import LEVEL, PERMUTATIONS, holm
+from perceived.spec import LABELS, UNCERTAIN
+
+AUDIT_VERSION = 1
+SMALL = 30
+"""A group of fewer rows is flagged, and takes no part in gaps."""
+MOST_PAIRED = 5
+"""Up to so many columns, every pair of them is an intersection that is audited unasked."""
+_NO_GROUP = ("id", "path", "label", "split", "partition", "identity", "answer", "probability_male", "error")
+
+
+def audit_files(
+    predictions: Path,
+    labels: Path,
+    *,
+    words: Mapping[str, str] | None = None,
+    id_column: str = "id",
+    label_column: str = "label",
+) -> tuple[pl.DataFrame, Reading]:
+    """Read a file of predictions and a file of labels into one table; see :mod:`perceived.answers`."""
+    reading = Reading()
+    truth = answers.read_labels(labels, reading=reading, words=words, id_column=id_column, label_column=label_column)
+    said = answers.read_predictions(predictions, reading=reading, words=words, id_column=_own(predictions, id_column))
+    return answers.match(said, truth, reading), reading
+
+
+def audit_workspace(
+    source: Path, work: Path, *, on: str = "test", always_answer: bool = False, words: Mapping[str, str] | None = None
+) -> tuple[pl.DataFrame, Reading]:
+    """Return the answers of a model (RUN or ONNX) or a file of predictions beside one split of a workspace."""
+    reading, rows = Reading(), answers.read_workspace(work, on)
+    if source.is_file() and source.suffix != ".onnx":
+        said = answers.read_predictions(source, reading=reading, words=words)
+        return answers.match(said, rows, reading), reading
+    from perceived import progress, scoring
+
+    model = scoring.load_model(source)
+    with progress.counter(f"scoring {model.spec.name}", quiet=False) as tick:
+        scored = scoring.score(rows, model.probabilities, model.spec, tick=tick)
+    threshold = 0.0 if always_answer else check_threshold(model.spec.threshold)
+    answer = (
+        pl.when(pl.col("error").is_not_null()).then(pl.lit(MISSED))
+        .when(pl.col("confidence") < threshold).then(pl.lit(UNCERTAIN))
+        .otherwise("perceived_gender")
+    )  # fmt: skip
+    scored = scored.with_columns(answer=answer, probability_male=pl.col("probability_male").cast(pl.Float64))
+    return scored.drop("perceived_gender", "confidence", "probability_female"), reading
+
+
+def audit(
+    table: pl.DataFrame,
+    by: Sequence[str],
+    *,
+    reading: Reading | None = None,
+    small: int = SMALL,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return the audit of a table of answers, as ``audit.json`` holds it.
+
+    Args:
+        table: ``label``, ``answer``, ``probability_male`` (null where unknown) and columns to group by.
+        by: groupings: ``race``, ``race*age``, or ``all`` columns; up to five columns are also paired.
+        reading: what was left out before, and notes.
+        small: groups of fewer rows are flagged and take no part in gaps.
+
+    Raises:
+        ConfigError: there is no such column, or nothing to group by.
+    """
+    reading = Reading() if reading is None else Reading(dict(reading.excluded), list(reading.notes))
+    if small < 1 or permutations < 1:
+        raise ConfigError("The smallest group and the number of permutations are 1 or more.")
+    table, chosen = _groupable(table, by, reading)
+    rows = _Rows.of(table)
+    _note_oddities(rows, table, reading)
+    everyone = groups.Grouping(("all",), (("all rows",),), np.zeros(table.height, np.int32))
+    found = [
+        _audit_grouping(groups.encode(table, names), rows, small=small, permutations=permutations, seed=seed)
+        for names in chosen
+    ]
+    _correct(found)
+    return {
+        "audit_version": AUDIT_VERSION,
+        "rows": table.height,
+        "excluded": dict(reading.excluded),
+        "overall": _describe(everyone, rows, small, seed)[0],
+        "groupings": found,
+        "method": _method(small, permutations, seed, found),
+        "notes": [*reading.notes, *_notes(found, small, table)],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What is counted: codes of labels and answers, and the rows whose probability is known."""
+
+    label: groups.Codes
+    answer: groups.Codes
+    known: groups.Confidences
+
+    @classmethod
+    def of(cls, table: pl.DataFrame) -> _Rows:
+        label, answer = (
+            table[column].replace_strict({word: i for i, word in enumerate(words)}, return_dtype=pl.Int32).to_numpy()
+            for column, words in (("label", LABELS), ("answer", ANSWERS))
+        )
+        probability = table["probability_male"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        return cls(label, answer, groups.Confidences.of(probability, label))
+
+
+def _describe(grouping: groups.Grouping, rows: _Rows, small: int, seed: int) -> list[dict[str, Any]]:
+    described = groups.describe(grouping, groups.tabulate(grouping, rows.label, rows.answer), small=small)
+    calibrated = groups.calibrations(grouping, rows.known, seed=seed)
+    return [row | extra for row, extra in zip(described, calibrated, strict=True)]
+
+
+def _audit_grouping(
+    grouping: groups.Grouping, rows: _Rows, *, small: int, permutations: int, seed: int
+) -> dict[str, Any]:
+    counts = groups.tabulate(grouping, rows.label, rows.answer)
+    return {
+        "by": list(grouping.by),
+        "groups": _describe(grouping, rows, small, seed),
+        "gaps": gaps.measure(grouping, counts, small=small, permutations=permutations, seed=seed),
+        "worst": gaps.worst(grouping, counts, small=small),
+    }
+
+
+def _groupable(table: pl.DataFrame, by: Sequence[str], reading: Reading) -> tuple[pl.DataFrame, list[tuple[str, ...]]]:
+    """Return the table with tidy columns to group by, and the groupings: those asked for, and pairs of them."""
+    columns = {name: table[name].n_unique() for name in table.columns if name not in _NO_GROUP}
+    chosen = groups.choose(by, columns)
+    if groups.ALL in by:
+        same = [
+            names for names in chosen
+            if len(names) == 1 and table.group_by(names[0]).agg(pl.col("label").n_unique())["label"].max() == 1
+        ]  # fmt: skip
+        if same and table["label"].n_unique() > 1:
+            reading.notes.append(f"{', '.join(n[0] for n in same)} says what the label says, and is no grouping.")
+            chosen = [names for names in chosen if names not in same]
+        others = [f"{name} ({count:,})" for name, count in columns.items() if (name,) not in (*chosen, *same)]
+        if others:
+            reading.notes.append(f"Columns with one value, or too many, are no groupings: {', '.join(others)}.")
+    intersections = groups.pairs(chosen, most=MOST_PAIRED)
+    if not intersections and len(chosen) > MOST_PAIRED:
+        reading.notes.append(
+            f"With more than {MOST_PAIRED} columns, intersections are audited only where asked for, as in race*age."
+        )
+    for name in sorted({name for names in chosen for name in names}):
+        tidied, note = groups.tidy(table[name])
+        table = table.with_columns(tidied)
+        reading.notes += [note] if note else []
+    return table, list(dict.fromkeys([*chosen, *intersections]))
+
+
+def _correct(found: Sequence[dict[str, Any]]) -> None:
+    """Write Holm's correction for all tests of the audit beside their p-values."""
+    tests = [gap for grouping in found for gap in grouping["gaps"].values() if gap["p"] is not None]
+    for gap, corrected in zip(tests, holm([gap["p"] for gap in tests]), strict=True):
+        gap["p_holm"] = corrected
+
+
+def _note_oddities(rows: _Rows, table: pl.DataFrame, reading: Reading) -> None:
+    present, unknown = {LABELS[i] for i in np.unique(rows.label)}, table.height - len(rows.known.rows)
+    if len(present) == 1:
+        reading.notes.append(
+            f"Every label is {present.pop()}: recall of the other label and whatever needs it cannot be had."
+        )
+    if unknown:
+        reading.notes.append(
+            f"{unknown:,} of {table.height:,} rows have no probability and take no part in calibration."
+        )
+    male = table["probability_male"].cast(pl.Float64).fill_null(0.5).to_numpy()
+    against = ((rows.answer == LABELS.index("female")) & (male > 0.5)) | (
+        (rows.answer == LABELS.index("male")) & (male < 0.5)
+    )
+    if against.any():
+        reading.notes.append(
+            f"{int(against.sum()):,} answers are not the likelier label by their own probability. "
+            "Rates count the answers, calibration the probabilities."
+        )
+
+
+def _notes(found: Sequence[Mapping[str, Any]], small: int, table: pl.DataFrame) -> list[str]:
+    notes = []
+    for grouping in found:
+        few = [group["name"] for group in grouping["groups"] if group["small"]]
+        if few:
+            named = ", ".join(few[:6]) + (" …" if len(few) > 6 else "")
+            notes.append(
+                f"By {' × '.join(grouping['by'])}, {len(few)} of {len(grouping['groups'])} groups hold fewer than "
+                f"{small} rows ({named}): they stand in the tables, and outside gaps."
+            )
+    if "identity" in table.columns and table["identity"].is_not_null().any():
+        people = table["identity"].n_unique()
+        if people < table.height:
+            notes.append(
+                f"{table.height:,} pictures show about {people:,} people. Intervals and tests take pictures for "
+                "independent, so they are somewhat too sure."
+            )
+    return notes
+
+
+def _method(small: int, permutations: int, seed: int, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    tests = sum(gap["p"] is not None for grouping in found for gap in grouping["gaps"].values())
+    return {
+        "level": LEVEL,
+        "intervals": "Wilson; calibration error: bootstrap within bins, reflected; overconfidence: normal",
+        "calibration_bins": CALIBRATION_BINS,
+        "permutations": permutations,
+        "tests": tests,
+        "correction": "Holm, over all tests of the audit",
+        "small": small,
+        "seed": seed,
+    }
+
+
+def judge(found: dict[str, Any], fail_if: Sequence[str]) -> bool:
+    """Write under ``criteria`` how an audit stands to conditions of failure; return whether it passes."""
+    found["criteria"] = criteria.check(fail_if, found)
+    return not any(row["failed"] for row in found["criteria"])
+
+
+def _own(predictions: Path, id_column: str) -> str:
+    """Return the id column of a file of predictions: the one named for the labels if it has it, else ``id``."""
+    if predictions.suffix == ".csv" and predictions.is_file() and id_column != "id":
+        with open(predictions, encoding="utf-8", errors="replace") as file:
+            if id_column in [name.strip().strip('"') for name in file.readline().split(",")]:
+                return id_column
+    return "id"

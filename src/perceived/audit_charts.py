@@ -1,0 +1,112 @@
+"""Charts of an audit: a dot for each rate, on the interval that it may as well have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
+
+from perceived.charts import COLORS, Draw
+from perceived.spec import LABELS
+
+MOST = 18
+"""Groups in one chart; of more, those read worst are shown."""
+ROW = 0.52
+"""Inches of height for each group."""
+
+Row = Mapping[str, Any]
+_MARKS = (("accuracy", "accent", -0.24), *((label, label, 0.24 * i) for i, label in enumerate(LABELS)))
+
+
+def shown(groups: Sequence[Row]) -> Sequence[Row]:
+    """Return the groups of a chart: all in their order, or of many the worst, lowest accuracy first."""
+    if len(groups) <= MOST:
+        return groups
+    judged = [group for group in groups if group["accuracy"]["value"] is not None and not group["small"]]
+    return sorted(judged, key=lambda group: float(group["accuracy"]["value"]))[:MOST]
+
+
+def rates_by_group(groups: Sequence[Row]) -> Draw:
+    """Draw accuracy and recall of either label by group; small groups have hollow dots."""
+
+    def draw(axes: Axes) -> None:
+        start = _start([_rate(group, name) for group in groups for name, _, _ in _MARKS if not group["small"]])
+        for place, group in enumerate(groups):
+            for name, color, shift in _MARKS:
+                _dot(axes, _rate(group, name), place + shift, COLORS[color], start, hollow=group["small"])
+        names = [f"{group['name']}\n{group['n']:,}{' (few)' if group['small'] else ''}" for group in groups]
+        _finish(axes, names, start)
+        _key(axes, [("all", "accent"), *((f"labelled {label}", label) for label in LABELS)])
+
+    return draw
+
+
+def with_and_without(groupings: Sequence[Row]) -> Draw:
+    """Draw the accuracy with and without each attribute: groupings of ``yes`` and ``no``, widest gap first."""
+
+    def draw(axes: Axes) -> None:
+        sides = [{group["name"]: group for group in grouping["groups"]} for grouping in groupings]
+        start = _start([side["accuracy"] for row in sides for side in row.values() if not side["small"]])
+        for place, row in enumerate(sides):
+            for name, color, shift in (("yes", "accent", -0.14), ("no", "muted", 0.14)):
+                if name in row:
+                    _dot(axes, row[name]["accuracy"], place + shift, COLORS[color], start, hollow=row[name]["small"])
+        names = [
+            f"{g['by'][0].replace('_', ' ')}  {row['yes']['n']:,}" for g, row in zip(groupings, sides, strict=True)
+        ]
+        _finish(axes, names, start)
+        _key(axes, [("with it", "accent"), ("without it", "muted")])
+
+    return draw
+
+
+def attributes(groupings: Sequence[Row]) -> list[Row]:
+    """Return the groupings of yes and no, the widest gap in accuracy first."""
+    flags = [g for g in groupings if {"yes"} <= {group["name"] for group in g["groups"]} <= {"yes", "no", "not known"}]
+    return sorted(flags, key=lambda g: -(g["gaps"]["accuracy_gap"]["value"] or 0.0))
+
+
+def _rate(group: Row, name: str) -> Row:
+    found: Row = group["accuracy"] if name == "accuracy" else group["recall"][name]
+    return found
+
+
+def _start(rates: Sequence[Row]) -> float:
+    """Return where the scale starts: a multiple of 5 % below every interval of enough rows."""
+    lowest = min((float(rate["low"]) for rate in rates if rate["low"] is not None), default=0.9)
+    return max(0.0, math.floor((lowest - 0.005) * 20) / 20)
+
+
+def _dot(axes: Axes, rate: Row, place: float, color: str, start: float, *, hollow: bool) -> None:
+    """Draw one rate; one that lies left of the scale is an arrow at its edge."""
+    if rate["value"] is None:
+        return
+    low, high = max(start, float(rate["low"])), max(start, float(rate["high"]))
+    axes.plot([low, high], [place, place], color=color, linewidth=2.2, alpha=0.4, solid_capstyle="round", zorder=2)
+    inside = rate["value"] >= start
+    face = COLORS["surface"] if hollow else color
+    axes.plot(
+        [max(start, rate["value"])], [place], "o" if inside else "<", markersize=5.2, markerfacecolor=face,
+        markeredgecolor=color, markeredgewidth=1.1, clip_on=False, zorder=3,
+    )  # fmt: skip
+
+
+def _finish(axes: Axes, names: Sequence[str], start: float) -> None:
+    axes.set_yticks(range(len(names)), names, color=COLORS["ink"], parse_math=False)
+    axes.tick_params(axis="y", labelsize=9)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlim(start, 1.0)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.grid(axis="x")
+    axes.spines[["left", "bottom"]].set_visible(False)
+
+
+def _key(axes: Axes, entries: Sequence[tuple[str, str]]) -> None:
+    handles = [axes.scatter([], [], s=36, color=COLORS[color]) for _, color in entries]
+    axes.legend(
+        handles, [text for text, _ in entries], loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=len(entries),
+        handletextpad=0.2, columnspacing=1.2, labelcolor=COLORS["ink"],
+    )  # fmt: skip

@@ -1,0 +1,148 @@
+"""An audit written down: the JSON, a page to read, and Markdown for a model card."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from perceived import audit_charts, charts, report, storage
+from perceived.spec import LABELS
+
+CHARTS = 8
+"""Groupings that get a chart of their own, beside that of all attributes; every one gets a table."""
+
+GAP_NAMES = {
+    "accuracy_gap": "accuracy",
+    "equalized_odds_difference": "equalised odds",
+    "demographic_parity_difference": "demographic parity",
+    "abstention_gap": "abstention",
+    "missed_gap": "missed faces",
+}
+_HEAD = ("group", "n", "accuracy", *(f"recall, {label}" for label in LABELS), "abstained", "calibration error")
+
+
+def write(out: Path, found: Mapping[str, Any], *, title: str) -> None:
+    """Write ``audit.json``, ``audit.html``, ``audit.md`` and a PNG of every chart into ``out``."""
+    drawings = _draw(found)
+    for name, (figure, heading) in drawings.items():
+        charts.save_png(figure, out / f"{name}.png", title=heading)
+    storage.write_json(out / "audit.json", {"title": title, **found})
+    storage.write_text(out / "audit.md", markdown(found, title=title))
+    flags = [grouping["by"] for grouping in audit_charts.attributes(found["groupings"])]
+    start = _scale_start(found)
+    context = {
+        "title": title,
+        "found": found,
+        "svgs": {
+            name: report.figure_svg(figure, title=html.escape(heading)) for name, (figure, heading) in drawings.items()
+        },
+        "chart_of": chart_name,
+        "flags": flags,
+        "shown": audit_charts.MOST,
+        "gap_names": GAP_NAMES,
+        "worst": worst_rows(found),
+        "start": start,
+        "place": lambda rate: round(100 * max(0.0, rate - start) / (1 - start), 2),
+    }
+    report.write(out / "audit.html", "audit", context)
+
+
+def chart_name(by: Sequence[str]) -> str:
+    """Return the name of a grouping's chart, safe as a file name."""
+    return "by-" + "-".join("".join(c if c.isalnum() else "_" for c in name) for name in by)
+
+
+def worst_rows(found: Mapping[str, Any]) -> dict[str, dict[str, Any] | None]:
+    """Return the lowest accuracy of any group, and the lowest recall of a label in any group, with its grouping."""
+    rows: dict[str, dict[str, Any] | None] = {}
+    for kind in ("accuracy", "recall"):
+        known = [g["worst"][kind] | {"by": " × ".join(g["by"])} for g in found["groupings"] if g["worst"][kind]]
+        rows[kind] = min(known, key=lambda row: float(row["value"]), default=None)
+    return rows
+
+
+def markdown(found: Mapping[str, Any], *, title: str) -> str:
+    """Return the audit as Markdown tables: gaps, every single grouping, and the worst cells of intersections."""
+    lines = [f"# {title}", "", *[f"- {note}" for note in found["notes"]], ""]
+    lines += _table(_HEAD, [_cells(found["overall"])])
+    lines += ["", "## Gaps", "", f"p-values by permutation, after {found['method']['correction']}.", ""]
+    heads = ("by", "gap", "value", "lowest", "highest", "p", "p, corrected")
+    lines += _table(heads, [row for grouping in found["groupings"] for row in _gap_rows(grouping)])
+    for grouping in found["groupings"]:
+        groups = grouping["groups"]
+        heading = " × ".join(grouping["by"])
+        if len(grouping["by"]) > 1:
+            groups = audit_charts.shown(groups)
+            heading += (
+                f" ({len(groups)} of {len(grouping['groups'])} groups)" if len(groups) < len(grouping["groups"]) else ""
+            )
+        lines += ["", f"## By {_plain(heading)}", "", *_table(_HEAD, [_cells(group) for group in groups])]
+    lines += ["", "## Left out", ""]
+    lines += [f"- {why}: {count:,}" for why, count in found["excluded"].items()] or ["Nothing."]
+    return "\n".join(lines) + "\n"
+
+
+def _draw(found: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+    drawings = {}
+    flags = audit_charts.attributes(found["groupings"])
+    if flags:
+        height = 0.7 + 0.3 * len(flags)
+        drawings["attributes"] = (
+            charts.chart(audit_charts.with_and_without(flags), height=height, width=8),
+            "Accuracy with and without each attribute",
+        )
+    single = [g for g in found["groupings"] if len(g["by"]) == 1 and g not in flags]
+    paired = [g for g in found["groupings"] if len(g["by"]) > 1]
+    for grouping in (*single, *paired)[:CHARTS]:
+        groups = audit_charts.shown(grouping["groups"])
+        if not groups:
+            continue
+        height = 0.8 + audit_charts.ROW * len(groups)
+        heading = f"By {' × '.join(grouping['by'])}"
+        if len(groups) < len(grouping["groups"]):
+            heading += f": the {len(groups)} groups read worst of {len(grouping['groups'])}"
+        drawings[chart_name(grouping["by"])] = (
+            charts.chart(audit_charts.rates_by_group(groups), height=height, width=8),
+            heading,
+        )
+    return drawings
+
+
+def _gap_rows(grouping: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    by = " × ".join(grouping["by"])
+    return [
+        (by, GAP_NAMES[name], report.points(gap["value"]).replace("+", ""), gap["lowest"], gap["highest"],
+         f"{gap['p']:.4f}", f"{gap['p_holm']:.4f}")
+        for name, gap in grouping["gaps"].items()
+        if gap["value"]
+    ]  # fmt: skip
+
+
+def _cells(group: Mapping[str, Any]) -> tuple[str, ...]:
+    rates = [group["accuracy"], *(group["recall"][label] for label in LABELS), group["abstention"]]
+    size = f"{group['n']:,}{' (few)' if group['small'] else ''}"
+    return (group["name"], size, *map(_interval, rates), _interval(group["calibration_error"]))
+
+
+def _interval(rate: Mapping[str, float | None]) -> str:
+    if rate["value"] is None or rate["low"] is None or rate["high"] is None:
+        return "–"
+    return f"{rate['value']:.1%} ({rate['low'] * 100:.1f}–{rate['high'] * 100:.1f})"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    aligned = "|".join(["---", *["--:"] * (len(heads) - 1)])
+    return [f"| {' | '.join(heads)} |", f"|{aligned}|", *(f"| {' | '.join(map(_plain, row))} |" for row in rows)]
+
+
+def _plain(text: str) -> str:
+    """Escape what Markdown would read in a name of a group."""
+    return "".join(f"\\{c}" if c in "|*_`<[#" else c for c in text.replace("\n", " "))
+
+
+def _scale_start(found: Mapping[str, Any]) -> float:
+    groups = [group for grouping in found["groupings"] for group in grouping["groups"] if not group["small"]]
+    lows = [group["accuracy"]["low"] for group in [*groups, found["overall"]] if group["accuracy"]["low"] is not None]
+    return max(0.0, int((min(lows, default=0.5) - 0.005) * 20) / 20)

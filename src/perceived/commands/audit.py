@@ -1,0 +1,101 @@
+"""``perceived audit``: how well each group of people is read, by any model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from perceived import terminal
+from perceived.errors import ConfigError, MissingExtraError
+from perceived.extras import EXTRAS
+
+
+def audit(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PREDICTIONS|RUN|ONNX",
+            help="CSV (id,perceived_gender[,probability_male]), JSON lines of 'perceived predict', or a model.",
+            show_default=False,
+        ),
+    ],
+    work: Annotated[
+        Path | None,
+        typer.Argument(metavar="[WORK]", help="Take pictures, labels and groups from here.", show_default=False),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Take labels and groups from this file: id,label,…", show_default=False),
+    ] = None,
+    groups: Annotated[
+        str, typer.Option(metavar="LIST", help="Columns to group by, such as race,age,race*gender; or all.")
+    ] = "all",
+    out: Annotated[Path, typer.Option(help="Folder for audit.json, audit.html and audit.md.")] = Path("audit"),
+    on: Annotated[str, typer.Option(help="Which pictures of WORK: train, val or test.")] = "test",
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CONDITION", help="Exit with 1 if, for example, worst_group_accuracy<0.9."),
+    ] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="WORD=LABEL", help="What a word of the files means: M=male, ?=none."),
+    ] = None,
+    id_column: Annotated[str, typer.Option(metavar="NAME", help="Column of ids in --labels.")] = "id",
+    label_column: Annotated[str, typer.Option(metavar="NAME", help="Column of labels in --labels.")] = "label",
+    small: Annotated[int, typer.Option(help="Flag groups of fewer rows, and keep them out of gaps.")] = 30,
+    always_answer: Annotated[bool, typer.Option("--always-answer", help="A model never answers 'uncertain'.")] = False,
+    title: Annotated[
+        str | None, typer.Option(help="Title of the report.", show_default="the name of what is audited")
+    ] = None,
+) -> None:
+    """Audit anybody's answers by group. The report has intervals, gaps and tests."""
+    if (work is None) == (labels is None):
+        raise ConfigError(
+            "An audit needs labels, from one place.", mend="give either --labels LABELS.csv or a folder WORK"
+        )
+    try:
+        from perceived import answers, audit_page, criteria
+        from perceived import audit as auditing
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS["audit"]:
+            raise
+        raise MissingExtraError(f"An audit ({error.name})", "audit") from error
+
+    for condition in fail_if or []:
+        criteria.parse(condition)
+    meanings = answers.parse_words(words or [])
+    if work is not None:
+        table, reading = auditing.audit_workspace(source, work, on=on, always_answer=always_answer, words=meanings)
+    else:
+        assert labels is not None
+        table, reading = auditing.audit_files(
+            source, labels, words=meanings, id_column=id_column, label_column=label_column
+        )
+    asked = [name.strip() for name in groups.split(",") if name.strip()]
+    found = auditing.audit(table, asked, reading=reading, small=small)
+    passed = auditing.judge(found, fail_if or [])
+    audit_page.write(out, found, title=title or f"Audit of {source.name}")
+    _show(found, audit_page.worst_rows(found))
+    typer.echo(f"report: {out / 'audit.html'}")
+    if not passed:
+        raise typer.Exit(1)
+
+
+def _show(found: dict, worst: dict) -> None:  # type: ignore[type-arg]
+    """Print the figures a reader asks for first, what was left out, and the verdicts."""
+    rows = [
+        (name.replace("_", " "), found["overall"][name]) for name in ("accuracy", "abstention", "calibration_error")
+    ]
+    cells = [(name, *("-" if x is None else f"{x:.4f}" for x in rate.values())) for name, rate in rows]
+    terminal.table((f"{found['rows']:,} rows", "value", "95 % from", "to"), cells)
+    for kind, row in worst.items():
+        if row:
+            who = f"{row['by']}: {row['group']} {row.get('label', '')}".strip()
+            typer.echo(f"worst {kind} {row['value']:.4f}  {terminal.printable(who)} (n = {row['n']:,})")
+    for why, count in found["excluded"].items():
+        typer.echo(f"left out: {count:,} {why}")
+    for row in found["criteria"]:
+        value = "unknown" if row["value"] is None else f"{row['value']:.4f}"
+        typer.echo(f"{'FAILED' if row['failed'] else 'passed'}: {row['criterion']}  found {value}  {row['where']}")

@@ -1,0 +1,40 @@
+"""``perceived compare``: several networks under one budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from perceived import terminal
+
+
+def compare(
+    work: Annotated[
+        Path, typer.Argument(metavar="WORK", help="Folder that 'perceived prepare' wrote.", show_default=False)
+    ],
+    backbones: Annotated[
+        str, typer.Option(metavar="LIST", help="Networks by timm's names.")
+    ] = "inception_v3,efficientnet_lite0,mobilenetv2_100",
+    budget: Annotated[float, typer.Option(metavar="MINUTES", help="Training time of each run.")] = 10.0,
+    seeds: Annotated[int, typer.Option(help="Runs of each network.")] = 3,
+    recipe: Annotated[str, typer.Option(help="A name that 'perceived recipes' lists.")] = "fast",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+    ] = None,
+    on: Annotated[str, typer.Option(help="Which pictures to score: val or test.")] = "test",
+    out: Annotated[Path, typer.Option(help="Folder for runs, models and the leaderboard.")] = Path("comparison"),
+) -> None:
+    """Compare networks under one budget. The same command again resumes."""
+    from perceived import compare as comparison
+    from perceived import leaderboard_page
+
+    names = [name.strip() for name in backbones.split(",") if name.strip()]
+    found = comparison.compare(
+        work, names, out, minutes=budget, seeds=seeds, recipe=recipe, settings=settings or [], on=on
+    )
+    terminal.table(leaderboard_page.HEADS, (leaderboard_page.cells(row) for row in found["leaderboard"]))
+    for name, why in found["left_out"].items():
+        typer.echo(f"left out: {name}: {why}")
+    typer.echo(f"report: {out / 'leaderboard.html'}")

@@ -1,0 +1,179 @@
+"""Which network is best for its cost? Several backbones under one budget, one split and the same seeds.
+
+Every run is an ordinary :func:`perceived.train.train`; a comparison that was killed goes on where it
+was, in the middle of a run too. What it leaves behind::
+
+    out/plan.json                     budget, seeds, and the epochs each backbone can afford
+    out/runs/BACKBONE-seed0/          a run, and answers.parquet: its answers on the test pictures
+    out/models/BACKBONE.onnx          the run that validated best
+    out/leaderboard.json .html .md    and pareto.png
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from perceived import checkpoint, leaderboard, leaderboard_page, progress, recipes, scoring, storage
+from perceived import train as training
+from perceived.errors import ConfigError, ResumeError, WeightsError
+from perceived.export import export
+from perceived.recipes import Recipe
+from perceived.workspace import Workspace
+
+RECIPE = "fast"
+PROBE_STEPS = 12
+"""Optimizer steps of the trial run that measures a backbone's pace."""
+_PROBE_VALIDATION = 32
+_FORWARD_SHARE = 0.35
+"""What a picture costs in validation, relative to training."""
+
+
+def compare(
+    work: Path,
+    backbones: Sequence[str],
+    out: Path,
+    *,
+    minutes: float,
+    seeds: int = 3,
+    recipe: str = RECIPE,
+    settings: Sequence[str] = (),
+    on: str = "test",
+) -> dict[str, Any]:
+    """Train every backbone for ``minutes`` with each seed, and write the leaderboard; return what its JSON holds.
+
+    A backbone whose weights are out of reach is left out, and said to be. ``settings`` change the
+    recipe of every backbone, as ``train --set`` does. Running it again goes on with what is missing.
+
+    Raises:
+        ConfigError: nothing to compare, or a budget of nothing.
+        ResumeError: ``out`` holds a comparison with another plan.
+        WeightsError: no backbone's weights can be had.
+    """
+    if not backbones or minutes <= 0 or seeds < 1:
+        raise ConfigError(
+            f"{len(backbones)} backbones, {minutes:g} minutes and {seeds} seeds make no comparison.",
+            expected="at least one backbone, some minutes and one seed",
+        )
+    work, out = Path(work), Path(out)
+    base = {name: recipe_for(name, recipe, settings) for name in dict.fromkeys(backbones)}
+    rows = scoring.read_split(Workspace(work), on)
+    asked = {"minutes": minutes, "seeds": seeds, "recipe": recipe, "settings": list(settings), "on": on}
+    plan = _plan(work, out, base, asked | {"split_sha256": storage.sha256_file(Workspace(work).split)})
+    entries = []
+    for name in (name for name in base if name in plan["epochs"]):
+        affordable = dataclasses.replace(base[name], epochs=plan["epochs"][name])
+        runs = [_run(work, out, dataclasses.replace(affordable, seed=seed), rows) for seed in range(seeds)]
+        entries.append(leaderboard.entry(name, runs, _product(out, name, runs)))
+    found = {
+        "budget": {key: plan[key] for key in ("minutes", "seeds", "recipe", "settings", "on")},
+        "pictures": rows.height,
+        "left_out": {name: why for name, why in plan["left_out"].items() if name in base},
+        **leaderboard.rank(entries),
+    }
+    leaderboard_page.write(out, found)
+    return found
+
+
+def recipe_for(backbone: str, name: str, settings: Sequence[str] = ()) -> Recipe:
+    """Return a recipe made for one backbone fit for another: nothing is frozen by name."""
+    recipe = dataclasses.replace(recipes.get(name), frozen=())
+    for setting in settings:
+        recipe = recipes.override(recipe, setting)
+    return dataclasses.replace(recipe, backbone=backbone)
+
+
+def affordable_epochs(recipe: Recipe, minutes: float, probe: Mapping[str, Any], train: int, val: int) -> float:
+    """Return the epochs that fit the budget, at the pace of a probe: seconds for its image-steps.
+
+    Validations are part of the budget, at the share of training's cost that a forward pass has.
+    """
+    val = min(val, recipe.validation_limit or val)
+    every = recipe.validate_every or train
+    equivalent = probe["image_steps"] + _FORWARD_SHARE * min(val, _PROBE_VALIDATION)
+    pace = equivalent / max(probe["seconds"], 1e-3)
+    per_epoch = train + _FORWARD_SHARE * val * train / every
+    one_step = 1 / max(1, train // recipe.batch_size)
+    return float(round(max(minutes * 60 * pace / per_epoch, one_step), 3))
+
+
+def _plan(work: Path, out: Path, base: Mapping[str, Recipe], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plan, made once: a comparison that goes on keeps the epochs it was started with."""
+    path = out / "plan.json"
+    plan: dict[str, Any] = storage.read_json(path) if path.is_file() else {**asked, "epochs": {}, "left_out": {}}
+    changed = [key for key, value in asked.items() if plan.get(key) != value]
+    if changed:
+        raise ResumeError(
+            f"{out} holds another comparison: its {changed[0]} is {plan.get(changed[0])!r}, not {asked[changed[0]]!r}.",
+            expected="the arguments it was started with; more backbones may be named",
+            mend="use the same arguments, or choose another --out",
+        )
+    split = Workspace(work).read_split()
+    train, val = (split.filter(split=name).height for name in ("train", "val"))
+    for name, recipe in base.items():
+        if name in plan["epochs"]:
+            continue
+        try:
+            probe = _probe(work, out, recipe, train)
+        except WeightsError as error:
+            plan["left_out"][name] = error.what
+        else:
+            plan["left_out"].pop(name, None)
+            plan["epochs"][name] = affordable_epochs(recipe, asked["minutes"], probe, train, val)
+        storage.write_json(path, plan)
+    if not plan["epochs"]:
+        raise WeightsError(
+            f"No backbone can be compared: {next(iter(plan['left_out'].values()))}",
+            mend="connect and try again, or name backbones that 'perceived backbones' lists",
+        )
+    return plan
+
+
+def _probe(work: Path, out: Path, recipe: Recipe, train: int) -> dict[str, Any]:
+    """Train for a few steps through all picture sizes, and return the last line of the metrics."""
+    steps_per_epoch = max(1, train // recipe.batch_size)
+    short = dataclasses.replace(
+        recipe, epochs=PROBE_STEPS / steps_per_epoch, validate_every=0, validation_limit=_PROBE_VALIDATION, patience=0
+    )
+    folder = out / "probes" / recipe.backbone
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        return training.train(work, short, folder, quiet=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(work: Path, out: Path, recipe: Recipe, rows: pl.DataFrame) -> leaderboard.Run:
+    """Return a finished run with its answers on the test pictures; train and score what is missing of it."""
+    folder = out / "runs" / f"{recipe.backbone}-seed{recipe.seed}"
+    answers, result = folder / "answers.parquet", folder / "result.json"
+    if not (answers.is_file() and result.is_file()):
+        last = training.train(work, recipe, folder)
+        model = checkpoint.TrainedModel.load(folder)
+        with progress.counter(f"scoring {folder.name}", quiet=False) as tick:
+            scored = scoring.score(rows, model.probabilities, model.spec, tick=tick)
+        with storage.atomic_path(answers) as partial:
+            scored.write_parquet(partial)
+        validation = model.spec.metrics["validation"]
+        storage.write_json(
+            result,
+            {
+                "seconds": last["seconds"],
+                "image_steps": last["image_steps"],
+                "val_accuracy": validation["val_accuracy"],
+            },
+        )
+    return leaderboard.Run(folder, pl.read_parquet(answers), storage.read_json(result))
+
+
+def _product(out: Path, name: str, runs: Sequence[leaderboard.Run]) -> Path:
+    """Return the ONNX file of the run that validated best, exported once."""
+    path = out / "models" / f"{name}.onnx"
+    if not path.is_file():
+        export(leaderboard.best(runs).folder, path)
+    return path

@@ -1,0 +1,83 @@
+"""What an audit must show to pass, in the words of ``--fail-if``: ``worst_group_accuracy<0.9``."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from perceived.errors import ConfigError
+
+OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+_WORST = {"worst_group_accuracy": "accuracy", "worst_group_recall": "recall"}
+_OVERALL = ("accuracy", "correct", "abstention", "missed", "calibration_error")
+_GAPS = (
+    "accuracy_gap",
+    "equalized_odds_difference",
+    "demographic_parity_difference",
+    "abstention_gap",
+    "missed_gap",
+)
+FIGURES = (*_OVERALL, *_WORST, *_GAPS)
+_FORM = re.compile(r"(?:(?P<by>[^:<>]+):)?(?P<name>\w+)\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[\d.eE+-]+)")
+
+
+def check(criteria: Sequence[str], found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Judge an audit by criteria, each the condition under which it fails.
+
+    ``race:worst_group_accuracy<0.9`` looks at the grouping ``race`` alone, otherwise the worst of all
+    groupings counts. A figure that the rows cannot support fails: it cannot be vouched for.
+
+    Raises:
+        ConfigError: a criterion is not of this form, or names an unknown figure or grouping.
+    """
+    return [_judge(text, found) for text in criteria]
+
+
+def parse(text: str) -> tuple[str | None, str, str, float]:
+    """Return grouping (or None), figure, sign and limit of a criterion."""
+    form = _FORM.fullmatch(text.strip())
+    try:
+        limit = float(form["limit"]) if form else 0.0
+    except ValueError:
+        form = None
+    if form is None or form["name"] not in FIGURES:
+        raise ConfigError(
+            f"--fail-if {text!r} is no criterion.",
+            expected=f"FIGURE<NUMBER or FIGURE>NUMBER, FIGURE being one of {', '.join(FIGURES)}",
+            mend="for example --fail-if 'worst_group_accuracy<0.9' (quoted, for the shell's sake)",
+        )
+    return form["by"], form["name"], form["sign"], limit
+
+
+def _judge(text: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    by, name, sign, limit = parse(text)
+    groupings = [g for g in found["groupings"] if by is None or "*".join(g["by"]) == by.strip()]
+    if by is not None and (not groupings or name in _OVERALL):
+        raise ConfigError(
+            f"--fail-if {text!r} names a grouping that this figure does not have.",
+            expected=f"one of {', '.join('*'.join(g['by']) for g in found['groupings'])}",
+        )
+    values = list(_values(name, groupings, found))
+    known = [(value, where) for value, where in values if value is not None]
+    if not known:
+        return {"criterion": text, "failed": True, "value": None, "where": "the rows do not support this figure"}
+    pick = min if sign.startswith("<") else max
+    value, where = pick(known, key=lambda pair: pair[0])
+    return {"criterion": text, "failed": bool(OPERATORS[sign](value, limit)), "value": value, "where": where}
+
+
+def _values(
+    name: str, groupings: Sequence[Mapping[str, Any]], found: Mapping[str, Any]
+) -> Iterator[tuple[float | None, str]]:
+    if name in _OVERALL:
+        yield found["overall"][name]["value"], "all rows"
+        return
+    for grouping in groupings:
+        by = " × ".join(grouping["by"])
+        if name in _WORST:
+            row = grouping["worst"][_WORST[name]]
+            yield (row["value"], f"{by}: {row['group']} {row.get('label', '')}".strip()) if row else (None, by)
+        else:
+            yield grouping["gaps"][name]["value"], by

@@ -1,0 +1,274 @@
+"""Who is in which group, and how well each group is read: every rate with its interval.
+
+All rates come from one table of counts, ``(groups, labels, answers)``, so that intervals, gaps and
+tests of a million rows cost what those of a thousand do.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from perceived.answers import ANSWERS, MISSED
+from perceived.errors import ConfigError
+from perceived.metrics import CALIBRATION_BINS
+from perceived.significance import LEVEL, Counts, Floats, mean_interval, wilson
+from perceived.spec import LABELS, UNCERTAIN
+
+Codes = npt.NDArray[np.int32]
+Figure = Mapping[str, float | None]
+"""``value``, ``low`` and ``high`` of a rate; None where the rows cannot support it."""
+
+UNKNOWN = "not known"
+"""The group of rows whose cell is empty: a group like any other."""
+MOST_VALUES = 50
+"""A column of more different values is no grouping, unless it is asked for by name."""
+ALL = "all"
+
+_MALE, _FEMALE = LABELS.index("male"), LABELS.index("female")
+_UNCERTAIN, _MISSED = ANSWERS.index(UNCERTAIN), ANSWERS.index(MISSED)
+_FLAGS = ({"-1", "1"}, {"0", "1"}, {"true", "false"}, {"yes", "no"})
+_MANGLED = r"(?:(\d{1,2})-([A-Z][a-z]{2})|([A-Z][a-z]{2})-(\d{1,2}))"
+_MONTHS = dict(
+    zip(["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], range(1, 13), strict=True)
+)
+_RESAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """One way to divide the rows: ``codes`` index ``values``, whose rows give a value for each of ``by``."""
+
+    by: tuple[str, ...]
+    values: tuple[tuple[str, ...], ...]
+    codes: Codes
+
+    @property
+    def names(self) -> list[str]:
+        return [" · ".join(value) for value in self.values]
+
+
+def choose(asked: Sequence[str], columns: Mapping[str, int]) -> list[tuple[str, ...]]:
+    """Return the groupings asked for: ``race``, ``race*age``, or ``all`` columns with 2 to 50 values.
+
+    ``columns`` gives each column's number of different values.
+
+    Raises:
+        ConfigError: there is no such column.
+    """
+    chosen: dict[tuple[str, ...], None] = {}
+    for words in asked:
+        if words == ALL:
+            chosen |= {(name,): None for name, count in columns.items() if 2 <= count <= MOST_VALUES}
+            continue
+        by = tuple(word.strip() for word in words.split("*"))
+        for name in by:
+            if name not in columns:
+                raise ConfigError(
+                    f"There is no column {name!r} to group by.",
+                    expected=f"some of {', '.join(list(columns)[:12])}; {ALL} for every one; race*age for both at once",
+                )
+        chosen[by] = None
+    if not chosen:
+        raise ConfigError("There is nothing to group by.", expected="--groups with columns of the labels, or all")
+    return list(chosen)
+
+
+def pairs(singles: Sequence[tuple[str, ...]], *, most: int) -> list[tuple[str, ...]]:
+    """Return every pair of single columns; none if there are more than ``most`` of those."""
+    names = [by[0] for by in singles if len(by) == 1]
+    return [] if len(names) > most else [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+
+
+def tidy(column: pl.Series) -> tuple[pl.Series, str | None]:
+    """Return a column as names of groups, with a note where its values had to be mended.
+
+    Flags become yes and no. A spreadsheet that takes the band 3-9 for the ninth of March writes
+    ``9-Mar``; a column with such values gets its bands back.
+    """
+    text = column.cast(pl.String).str.strip_chars()
+    text = text.set(text == "", None)
+    present = {value.casefold() for value in text.drop_nulls().unique()}
+    if any(present <= flags and len(present) > 1 for flags in _FLAGS):
+        truth = text.str.to_lowercase().is_in(["1", "true", "yes"])
+        return pl.select(pl.when(truth).then(pl.lit("yes")).otherwise(pl.lit("no"))).to_series().set(
+            text.is_null(), UNKNOWN
+        ).alias(column.name), None
+    dates = {value: band for value in text.drop_nulls().unique() if (band := _band(value))}
+    note = None
+    if dates:
+        examples = ", ".join(f"{value} is {band}" for value, band in sorted(dates.items()))
+        note = f"A spreadsheet has turned bands of {column.name} into dates. They were turned back: {examples}."
+        text = text.replace(dates)
+    return text.fill_null(UNKNOWN).alias(column.name), note
+
+
+def encode(table: pl.DataFrame, by: tuple[str, ...]) -> Grouping:
+    """Return the grouping of tidy columns: groups in natural order (3-9 before 10-19), the unknown last."""
+    codes: Codes = np.zeros(table.height, np.int32)
+    values: list[tuple[str, ...]] = [()]
+    for name in by:
+        present = sorted(table[name].unique(), key=_natural)
+        place = {value: i for i, value in enumerate(present)}
+        inner = table[name].replace_strict(place, return_dtype=pl.Int32).to_numpy()
+        codes = codes * np.int32(len(present)) + inner
+        values = [(*value, group) for value in values for group in present]
+    used, present_codes = np.unique(codes, return_inverse=True)
+    return Grouping(by, tuple(values[i] for i in used), present_codes.astype(np.int32))
+
+
+def tabulate(grouping: Grouping, label: Codes, answer: Codes) -> Counts:
+    """Return the number of rows ``(groups, labels, answers)``."""
+    shape = (len(grouping.values), len(LABELS), len(ANSWERS))
+    cell = (grouping.codes * len(LABELS) + label) * len(ANSWERS) + answer
+    return np.bincount(cell, minlength=math.prod(shape)).reshape(shape)
+
+
+def fractions(counts: Counts) -> dict[str, tuple[Counts, Counts]]:
+    """Return numerator and denominator ``(groups,)`` of every rate, from counts ``(groups, labels, answers)``.
+
+    ``accuracy`` and recall are of the rows that are answered ``female`` or ``male``; ``correct`` is of
+    all rows, so that an abstention or a missed face counts as an error.
+    """
+    total, answered = counts.sum(axis=(1, 2)), counts[:, :, : len(LABELS)].sum(axis=(1, 2))
+    right = sum(counts[:, i, i] for i in range(len(LABELS)))
+    assert not isinstance(right, int)
+    return {
+        "accuracy": (right, answered),
+        **{
+            f"recall/{label}": (counts[:, i, i], counts[:, i, : len(LABELS)].sum(axis=1))
+            for i, label in enumerate(LABELS)
+        },
+        "correct": (right, total),
+        "selection": (counts[:, :, _MALE].sum(axis=1), answered),
+        "abstention": (counts[:, :, _UNCERTAIN].sum(axis=1), total),
+        "missed": (counts[:, :, _MISSED].sum(axis=1), total),
+    }
+
+
+def describe(grouping: Grouping, counts: Counts, *, small: int) -> list[dict[str, Any]]:
+    """Return one record for each group: its size, whether that is small, and its rates with intervals."""
+    rates = {name: (*pair, *wilson(*pair)) for name, pair in fractions(counts).items()}
+    rows = []
+    for g, name in enumerate(grouping.names):
+        figures = {
+            rate: _figure(k[g] / n[g] if n[g] else math.nan, low[g], high[g])
+            for rate, (k, n, low, high) in rates.items()
+        }
+        size = int(counts[g].sum())
+        rows.append(
+            {
+                "name": name,
+                "values": dict(zip(grouping.by, grouping.values[g], strict=True)),
+                "n": size,
+                "labels": {label: int(counts[g, i].sum()) for i, label in enumerate(LABELS)},
+                "small": size < small,
+                **{rate: figure for rate, figure in figures.items() if "/" not in rate},
+                "recall": {label: figures[f"recall/{label}"] for label in LABELS},
+            }
+        )
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Confidences:
+    """The rows whose probability is known, sorted by ``confidence``: that of the likelier label.
+
+    ``rows`` are their places in the table, ``right`` says whether the likelier label is the true one.
+    """
+
+    rows: npt.NDArray[np.int64]
+    confidence: Floats
+    right: Floats
+
+    @classmethod
+    def of(cls, probability_male: Floats, label: Codes) -> Confidences:
+        rows = np.flatnonzero(np.isfinite(probability_male))
+        male = probability_male[rows]
+        confidence = np.maximum(male, 1 - male)
+        order = np.argsort(confidence, kind="stable")
+        rows = rows[order]
+        return cls(rows, confidence[order], ((male[order] >= 0.5) == (label[rows] == _MALE)).astype(np.float64))
+
+
+def calibrations(grouping: Grouping, known: Confidences, *, seed: int = 0) -> list[dict[str, Figure]]:
+    """Return each group's ``calibration_error`` and ``overconfidence``, with intervals.
+
+    ``overconfidence`` is mean confidence less accuracy. ``calibration_error`` is the mean absolute
+    difference of the two over bins of equal mass; rows of equal confidence stay in one bin. Its interval
+    redraws the right answers of every bin, and is reflected as :func:`perceived.metrics.bootstrap` says.
+    """
+    count = len(grouping.values)
+    codes = grouping.codes[known.rows]
+    order = np.argsort(codes.astype(np.int16) if count < 2**15 else codes, kind="stable")
+    codes, confidence, right = codes[order], known.confidence[order], known.right[order]
+    sizes = np.bincount(codes, minlength=count)
+    bins = codes * CALIBRATION_BINS + _bins(codes, confidence, sizes)
+    shape, cells = (count, CALIBRATION_BINS), count * CALIBRATION_BINS
+    mass, sure, hits = (
+        np.bincount(bins, weights, minlength=cells).reshape(shape) for weights in (None, confidence, right)
+    )
+    gap = confidence - right
+    totals, squares = (np.bincount(codes, values, minlength=count) for values in (gap, gap * gap))
+    generator = np.random.default_rng(seed)
+    found = []
+    for g in range(count):
+        n = int(sizes[g])
+        over = _figure(totals[g] / n if n else math.nan, *mean_interval(totals[g], squares[g], n))
+        found.append({"calibration_error": _binned_error(mass[g], sure[g], hits[g], generator), "overconfidence": over})
+    return found
+
+
+def _bins(codes: Codes, confidence: Floats, sizes: Counts) -> Codes:
+    """Return the bin, 0 to 14, of rows sorted by group and confidence: where the middle of its run of ties lies."""
+    fresh = np.ones(len(codes), bool)
+    fresh[1:] = (codes[1:] != codes[:-1]) | (confidence[1:] != confidence[:-1])
+    starts = np.flatnonzero(fresh)
+    lengths = np.diff(np.append(starts, len(codes)))
+    middle = np.repeat(starts + (lengths - 1) / 2, lengths)
+    first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    bins: Codes = ((middle - first[codes] + 0.5) * CALIBRATION_BINS / sizes[codes]).astype(np.int32)
+    return bins
+
+
+def _binned_error(mass: Floats, sure: Floats, hits: Floats, generator: np.random.Generator) -> Figure:
+    used = mass > 0
+    if not used.any():
+        return _figure(math.nan, math.nan, math.nan)
+    n, expected, k = mass[used], sure[used] / mass[used], hits[used]
+    share = n / n.sum()
+    value = float(np.abs(expected - k / n) @ share)
+    redrawn = generator.binomial(n.astype(np.int64), k / n, (_RESAMPLES, len(n))) / n
+    samples = np.abs(expected - redrawn) @ share
+    low, high = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = (math.sqrt(max(0.0, 2 * value**2 - end**2)) for end in (high, low))
+    return _figure(value, min(low, value), max(high, value))
+
+
+def _figure(value: float, low: float, high: float) -> Figure:
+    numbers = {"value": value, "low": low, "high": high}
+    return {name: float(number) if math.isfinite(number) else None for name, number in numbers.items()}
+
+
+def _band(value: str) -> str | None:
+    """Return the band of numbers that a spreadsheet took for this date; nothing if it is no date."""
+    found = re.fullmatch(_MANGLED, value)
+    if not found:
+        return None
+    day, month = found[1] or found[4], found[2] or found[3]
+    if month not in _MONTHS:
+        return None
+    low, high = sorted((int(day), _MONTHS[month]))
+    return f"{low}-{high}"
+
+
+def _natural(value: str) -> tuple[Any, ...]:
+    number = re.search(r"\d+", value)
+    return (value == UNKNOWN, number is None, int(number[0]) if number else 0, value)

@@ -1,0 +1,141 @@
+"""What a comparison found: each network's quality and cost, and which differences are more than luck."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from perceived import checkpoint, metrics
+from perceived.classifier import Classifier
+from perceived.significance import holm, mcnemar
+
+LATENCY_RUNS = 30
+_WARM_UP = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A trained network: where it is, its answers on the test pictures, and what its training cost."""
+
+    folder: Path
+    answers: pl.DataFrame
+    result: Mapping[str, Any]
+
+    @property
+    def right(self) -> npt.NDArray[np.bool_]:
+        """Whether each picture is answered rightly; one that cannot be read is not."""
+        right: npt.NDArray[np.bool_] = (
+            (self.answers["perceived_gender"] == self.answers["label"]).fill_null(False).to_numpy()
+        )
+        return right
+
+
+def best(runs: Sequence[Run]) -> Run:
+    """Return the run with the highest validation accuracy; the first of equals."""
+    return max(runs, key=lambda run: float(run.result["val_accuracy"]))
+
+
+def entry(name: str, runs: Sequence[Run], product: Path) -> dict[str, Any]:
+    """Return a network's line on the leaderboard.
+
+    ``accuracy`` is the mean over seeds; its interval resamples the test pictures (people, where known),
+    ``seeds`` lists each seed's own. Latency is of one picture on one thread, through the ONNX file.
+    """
+    chosen = best(runs)
+    network = checkpoint.TrainedModel.load(chosen.folder)
+    return {
+        "backbone": name,
+        "accuracy": accuracy(runs).to_dict(),
+        "seeds": [float(run.right.mean()) for run in runs],
+        "calibration_error": float(np.mean([calibration_error(run) for run in runs])),
+        "parameters": sum(parameter.numel() for parameter in network.network.parameters()),
+        "flops": flops(network),
+        "latency_ms": latency(product),
+        "megabytes": product.stat().st_size / 1e6,
+        "minutes": float(np.mean([run.result["seconds"] for run in runs])) / 60,
+        "image_steps": [int(run.result["image_steps"]) for run in runs],
+        "input": [network.spec.preprocessing.height, network.spec.preprocessing.width],
+        "model": product.name,
+        "right": chosen.right,
+    }
+
+
+def accuracy(runs: Sequence[Run]) -> metrics.Estimate:
+    """Return the accuracy averaged over seeds, with a bootstrap interval over pictures, or people where known."""
+    right = np.mean([run.right for run in runs], axis=0)
+    identity = runs[0].answers["identity"]
+    people = metrics.group_codes(identity.fill_null(0).to_numpy(), identity.is_not_null().to_numpy())
+    return metrics.bootstrap(lambda weights: {"accuracy": weights @ right / weights.sum(axis=-1)}, people)["accuracy"]
+
+
+def calibration_error(run: Run) -> float:
+    readable = run.answers.filter(pl.col("error").is_null())
+    right = (readable["perceived_gender"] == readable["label"]).to_numpy()
+    return float(metrics.calibration_error(readable["confidence"].to_numpy().astype(np.float64), right))
+
+
+def flops(model: checkpoint.TrainedModel) -> int:
+    """Return the floating-point operations of one answer; a multiplication and an addition are two."""
+    size = model.spec.preprocessing
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model.network(torch.zeros(1, 3, size.height, size.width))
+    return int(counter.get_total_flops())
+
+
+def latency(path: Path, *, runs: int = LATENCY_RUNS) -> float:
+    """Return the median milliseconds in which one CPU thread answers for one framed picture."""
+    classifier = Classifier(path, threads=1)
+    size = classifier.spec.preprocessing
+    pixels = np.zeros((1, size.height, size.width, 3), np.uint8)
+    seconds = []
+    for _ in range(_WARM_UP + runs):
+        started = time.perf_counter()
+        classifier.probabilities(pixels)
+        seconds.append(time.perf_counter() - started)
+    return float(np.median(seconds[_WARM_UP:]) * 1000)
+
+
+def rank(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the entries by accuracy, those on the Pareto front marked, and McNemar's test of every pair.
+
+    A test compares the best run of two networks on the same pictures.
+    """
+    ordered = sorted(entries, key=lambda row: (-row["accuracy"]["value"], row["latency_ms"]))
+    right = {row["backbone"]: row.pop("right") for row in ordered}
+    front = pareto([(row["latency_ms"], row["accuracy"]["value"]) for row in ordered])
+    for row, on_front in zip(ordered, front, strict=True):
+        row["pareto"] = on_front
+    names = [row["backbone"] for row in ordered]
+    tests: list[dict[str, Any]] = []
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            alone = (int((right[first] & ~right[second]).sum()), int((right[second] & ~right[first]).sum()))
+            tests.append(
+                {
+                    "first": first,
+                    "second": second,
+                    "only_first": alone[0],
+                    "only_second": alone[1],
+                    "p": mcnemar(*alone),
+                }
+            )
+    for test, corrected in zip(tests, holm([test["p"] for test in tests]), strict=True):
+        test["p_holm"] = corrected
+    return {"leaderboard": ordered, "mcnemar": tests}
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """Return which ``(cost, quality)`` no other point beats: none is cheaper and as good, or as cheap and better."""
+    return [
+        not any((c <= cost and q > quality) or (c < cost and q >= quality) for c, q in points)
+        for cost, quality in points
+    ]

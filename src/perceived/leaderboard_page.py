@@ -1,0 +1,105 @@
+"""A comparison written down: the JSON, a page, Markdown, and accuracy against latency."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
+
+from perceived import charts, report, storage
+from perceived.charts import COLORS, Draw
+
+TITLE = "Accuracy against latency"
+HEADS = (
+    "network",
+    "accuracy",
+    "95 % interval",
+    "calibration error",
+    "parameters",
+    "FLOPs",
+    "latency",
+    "file",
+    "trained",
+)
+
+
+def write(out: Path, found: Mapping[str, Any]) -> None:
+    """Write ``leaderboard.json``, ``leaderboard.html``, ``leaderboard.md`` and ``pareto.png`` into ``out``."""
+    figure = charts.chart(accuracy_by_latency(found["leaderboard"]), height=4.0, width=8)
+    charts.save_png(figure, out / "pareto.png", title=TITLE)
+    storage.write_json(out / "leaderboard.json", dict(found))
+    storage.write_text(out / "leaderboard.md", markdown(found))
+    context = {"found": found, "svg": report.figure_svg(figure, title=TITLE), "heads": HEADS, "cells": cells}
+    report.write(out / "leaderboard.html", "leaderboard", context)
+
+
+def accuracy_by_latency(rows: Sequence[Mapping[str, Any]]) -> Draw:
+    """Draw each network's accuracy, with its interval, over the latency of one picture; the front is a line."""
+
+    def draw(axes: Axes) -> None:
+        front = sorted((row["latency_ms"], row["accuracy"]["value"]) for row in rows if row["pareto"])
+        axes.plot(*zip(*front, strict=True), color=COLORS["accent"], linewidth=1.2, alpha=0.5, zorder=1)
+        for row in rows:
+            x, rate = row["latency_ms"], row["accuracy"]
+            color = COLORS["accent"] if row["pareto"] else COLORS["muted"]
+            axes.plot([x, x], [rate["low"], rate["high"]], color=color, linewidth=2, alpha=0.35, zorder=2)
+            axes.scatter([x], [rate["value"]], s=44, color=color, zorder=3)
+            axes.annotate(
+                row["backbone"], (x, rate["value"]), (8, 0), textcoords="offset points", va="center", size=9.5,
+                color=COLORS["ink"], parse_math=False,
+            )  # fmt: skip
+        axes.set_xscale("log")
+        lowest, highest = (f(row["latency_ms"] for row in rows) for f in (min, max))
+        axes.set_xlim(lowest / 1.3, highest * 2.2)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} ms"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+        axes.set_xlabel("one picture on one CPU thread (log scale)")
+        axes.grid()
+        axes.spines[["left", "bottom"]].set_visible(False)
+
+    return draw
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """Return the leaderboard and the tests as Markdown tables."""
+    lines = [f"| {' | '.join(HEADS)} |", f"|---|{'--:|' * (len(HEADS) - 1)}"]
+    lines += [f"| {' | '.join(cells(row))} |" for row in found["leaderboard"]]
+    budget = found["budget"]
+    lines += [
+        "",
+        f"Each: {budget['minutes']:g} minutes of training, {budget['seeds']} seeds, {found['pictures']:,} {budget['on']} pictures.",
+    ]
+    if found["mcnemar"]:
+        lines += ["", "| first | second | only first right | only second right | McNemar p | corrected |"]
+        lines += ["|---|---|--:|--:|--:|--:|"]
+        lines += [f"| {' | '.join(_test(test))} |" for test in found["mcnemar"]]
+        lines += [
+            f"| {t['first']} | {t['second']} | {t['only_first']} | {t['only_second']} | {t['p']:.4f} | {t['p_holm']:.4f} |"
+            for t in found["mcnemar"]
+        ]
+    lines += ["", *(f"- {name} is left out: {why}" for name, why in found["left_out"].items())]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    rate = row["accuracy"]
+    return (
+        row["backbone"],
+        f"{rate['value']:.2%}",
+        f"{rate['low'] * 100:.2f}–{rate['high']:.2%}",
+        f"{row['calibration_error']:.2%}",
+        f"{row['parameters'] / 1e6:.1f} M",
+        f"{row['flops'] / 1e9:.2f} G",
+        f"{row['latency_ms']:.1f} ms",
+        f"{row['megabytes']:.1f} MB",
+        f"{row['minutes']:.1f} min",
+    )
+
+
+def _test(test: Mapping[str, Any]) -> tuple[str, ...]:
+    counts = (str(test["only_first"]), str(test["only_second"]))
+    return (test["first"], test["second"], *counts, f"{test['p']:.4f}", f"{test['p_holm']:.4f}")

@@ -1,0 +1,237 @@
+"""How a model bears what spoils photographs: accuracy and abstention by corruption, severity and group.
+
+Corruptions are applied to framed faces, the pixels that the network sees: what a detector would have
+made of the spoilt photograph is not part of the figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from perceived import answers, corruptions, groups, progress, robustness_page, scoring, storage
+from perceived.corruptions import KINDS, SEVERITIES
+from perceived.errors import ConfigError, DataError
+from perceived.preprocess import Pixels
+from perceived.significance import wilson
+from perceived.spec import LABELS
+
+LIMIT = 1000
+"""Pictures of the split that are tried, at most, unless told otherwise."""
+CLEAN = "clean"
+
+Condition = tuple[str, int]
+"""A corruption and its severity; ``(CLEAN, 0)`` is the picture as it is."""
+Probabilities = npt.NDArray[np.float32]
+
+
+class Trial:
+    """Answers for pictures and for all their spoilt versions: it stands in for a model's ``predict``.
+
+    ``answers`` holds, by condition, ``(n, labels)`` probabilities of the pictures seen so far;
+    ``example`` is the first of them.
+    """
+
+    def __init__(self, model: scoring.Model, kinds: Sequence[str], *, seed: int = 0) -> None:
+        self._model, self._seed, self._seen = model, seed, 0
+        self.conditions: list[Condition] = [
+            (CLEAN, 0),
+            *((kind, severity) for kind in kinds for severity in SEVERITIES),
+        ]
+        self._parts: dict[Condition, list[Probabilities]] = {condition: [] for condition in self.conditions}
+        self.example: Pixels | None = None
+
+    def __call__(self, pixels: Pixels) -> Probabilities:
+        """Answer for framed pictures ``(n, h, w, 3)`` as they are, and remember the answers to all versions."""
+        if self.example is None:
+            self.example = pixels[0]
+        for kind, severity in self.conditions:
+            seen = pixels if kind == CLEAN else self._spoil(pixels, kind, severity)
+            self._parts[kind, severity].append(self._model.probabilities(seen))
+        self._seen += len(pixels)
+        return self._parts[CLEAN, 0][-1]
+
+    def _spoil(self, pixels: Pixels, kind: str, severity: int) -> Pixels:
+        return np.stack(
+            [
+                corruptions.corrupt(picture, kind, severity, seed=self._seed, index=self._seen + i)
+                for i, picture in enumerate(pixels)
+            ]
+        )
+
+    @property
+    def answers(self) -> dict[Condition, Probabilities]:
+        return {condition: np.concatenate(parts) for condition, parts in self._parts.items()}
+
+
+def robustness(
+    model: Path,
+    work: Path,
+    *,
+    on: str = "test",
+    kinds: Sequence[str] = tuple(KINDS),
+    by: Sequence[str] = (),
+    limit: int = LIMIT,
+    reference: Path | None = None,
+    out: Path | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Try a model (RUN or ONNX) on spoilt pictures; write ``robustness.json``, the page and the curves.
+
+    ``by`` names columns of the workspace to group by. ``reference`` is the ``robustness.json`` of another
+    model, to whose errors the mean corruption error is relative. ``out`` is by default a folder beside
+    the model. Returns what ``robustness.json`` holds.
+
+    Raises:
+        ConfigError: there is no such corruption, or the reference tried other ones.
+        DataError: the split is empty, or none of its pictures can be read.
+    """
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown or not kinds or limit < 2:
+        raise ConfigError(
+            f"There is no corruption {unknown[0]!r}." if unknown else "There is nothing to try.",
+            expected=f"some of {', '.join(KINDS)}, on 2 pictures or more",
+        )
+    model, before = Path(model), None if reference is None else _read_reference(reference, kinds)
+    rows = sample(answers.read_workspace(work, on), limit, seed=seed)
+    opened = scoring.load_model(model)
+    trial = Trial(opened, kinds, seed=seed)
+    with progress.counter(f"{len(trial.conditions)} versions of each picture", quiet=False) as tick:
+        scored = scoring.score(rows, trial, opened.spec, batch_size=16, tick=tick)
+    readable = scored.filter(pl.col("error").is_null())
+    if readable.is_empty():
+        raise DataError(f"None of the {scored.height:,} pictures can be read: {scored['error'][0]}")
+    found = {
+        "model": {"name": opened.spec.name, "backbone": opened.spec.backbone, "threshold": opened.spec.threshold},
+        "split": on,
+        "pictures": {"scored": readable.height, "unreadable": scored.height - readable.height},
+        "seed": seed,
+        **assess(trial.answers, readable, opened.spec.labels, opened.spec.threshold, by=by),
+    }
+    found["mean_corruption_error"] = None if before is None else relative_error(found, before)
+    found["reference"] = None if before is None else before["model"]["name"]
+    folder = default_folder(model, on) if out is None else Path(out)
+    robustness_page.write(folder, found, reference=before, example=trial.example, kinds=kinds)
+    return found
+
+
+def default_folder(model: Path, on: str) -> Path:
+    """Return where the report goes: into a run, or beside an ONNX file."""
+    return model / f"robustness-{on}" if model.is_dir() else model.with_name(f"{model.stem}-robustness-{on}")
+
+
+def sample(rows: pl.DataFrame, limit: int, *, seed: int) -> pl.DataFrame:
+    """Return at most ``limit`` rows, as many of either label where there are enough, in the table's order."""
+    if rows.height <= limit:
+        return rows
+    numbered = rows.with_row_index("row")
+    halves = [numbered.filter(label=label) for label in LABELS]
+    drawn = [half.sample(min(limit // 2, half.height), seed=seed) for half in halves]
+    return pl.concat(drawn).sort("row").drop("row")
+
+
+def assess(
+    found: Mapping[Condition, Probabilities],
+    rows: pl.DataFrame,
+    labels: Sequence[str],
+    threshold: float,
+    *,
+    by: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return the figures of all conditions, of all rows and by group.
+
+    ``accuracy`` is of the likelier label, whatever the threshold; ``abstention`` is the share of answers
+    below it, ``answered`` the accuracy of the others.
+    """
+    truth = rows["label"].replace_strict({label: i for i, label in enumerate(labels)}, return_dtype=pl.Int64).to_numpy()
+    everyone = np.ones(rows.height, bool)
+    columns = {name: rows[name].n_unique() for name in rows.columns}
+    chosen = groups.choose(by, columns) if by else []
+    for name in {name for names in chosen for name in names}:
+        rows = rows.with_columns(groups.tidy(rows[name])[0])
+    grouped = {
+        " × ".join(names): {
+            name: _by_kind(found, truth, grouping.codes == i, threshold) for i, name in enumerate(grouping.names)
+        }
+        for names in chosen
+        for grouping in [groups.encode(rows, names)]
+    }
+    curves = _by_kind(found, truth, everyone, threshold)
+    return {**curves, "groups": grouped}
+
+
+def _by_kind(
+    found: Mapping[Condition, Probabilities],
+    truth: npt.NDArray[np.int64],
+    chosen: npt.NDArray[np.bool_],
+    threshold: float,
+) -> dict[str, Any]:
+    kinds = dict.fromkeys(kind for kind, _ in found if kind != CLEAN)
+    curves = {
+        kind: [_figures(found[kind, severity][chosen], truth[chosen], threshold) for severity in SEVERITIES]
+        for kind in kinds
+    }
+    clean = _figures(found[CLEAN, 0][chosen], truth[chosen], threshold)
+    errors = [1 - point["accuracy"]["value"] for curve in curves.values() for point in curve]
+    by_severity = [
+        float(np.mean([curve[i]["accuracy"]["value"] for curve in curves.values()])) for i in range(len(SEVERITIES))
+    ]
+    return {
+        "n": int(chosen.sum()),
+        CLEAN: clean,
+        "corruptions": curves,
+        "mean_error": float(np.mean(errors)),
+        "mean_accuracy_by_severity": by_severity,
+    }
+
+
+def _figures(probabilities: Probabilities, truth: npt.NDArray[np.int64], threshold: float) -> dict[str, Any]:
+    right = probabilities.argmax(axis=1) == truth
+    sure = probabilities.max(axis=1) >= threshold
+    return {
+        "accuracy": _rate(right.sum(), len(right)),
+        "answered": _rate((right & sure).sum(), sure.sum()),
+        "abstention": _rate((~sure).sum(), len(right)),
+    }
+
+
+def _rate(successes: np.integer, trials: np.integer | int) -> dict[str, float | None]:
+    if not trials:
+        return {"value": None, "low": None, "high": None}
+    low, high = wilson(successes, trials)
+    return {"value": float(successes / trials), "low": float(low), "high": float(high)}
+
+
+def relative_error(found: Mapping[str, Any], reference: Mapping[str, Any]) -> float:
+    """Return the mean corruption error: by kind, the errors of all severities over the reference's, averaged.
+
+    Below 1 the model bears corruption better than the reference (Hendrycks and Dietterich 2019,
+    arXiv:1903.12261, who multiply it by 100). A kind in which the reference makes no error counts half an
+    error of one picture for it, so that the ratio exists.
+    """
+    ratios = []
+    for kind, curve in found["corruptions"].items():
+        own, other = (
+            sum(1 - point["accuracy"]["value"] for point in c) for c in (curve, reference["corruptions"][kind])
+        )
+        ratios.append(own / max(other, 0.5 / reference["n"]))
+    return float(np.mean(ratios))
+
+
+def _read_reference(path: Path, kinds: Sequence[str]) -> dict[str, Any]:
+    if path.is_dir():
+        path = path / "robustness.json"
+    found: dict[str, Any] = storage.read_json(path)
+    missing = [kind for kind in kinds if kind not in found.get("corruptions", {})]
+    if missing:
+        raise ConfigError(
+            f"The reference {path} has no figures for {', '.join(missing)}.",
+            expected="a robustness.json of the same corruptions",
+            mend="run 'perceived robustness' on the reference again, or name --corruptions that it has",
+        )
+    return found

@@ -1,0 +1,113 @@
+"""A robustness trial written down: the JSON, curves, and a page with one face in all its spoilt versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
+
+from perceived import charts, corruptions, report, storage
+from perceived.charts import COLORS, Draw
+from perceived.corruptions import SEVERITIES
+from perceived.preprocess import Pixels
+
+Found = Mapping[str, Any]
+
+
+def write(out: Path, found: Found, *, reference: Found | None, example: Pixels | None, kinds: Sequence[str]) -> None:
+    """Write ``robustness.json``, ``robustness.html`` and PNGs of the curves and of an example into ``out``."""
+    curves = charts.panels([curve(found, kind, reference) for kind in kinds])
+    drawings = {"curves": (curves, "Accuracy by severity of each corruption")}
+    for number, (name, groups) in enumerate(found["groups"].items()):
+        drawings[f"groups-{number}"] = (charts.chart(group_curves(groups), height=3.8, width=8), f"By {name}")
+    for name, (figure, title) in drawings.items():
+        charts.save_png(figure, out / f"{name}.png", title=title)
+    storage.write_json(out / "robustness.json", dict(found))
+    pictures = {} if example is None else {kind: spoilt(example, kind) for kind in kinds}
+    context = {
+        "found": found,
+        "reference": reference,
+        "svgs": {name: report.figure_svg(figure, title=title) for name, (figure, title) in drawings.items()},
+        "pictures": {kind: [report.picture_uri(p) for p in row] for kind, row in pictures.items()},
+        "original": None if example is None else report.picture_uri(example),
+        "docs": {kind: (corruptions.KINDS[kind].__doc__ or "").strip() for kind in kinds},
+        "mean": lambda curve, name: float(np.mean([point[name]["value"] for point in curve])),
+        "answered": answered,
+        "severities": SEVERITIES,
+    }
+    report.write(out / "robustness.html", "robustness", context)
+
+
+def spoilt(example: Pixels, kind: str) -> list[Pixels]:
+    """Return one picture at all severities of a corruption."""
+    return [corruptions.corrupt(example, kind, severity) for severity in SEVERITIES]
+
+
+def answered(curve: Sequence[Found]) -> float | None:
+    """Return the mean accuracy of the answers that were sure enough, over the severities that have any."""
+    values = [point["answered"]["value"] for point in curve if point["answered"]["value"] is not None]
+    return float(np.mean(values)) if values else None
+
+
+def curve(found: Found, kind: str, reference: Found | None = None) -> Draw:
+    """Draw accuracy with its interval by severity, abstention dashed, and a reference in grey."""
+
+    def draw(axes: Axes) -> None:
+        points = [found["clean"], *found["corruptions"][kind]]
+        places = range(len(points))
+        rates = {end: [point["accuracy"][end] for point in points] for end in ("value", "low", "high")}
+        if reference is not None:
+            other = [point["accuracy"]["value"] for point in (reference["clean"], *reference["corruptions"][kind])]
+            axes.plot(places, other, color=COLORS["muted"], linewidth=1.4)
+        axes.fill_between(places, rates["low"], rates["high"], color=COLORS["accent"], alpha=0.18, linewidth=0)
+        axes.plot(places, rates["value"], "o-", color=COLORS["accent"], markersize=3.6, linewidth=1.8)
+        abstained = [point["abstention"]["value"] for point in points]
+        if any(abstained):
+            axes.plot(places, abstained, color=COLORS["male"], linewidth=1.4, linestyle=(0, (3, 2)))
+        axes.set_title(kind, loc="left", fontsize=10, color=COLORS["ink"], pad=3)
+        axes.set(ylim=(0, 1.02), xlim=(-0.2, len(points) - 0.8))
+        axes.set_xticks(list(places), ["clean", *map(str, SEVERITIES)])
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.tick_params(labelsize=8.5)
+        axes.grid(axis="y")
+        axes.spines[["left", "bottom"]].set_visible(False)
+
+    return draw
+
+
+def group_curves(groups: Mapping[str, Found]) -> Draw:
+    """Draw the mean accuracy over all corruptions by severity, a line for each group with its name at the end."""
+
+    def draw(axes: Axes) -> None:
+        lines = {name: [g["clean"]["accuracy"]["value"], *g["mean_accuracy_by_severity"]] for name, g in groups.items()}
+        ends = _apart([values[-1] for values in lines.values()])
+        worst = min(lines, key=lambda name: lines[name][-1])
+        for (name, values), end in zip(lines.items(), ends, strict=True):
+            color = COLORS["male"] if name == worst else COLORS["accent"]
+            axes.plot(range(len(values)), values, color=color, linewidth=1.6, alpha=0.8)
+            text = f"{name} ({groups[name]['n']:,})"
+            axes.text(len(values) - 0.9, end, text, color=COLORS["ink"], fontsize=9, va="center", parse_math=False)
+        axes.set_xlim(-0.1, len(SEVERITIES) + 1.9)
+        axes.set_xticks(range(len(SEVERITIES) + 1), ["clean", *map(str, SEVERITIES)])
+        axes.set_xlabel("severity", loc="left")
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.grid(axis="y")
+        axes.spines[["left", "bottom"]].set_visible(False)
+
+    return draw
+
+
+def _apart(values: Sequence[float]) -> list[float]:
+    """Return heights for labels near ``values`` that do not overlap, in the same order."""
+    gap = max(0.012, (max(values) - min(values)) / max(1, len(values) - 1) * 0.8)
+    order = np.argsort(values)
+    placed = np.asarray(values, float)[order]
+    for i in range(1, len(placed)):
+        placed[i] = max(placed[i], placed[i - 1] + gap)
+    heights = np.empty(len(values))
+    heights[order] = placed - (placed.mean() - np.mean(values))
+    return [float(height) for height in heights]

@@ -1,0 +1,145 @@
+"""Comparing networks: the same budget for all, resumed after a kill, and a leaderboard that is right."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from perceived import compare, leaderboard, recipes
+from perceived import train as training
+from perceived.errors import ConfigError, ResumeError, WeightsError
+
+NETWORKS = ["test_resnet", "resnet10t"]
+Compared = tuple[Path, dict[str, Any], list[str]]
+
+
+@pytest.fixture(scope="module")
+def settings(tiny: tuple[str, ...]) -> list[str]:
+    return [*tiny, "precision=fp32"]
+
+
+@pytest.fixture(scope="module")
+def compared(
+    tiny_work: Path, settings: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any], list[str]]:
+    """A comparison that was killed while it trained, and then finished; and the runs that were trained at the end."""
+    out = tmp_path_factory.mktemp("comparison")
+    budget: dict[str, Any] = {"minutes": 0.01, "seeds": 2, "settings": settings}
+    original, trained = training.train, []
+    with pytest.MonkeyPatch.context() as patch:
+
+        def killed(work: Path, recipe: recipes.Recipe, folder: Path, **rest: Any) -> Any:
+            if folder.name == "test_resnet-seed1":
+                raise KeyboardInterrupt
+            return original(work, recipe, folder, **rest)
+
+        patch.setattr(training, "train", killed)
+        with pytest.raises(KeyboardInterrupt):
+            compare.compare(tiny_work, NETWORKS, out, **budget)
+
+        def record(work: Path, recipe: recipes.Recipe, folder: Path, **rest: Any) -> Any:
+            trained.append(folder.name)
+            return original(work, recipe, folder, **rest)
+
+        patch.setattr(training, "train", record)
+        found = compare.compare(tiny_work, [*NETWORKS, "no_such_net"], out, **budget)
+        compare.compare(tiny_work, NETWORKS, out, **budget)
+    return out, found, trained
+
+
+def test_a_killed_comparison_goes_on_with_what_is_missing(compared: Compared) -> None:
+    assert compared[2] == ["test_resnet-seed1", "resnet10t-seed0", "resnet10t-seed1"]
+
+
+def test_the_leaderboard_holds_every_network(compared: Compared) -> None:
+    out, found, _ = compared
+    assert {row["backbone"] for row in found["leaderboard"]} == set(NETWORKS)
+    assert list(found["left_out"]) == ["no_such_net"]
+    for row in found["leaderboard"]:
+        answers = [
+            pl.read_parquet(out / "runs" / f"{row['backbone']}-seed{seed}" / "answers.parquet") for seed in (0, 1)
+        ]
+        shares = [float((table["perceived_gender"] == table["label"]).mean()) for table in answers]  # type: ignore[arg-type]
+        assert row["seeds"] == pytest.approx(shares)
+        assert row["accuracy"]["value"] == pytest.approx(np.mean(shares))
+        assert row["accuracy"]["low"] <= row["accuracy"]["value"] <= row["accuracy"]["high"]
+        assert row["flops"] > row["parameters"] > 100_000
+        assert 0 < row["latency_ms"] < 10_000
+        assert (out / "models" / row["model"]).stat().st_size / 1e6 == pytest.approx(row["megabytes"])
+    test = found["mcnemar"][0]
+    assert {test["first"], test["second"]} == set(NETWORKS)
+    assert test["p_holm"] == test["p"]
+    for name in ("leaderboard.html", "leaderboard.md", "pareto.png"):
+        assert (out / name).stat().st_size > 500
+    assert "no_such_net is left out" in (out / "leaderboard.html").read_text()
+
+
+def test_another_budget_is_another_comparison(compared: Compared, tiny_work: Path, settings: list[str]) -> None:
+    with pytest.raises(ResumeError, match="its minutes is"):
+        compare.compare(tiny_work, NETWORKS, compared[0], minutes=9, seeds=2, settings=settings)
+
+
+def test_what_makes_no_comparison_is_refused(tiny_work: Path, tmp_path: Path, settings: list[str]) -> None:
+    with pytest.raises(ConfigError, match="make no comparison"):
+        compare.compare(tiny_work, [], tmp_path, minutes=1)
+    with pytest.raises(ConfigError, match="make no comparison"):
+        compare.compare(tiny_work, ["resnet10t"], tmp_path, minutes=0)
+    with pytest.raises((WeightsError, ConfigError)):
+        compare.compare(tiny_work, ["no_such_net"], tmp_path, minutes=1, settings=settings)
+
+
+def test_a_budget_twice_as_long_is_twice_as_many_epochs() -> None:
+    recipe = compare.recipe_for("resnet10t", "fast")
+    probe = {"image_steps": 384, "seconds": 10.0}
+    once, twice = (compare.affordable_epochs(recipe, minutes, probe, 20_000, 5_000) for minutes in (10, 20))
+    assert twice == pytest.approx(2 * once, rel=1e-3)
+    assert 0.9 < once * 20_000 / (384 / 10 * 600) < 1.05, "about as many pictures as the pace allows"
+    assert recipe.frozen == ()
+
+
+def run(right: list[int], val_accuracy: float = 0.9) -> leaderboard.Run:
+    said = ["male" if r else "female" for r in right]
+    answers = pl.DataFrame({"label": ["male"] * len(right), "perceived_gender": said, "identity": [None] * len(right)})
+    return leaderboard.Run(Path(), answers.cast({"identity": pl.Int64}), {"val_accuracy": val_accuracy})
+
+
+def test_accuracy_is_the_mean_over_seeds() -> None:
+    found = leaderboard.accuracy([run([1, 1, 0, 1]), run([1, 0, 0, 1])])
+    assert found.value == pytest.approx(5 / 8)
+    assert leaderboard.best([run([1], 0.8), run([0], 0.9)]).result["val_accuracy"] == 0.9
+
+
+def test_a_picture_without_an_answer_is_not_right() -> None:
+    tried = dataclasses.replace(
+        run([1, 1]), answers=run([1, 1]).answers.with_columns(perceived_gender=pl.Series(["male", None]))
+    )
+    assert tried.right.tolist() == [True, False]
+
+
+def test_ranking_tests_pairs_on_the_same_pictures() -> None:
+    def entry(name: str, right: list[int], latency: float) -> dict[str, Any]:
+        return {
+            "backbone": name,
+            "accuracy": {"value": np.mean(right)},
+            "latency_ms": latency,
+            "right": np.array(right, bool),
+        }
+
+    first, second = [1] * 18 + [0] * 2, [1] * 10 + [0] * 10
+    found = leaderboard.rank([entry("slow", second, 9.0), entry("good", first, 3.0), entry("quick", second, 1.0)])
+    assert [row["backbone"] for row in found["leaderboard"]] == ["good", "quick", "slow"]
+    assert [row["pareto"] for row in found["leaderboard"]] == [True, True, False]
+    pair = next(t for t in found["mcnemar"] if (t["first"], t["second"]) == ("good", "quick"))
+    assert (pair["only_first"], pair["only_second"], pair["p"]) == (8, 0, pytest.approx(2 / 2**8))
+    json.dumps(found)
+
+
+def test_the_pareto_front_has_no_point_that_another_beats() -> None:
+    points = [(1.0, 0.8), (2.0, 0.9), (2.0, 0.85), (3.0, 0.9), (4.0, 0.95), (1.0, 0.8)]
+    assert leaderboard.pareto(points) == [True, True, False, False, True, True]

@@ -1,0 +1,143 @@
+"""Reading answers and labels: every form, every word, and nothing dropped unseen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from perceived import answers
+from perceived.answers import Reading
+from perceived.errors import ConfigError, DataError, InputError
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    def write_file(name: str, *lines: str) -> Path:
+        path = tmp_path / name
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+    return write_file
+
+
+def face(side: float, gender: str, male: float) -> dict[str, object]:
+    return {"box": [0, 0, side, side], "perceived_gender": gender, "probability": {"female": 1 - male, "male": male}}
+
+
+def test_csv_becomes_answers(write: Callable[..., Path]) -> None:
+    path = write("p.csv", "id,perceived_gender,probability_male", "a,Male,0.9", "b,uncertain,0.55", "c,,")
+    table = answers.read_predictions(path, reading=Reading())
+    assert table["answer"].to_list() == ["male", "uncertain", "missed"]
+    assert table["probability_male"].to_list() == [0.9, 0.55, None]
+
+
+def test_probabilities_need_not_be_there(write: Callable[..., Path]) -> None:
+    table = answers.read_predictions(write("p.csv", "id,perceived_gender", "a,male"), reading=Reading())
+    assert table["probability_male"].to_list() == [None]
+
+
+def test_json_lines_give_the_largest_face_of_each_picture(write: Callable[..., Path]) -> None:
+    pictures = [
+        {"source": "one.jpg", "faces": [face(10, "female", 0.2), face(30, "male", 0.8)], "error": None, "schema": 1},
+        {"source": "none.jpg", "faces": [], "error": None},
+        {"source": "broken.jpg", "faces": [], "error": "not a picture"},
+        {"source": "two.jpg", "faces": [face(5, "uncertain", 0.5)], "error": None},
+    ]
+    reading = Reading()
+    path = write("p.jsonl", *[json.dumps(picture) for picture in pictures])
+    table = answers.read_predictions(path, reading=reading)
+    assert table["id"].to_list() == ["one.jpg", "none.jpg", "broken.jpg", "two.jpg"]
+    assert table["answer"].to_list() == ["male", "missed", "missed", "uncertain"]
+    assert table["probability_male"].to_list() == [0.8, None, None, 0.5]
+    assert "1 pictures show several faces" in reading.notes[0]
+
+
+def test_labels_keep_their_groups_and_count_what_has_no_label(write: Callable[..., Path]) -> None:
+    reading = Reading()
+    path = write("l.csv", "file,gender,race", "a,Female,Black", "b,,White", "c,?,White")
+    table = answers.read_labels(path, reading=reading, words={"?": "none"}, id_column="file", label_column="gender")
+    assert table.to_dicts() == [{"id": "a", "label": "female", "race": "Black"}]
+    assert reading.excluded == {"rows of labels without a label": 2}
+
+
+@pytest.mark.parametrize("word", ["M", "0", "woman", "femael"])
+def test_other_words_are_refused_until_they_are_mapped(write: Callable[..., Path], word: str) -> None:
+    path = write("l.csv", "id,label", f"a,{word}", "b,male")
+    with pytest.raises(DataError, match=f"'{word.lower()}'") as caught:
+        answers.read_labels(path, reading=Reading())
+    assert f"--map '{word.lower()}=…'" in caught.value.mend
+    table = answers.read_labels(path, reading=Reading(), words=answers.parse_words([f"{word}=female"]))
+    assert table["label"].to_list() == ["female", "male"]
+
+
+def test_a_prediction_cannot_be_mapped_to_nonsense() -> None:
+    for text in ("M", "M=man", "=", "M="):
+        with pytest.raises(ConfigError, match="maps no word"):
+            answers.parse_words([text])
+
+
+@pytest.mark.parametrize("value", ["1.2", "-0.1", "nan", "inf", "90%", "x"])
+def test_a_probability_outside_0_to_1_is_refused(write: Callable[..., Path], value: str) -> None:
+    path = write("p.csv", "id,perceived_gender,probability_male", f"a,male,{value}", "b,male,0.7")
+    with pytest.raises(DataError, match="1 values of probability_male"):
+        answers.read_predictions(path, reading=Reading())
+
+
+def test_repeated_rows_are_counted_and_contradictions_refused(write: Callable[..., Path]) -> None:
+    reading = Reading()
+    same = write("same.csv", "id,perceived_gender", "a,male", "a,male", "b,female")
+    assert answers.read_predictions(same, reading=reading).height == 2
+    assert reading.excluded == {"repeated rows of predictions": 1}
+    torn = write("torn.csv", "id,perceived_gender", "a,male", "a,female")
+    with pytest.raises(DataError, match="different things about 1 ids"):
+        answers.read_predictions(torn, reading=Reading())
+
+
+def test_what_stays_alone_is_counted(write: Callable[..., Path]) -> None:
+    reading = Reading()
+    said = answers.read_predictions(write("p.csv", "id,perceived_gender", "a,male", "x,male"), reading=reading)
+    truth = answers.read_labels(write("l.csv", "id,label", "a,male", "b,female", "c,male"), reading=reading)
+    assert answers.match(said, truth, reading)["id"].to_list() == ["a"]
+    assert reading.excluded == {"predictions without a label": 1, "labels without a prediction": 2}
+
+
+def test_file_names_match_where_no_id_does(write: Callable[..., Path]) -> None:
+    reading = Reading()
+    said = answers.read_predictions(write("p.csv", "id,perceived_gender", "/data/val/1.jpg,male"), reading=reading)
+    truth = answers.read_labels(write("l.csv", "id,label", "val/1.jpg,male"), reading=reading)
+    assert answers.match(said, truth, reading).height == 1
+    assert "by file name" in reading.notes[0]
+
+
+def test_file_names_that_are_not_unique_do_not_match(write: Callable[..., Path]) -> None:
+    said = answers.read_predictions(write("p.csv", "id,perceived_gender", "/x/1.jpg,male"), reading=Reading())
+    truth = answers.read_labels(write("l.csv", "id,label", "train/1.jpg,male", "val/1.jpg,male"), reading=Reading())
+    with pytest.raises(DataError, match="No id"):
+        answers.match(said, truth, Reading())
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("p.csv", ["name,perceived_gender", "a,male"]),
+        ("p.csv", ["id,perceived_gender"]),
+        ("p.csv", ["id,perceived_gender", ",male"]),
+        ("p.csv", [""]),
+        ("p.jsonl", ["{"]),
+        ("p.jsonl", ['{"faces": []}']),
+        ("p.jsonl", ['{"source": "a", "faces": 3}']),
+        ("p.parquet", ["not parquet"]),
+    ],
+)
+def test_files_that_are_no_predictions_say_so(write: Callable[..., Path], name: str, lines: list[str]) -> None:
+    with pytest.raises(InputError):
+        answers.read_predictions(write(name, *lines), reading=Reading())
+
+
+def test_a_missing_file_says_so(tmp_path: Path) -> None:
+    for name in ("p.csv", "p.jsonl", "p.parquet"):
+        with pytest.raises(DataError, match="does not exist"):
+            answers.read_predictions(tmp_path / name, reading=Reading())

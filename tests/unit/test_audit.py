@@ -1,0 +1,324 @@
+"""The audit: right figures by group, honest intervals, flags, criteria and pages."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from perceived import audit, audit_page, criteria, groups
+from perceived.answers import Reading
+from perceived.errors import ConfigError
+
+LABELS = ("female", "male")
+
+
+def table(rows: int, seed: int = 0, **columns: Any) -> pl.DataFrame:
+    """Return rows of random truth, answers that are right nine times of ten, and calibrated probabilities."""
+    random = np.random.default_rng(seed)
+    male = random.random(rows) < 0.5
+    confidence = 0.5 + random.random(rows) / 2
+    says_male = np.where(random.random(rows) < confidence, male, ~male)
+    data = {
+        "label": np.where(male, "male", "female"),
+        "answer": np.where(says_male, "male", "female"),
+        "probability_male": np.where(says_male, confidence, 1 - confidence),
+        "race": random.choice(["Black", "East Asian", "White"], rows),
+        "age": random.choice(["3-9", "10-19", "20-29", "more than 70"], rows),
+    }
+    return pl.DataFrame({**data, **columns})
+
+
+@pytest.fixture(scope="module")
+def answers_table() -> pl.DataFrame:
+    rows = table(3000)
+    random = np.random.default_rng(9)
+    answer = rows["answer"].to_numpy().copy()
+    black = (rows["race"] == "Black").to_numpy()
+    answer[black & (random.random(len(answer)) < 0.15)] = "uncertain"
+    answer[:30] = "missed"
+    return rows.with_columns(answer=pl.Series(answer))
+
+
+@pytest.fixture(scope="module")
+def found(answers_table: pl.DataFrame) -> dict[str, Any]:
+    return audit.audit(answers_table, ["race", "age"], permutations=499)
+
+
+def by(found: dict[str, Any], *names: str) -> dict[str, Any]:
+    return next(grouping for grouping in found["groupings"] if grouping["by"] == list(names))
+
+
+def test_rates_are_those_counted_by_hand(found: dict[str, Any], answers_table: pl.DataFrame) -> None:
+    black = answers_table.filter(race="Black")
+    group = next(g for g in by(found, "race")["groups"] if g["name"] == "Black")
+    answered = black.filter(pl.col("answer").is_in(LABELS))
+    right = answered.filter(pl.col("answer") == pl.col("label"))
+    men = answered.filter(label="male")
+    assert group["n"] == black.height
+    assert group["labels"] == {label: black.filter(label=label).height for label in LABELS}
+    assert group["accuracy"]["value"] == pytest.approx(right.height / answered.height)
+    assert group["correct"]["value"] == pytest.approx(right.height / black.height)
+    assert group["recall"]["male"]["value"] == pytest.approx(men.filter(answer="male").height / men.height)
+    assert group["selection"]["value"] == pytest.approx(answered.filter(answer="male").height / answered.height)
+    assert group["abstention"]["value"] == pytest.approx(black.filter(answer="uncertain").height / black.height)
+    assert group["missed"]["value"] == pytest.approx(black.filter(answer="missed").height / black.height)
+
+
+def test_pairs_of_columns_are_audited_and_ages_stand_in_order(found: dict[str, Any]) -> None:
+    assert [g["by"] for g in found["groupings"]] == [["race"], ["age"], ["race", "age"]]
+    assert [g["name"] for g in by(found, "age")["groups"]] == ["3-9", "10-19", "20-29", "more than 70"]
+    assert by(found, "race", "age")["groups"][0]["name"] == "Black · 3-9"
+    assert sum(g["n"] for g in by(found, "race", "age")["groups"]) == found["rows"]
+
+
+def test_gaps_agree_with_fairlearn(found: dict[str, Any], answers_table: pl.DataFrame) -> None:
+    fairlearn = pytest.importorskip("fairlearn.metrics")
+    answered = answers_table.filter(pl.col("answer").is_in(LABELS))
+    truth, said = ((answered[column] == "male").to_numpy().astype(int) for column in ("label", "answer"))
+    gaps = by(found, "race")["gaps"]
+    frame = fairlearn.MetricFrame(
+        metrics=lambda t, p: float(np.mean(t == p)), y_true=truth, y_pred=said, sensitive_features=answered["race"]
+    )
+    settings = {"y_true": truth, "y_pred": said, "sensitive_features": answered["race"].to_numpy()}
+    assert gaps["accuracy_gap"]["value"] == pytest.approx(frame.difference())
+    assert gaps["demographic_parity_difference"]["value"] == pytest.approx(
+        fairlearn.demographic_parity_difference(**settings)
+    )
+    assert gaps["equalized_odds_difference"]["value"] == pytest.approx(fairlearn.equalized_odds_difference(**settings))
+
+
+def test_only_the_gap_that_was_made_is_significant(found: dict[str, Any]) -> None:
+    gaps = by(found, "race")["gaps"]
+    assert gaps["abstention_gap"]["p"] == pytest.approx(1 / 500)
+    assert gaps["abstention_gap"]["highest"] == "Black"
+    assert gaps["accuracy_gap"]["p"] > 0.01
+    tests = [gap for g in found["groupings"] for gap in g["gaps"].values() if gap["p"] is not None]
+    assert all(gap["p_holm"] >= gap["p"] for gap in tests)
+    assert found["method"]["tests"] == len(tests)
+
+
+def test_small_groups_are_flagged_shown_and_outside_gaps() -> None:
+    rows = table(400).with_columns(race=pl.Series(["tiny"] * 5 + ["large"] * 195 + ["other"] * 200))
+    wrong = {"answer": "female", "label": "male"}
+    rows = rows.with_columns(pl.when(race="tiny").then(pl.lit(word)).otherwise(k).alias(k) for k, word in wrong.items())
+    found = audit.audit(rows, ["race"], small=30, permutations=99)
+    grouping = by(found, "race")
+    tiny = next(g for g in grouping["groups"] if g["name"] == "tiny")
+    assert tiny["small"]
+    assert tiny["accuracy"]["value"] == 0
+    assert grouping["worst"]["accuracy"]["group"] != "tiny"
+    assert "tiny" not in (grouping["gaps"]["accuracy_gap"]["lowest"], grouping["gaps"]["accuracy_gap"]["highest"])
+    assert any("1 of 3 groups hold fewer than 30 rows (tiny)" in note for note in found["notes"])
+    assert by(audit.audit(rows, ["race"], small=1, permutations=99), "race")["worst"]["accuracy"]["group"] == "tiny"
+
+
+def test_empty_cells_are_a_group_and_flags_are_yes_and_no() -> None:
+    values = ["", " ", None, *["1"] * 100, *["-1"] * 97]
+    found = audit.audit(table(200, Young=pl.Series(values)), ["Young"], permutations=9)
+    assert {g["name"]: g["n"] for g in by(found, "Young")["groups"]} == {"yes": 100, "no": 97, "not known": 3}
+
+
+def test_bands_that_a_spreadsheet_took_for_dates_are_mended() -> None:
+    values = pl.Series("age", ["9-Mar", "03-Sep", "Oct-19", "19-Oct", "20-29", "more than 70"])
+    mended, note = groups.tidy(values)
+    assert mended.to_list() == ["3-9", "3-9", "10-19", "10-19", "20-29", "more than 70"]
+    assert note is not None
+    assert "9-Mar is 3-9" in note
+    assert groups.tidy(pl.Series("age", ["3-9", "7-Foo"]))[1] is None
+
+
+def test_all_means_every_column_that_divides_people() -> None:
+    rows = table(200, Male=None, constant="x", many=[str(i) for i in range(200)])
+    rows = rows.with_columns(Male=pl.col("label") == "male")
+    found = audit.audit(rows, ["all"], permutations=9)
+    assert [g["by"] for g in found["groupings"]] == [["race"], ["age"], ["race", "age"]]
+    assert any(note.startswith("Male says what the label says") for note in found["notes"])
+    assert any("constant (1), many (200)" in note for note in found["notes"])
+
+
+def test_a_column_that_is_not_there_is_named() -> None:
+    with pytest.raises(ConfigError, match="no column 'rage'"):
+        audit.audit(table(10), ["rage"])
+    with pytest.raises(ConfigError, match="nothing to group by"):
+        audit.audit(table(10), [])
+
+
+def test_one_label_alone_is_said_and_does_not_break() -> None:
+    found = audit.audit(table(100).with_columns(label=pl.lit("male")), ["race"], permutations=9)
+    assert any("Every label is male" in note for note in found["notes"])
+    assert found["overall"]["recall"]["female"] == {"value": None, "low": None, "high": None}
+
+
+def test_without_probabilities_there_is_no_calibration() -> None:
+    rows = table(100).with_columns(probability_male=pl.lit(None, pl.Float64))
+    found = audit.audit(rows, ["race"], permutations=9)
+    assert found["overall"]["calibration_error"]["value"] is None
+    assert any("100 of 100 rows have no probability" in note for note in found["notes"])
+
+
+def test_answers_against_their_probability_are_told() -> None:
+    rows = table(100).with_columns(answer=pl.lit("male"), probability_male=pl.lit(0.2))
+    assert any("100 answers are not the likelier" in n for n in audit.audit(rows, ["race"], permutations=9)["notes"])
+
+
+def test_the_order_of_rows_does_not_matter(answers_table: pl.DataFrame, found: dict[str, Any]) -> None:
+    shuffled = audit.audit(answers_table.sample(fraction=1, shuffle=True, seed=1), ["race", "age"], permutations=499)
+    assert json.dumps(shuffled, sort_keys=True) == json.dumps(found, sort_keys=True)
+
+
+def test_calibration_intervals_cover_at_their_rate() -> None:
+    """The truth of this overconfident model is known: it says c and is right in c - 0.08 of the cases."""
+    random = np.random.default_rng(5)
+    error, over, runs = 0, 0, 150
+    for run in range(runs):
+        confidence = 0.6 + 0.4 * random.random(600)
+        right = random.random(600) < confidence - 0.08
+        label = np.where(right, 1, 0).astype(np.int32)
+        known = groups.Confidences.of(confidence, label)
+        everyone = groups.Grouping(("all",), (("all",),), np.zeros(600, np.int32))
+        figures = groups.calibrations(everyone, known, seed=run)[0]
+        error += figures["calibration_error"]["low"] <= 0.08 <= figures["calibration_error"]["high"]
+        over += figures["overconfidence"]["low"] <= 0.08 <= figures["overconfidence"]["high"]
+    assert error / runs >= 0.86
+    assert 0.90 <= over / runs <= 0.99
+
+
+def test_equal_confidences_share_a_bin() -> None:
+    """A model that always says 90 % and is right in 90 % is calibrated, however the rows are ordered."""
+    label = np.repeat([1, 0], [90, 10]).astype(np.int32)
+    everyone = groups.Grouping(("all",), (("all",),), np.zeros(100, np.int32))
+    for order in (slice(None), slice(None, None, -1)):
+        known = groups.Confidences.of(np.full(100, 0.9), label[order])
+        assert groups.calibrations(everyone, known)[0]["calibration_error"]["value"] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("criterion", "fails"),
+    [
+        ("accuracy<0.5", False),
+        ("accuracy<0.999", True),
+        ("worst_group_accuracy < 0.999", True),
+        ("race:worst_group_recall<=0.1", False),
+        ("race*age:accuracy_gap>0.9", False),
+        ("abstention_gap>0.05", True),
+        ("equalized_odds_difference>=0", True),
+    ],
+)
+def test_criteria(found: dict[str, Any], criterion: str, fails: bool) -> None:
+    judged = dict(found)
+    assert audit.judge(judged, [criterion]) is not fails
+    assert judged["criteria"][0]["failed"] is fails
+
+
+def test_a_figure_that_cannot_be_had_fails() -> None:
+    found = audit.audit(table(40), ["race"], small=1000, permutations=9)
+    assert not audit.judge(found, ["worst_group_accuracy<0.1"])
+
+
+@pytest.mark.parametrize("text", ["accuracy", "accuracy=1", "acuracy<0.9", "accuracy<x", "accuracy<1.2.3", ""])
+def test_criteria_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="no criterion"):
+        criteria.parse(text)
+
+
+def test_a_criterion_on_a_grouping_that_is_not_there_is_refused(found: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="names a grouping"):
+        audit.judge(dict(found), ["hair:accuracy_gap>0.1"])
+
+
+def test_the_page_is_whole_in_itself_and_shows_every_group(found: dict[str, Any], tmp_path: Path) -> None:
+    judged = dict(found)
+    audit.judge(judged, ["worst_group_accuracy<0.9"])
+    audit_page.write(tmp_path, judged, title="Audit of <b>")
+    page = (tmp_path / "audit.html").read_text()
+    assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
+    assert page.count("<svg") == 3
+    assert "Audit of &lt;b&gt;" in page
+    for grouping in judged["groupings"]:
+        for group in grouping["groups"]:
+            assert f"<th>{group['name']}" in page
+    assert {"audit.json", "audit.md", "by-race.png", "by-age.png"} <= {path.name for path in tmp_path.iterdir()}
+    assert json.loads((tmp_path / "audit.json").read_text())["rows"] == 3000
+    assert "worst_group_accuracy&lt;0.9" in page
+
+
+def test_names_of_groups_cannot_write_into_page_or_markdown(tmp_path: Path) -> None:
+    rows = table(200, race=["<script>x</script>", "a|b*c $\\frac$"] * 100)
+    found = audit.audit(rows, ["race"], permutations=9)
+    audit.judge(found, [])
+    audit_page.write(tmp_path, found, title="t")
+    assert "<script>x" not in (tmp_path / "audit.html").read_text()
+    markdown = (tmp_path / "audit.md").read_text()
+    assert "a\\|b\\*c" in markdown
+    assert "<script>" not in markdown.replace("\\<script>", "")
+
+
+def test_attributes_share_one_chart(tmp_path: Path) -> None:
+    flags = {f"flag{i}": [bool((row >> i) & 1) for row in range(400)] for i in range(7)}
+    found = audit.audit(table(400, **flags), list(flags), permutations=9)
+    audit.judge(found, [])
+    audit_page.write(tmp_path, found, title="t")
+    assert (tmp_path / "audit.html").read_text().count("<svg") == 1
+    assert (tmp_path / "attributes.png").is_file()
+
+
+def _large(folder: Path, rows: int) -> tuple[Path, Path]:
+    random = np.random.default_rng(0)
+    data = table(rows).with_row_index("id")
+    named = {f"g{i}": [f"v{j}" for j in range(count)] for i, count in enumerate((7, 9, 3, 12, 2))}
+    columns = {name: random.choice(values, rows) for name, values in named.items()}
+    labels = data.select("id", "label").with_columns(**{k: pl.Series(v) for k, v in columns.items()})
+    labels.write_csv(folder / "labels.csv")
+    said = data.select("id", pl.col("answer").alias("perceived_gender"), pl.col("probability_male").round(5))
+    said.write_csv(folder / "predictions.csv")
+    return folder / "predictions.csv", folder / "labels.csv"
+
+
+@pytest.mark.parametrize(("rows", "seconds"), [(50_000, 10.0), pytest.param(1_000_000, 10.0, marks=pytest.mark.full)])
+def test_a_million_answers_in_five_groups_take_ten_seconds(tmp_path: Path, rows: int, seconds: float) -> None:
+    """Processor time, whatever else the machine does; every pair of the five columns is audited too."""
+    predictions, labels = _large(tmp_path, rows)
+    started = time.process_time()
+    joined, reading = audit.audit_files(predictions, labels)
+    found = audit.audit(joined, ["all"], reading=reading)
+    audit.judge(found, ["accuracy<0.1"])
+    audit_page.write(tmp_path / "out", found, title="large")
+    assert time.process_time() - started <= seconds
+    assert found["rows"] == rows
+    assert len(found["groupings"]) == 15
+
+
+@pytest.mark.full
+def test_a_million_answers_fit_in_two_gigabytes(tmp_path: Path, run_python: Callable[[str], str]) -> None:
+    predictions, labels = _large(tmp_path, 1_000_000)
+    code = (
+        "import resource; from pathlib import Path; from perceived import audit;"
+        f"t, r = audit.audit_files(Path({str(predictions)!r}), Path({str(labels)!r}));"
+        "audit.audit(t, ['all'], reading=r);"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    assert int(run_python(code)) <= 2 * 2**20, "kilobytes"
+
+
+@pytest.fixture
+def run_python() -> Callable[[str], str]:
+    import subprocess
+    import sys
+
+    return lambda code: subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def test_readings_are_not_changed(answers_table: pl.DataFrame) -> None:
+    reading = Reading({"labels without a prediction": 3}, ["a note"])
+    found = audit.audit(answers_table, ["race"], reading=reading, permutations=9)
+    assert found["excluded"] == {"labels without a prediction": 3}
+    assert found["notes"][0] == "a note"
+    assert reading == Reading({"labels without a prediction": 3}, ["a note"])

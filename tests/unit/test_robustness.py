@@ -1,0 +1,99 @@
+"""The robustness trial: every picture in every condition, figures by hand, a reference, a page."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from perceived import robustness
+from perceived.errors import ConfigError, DataError
+from perceived.workspace import Workspace
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """Twelve grey pictures: dark ones female and bright ones male, as the tiny model thinks."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    rows = []
+    for i in range(12):
+        label, brightness = ("female", 40 + i) if i % 2 else ("male", 200 + i)
+        path = folder / f"{i:02}.png"
+        Image.new("RGB", (12, 18), (brightness,) * 3).save(path)
+        rows.append({"id": path.name, "path": str(path), "label": label, "identity": None, "race": "AB"[i % 3 == 0]})
+    table = pl.DataFrame(rows, schema_overrides={"identity": pl.Int64})
+    table.with_columns(partition=pl.lit("test")).write_parquet(Workspace(folder).examples)
+    table.drop("race").with_columns(split=pl.lit("test")).write_parquet(Workspace(folder).split)
+    return folder
+
+
+def test_light_decides_for_a_model_that_reads_brightness(work: Path, tiny_model: Path, tmp_path: Path) -> None:
+    found = robustness.robustness(
+        tiny_model, work, kinds=("bright", "dark", "blur"), by=("race",), out=tmp_path / "out"
+    )
+    assert found["clean"]["accuracy"]["value"] == 1
+    assert [point["accuracy"]["value"] for point in found["corruptions"]["blur"]] == [1] * 5
+    assert found["corruptions"]["bright"][4]["accuracy"]["value"] == 0.5, "40 × 4 is bright"
+    assert found["corruptions"]["dark"][4]["accuracy"]["value"] == 0.5, "200 × 0.08 is dark"
+    errors = [1 - p["accuracy"]["value"] for curve in found["corruptions"].values() for p in curve]
+    assert found["mean_error"] == pytest.approx(np.mean(errors))
+    assert {name: g["n"] for name, g in found["groups"]["race"].items()} == {"A": 8, "B": 4}
+    assert json.loads((tmp_path / "out" / "robustness.json").read_text()) == found
+    page = (tmp_path / "out" / "robustness.html").read_text()
+    assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
+    assert page.count("<svg") == 2
+    assert page.count("data:image/jpeg") == 1 + 3 * 5
+    assert {"curves.png", "groups-0.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_a_model_is_its_own_measure(work: Path, tiny_model: Path, tmp_path: Path) -> None:
+    kinds = ("bright", "contrast")
+    robustness.robustness(tiny_model, work, kinds=kinds, out=tmp_path / "first")
+    again = robustness.robustness(tiny_model, work, kinds=kinds, out=tmp_path / "b", reference=tmp_path / "first")
+    assert again["mean_corruption_error"] == pytest.approx(0.5, abs=0.01), "bright: 1; contrast has no errors: 0"
+    assert again["reference"] == "tiny"
+
+
+def test_abstention_is_counted_below_the_models_threshold(
+    work: Path, make_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    unsure = make_model(tmp_path / "unsure.onnx", threshold=0.9999)
+    found = robustness.robustness(unsure, work, kinds=("contrast",), out=tmp_path / "out")
+    assert found["clean"]["abstention"]["value"] == 1
+    assert found["clean"]["answered"]["value"] is None
+    assert found["clean"]["accuracy"]["value"] == 1
+
+
+def test_a_sample_takes_both_labels_and_the_same_ones_again(work: Path) -> None:
+    rows = pl.DataFrame({"id": range(100), "label": ["male"] * 80 + ["female"] * 20})
+    drawn = robustness.sample(rows, 30, seed=1)
+    assert drawn["label"].value_counts().sort("label")["count"].to_list() == [15, 15]
+    assert drawn["id"].is_sorted()
+    assert drawn.equals(robustness.sample(rows, 30, seed=1))
+    assert robustness.sample(rows, 100, seed=1).height == 100
+
+
+def test_what_cannot_be_tried_says_so(work: Path, tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no corruption 'rain'"):
+        robustness.robustness(tiny_model, work, kinds=("rain",))
+    with pytest.raises(ConfigError, match="nothing to try"):
+        robustness.robustness(tiny_model, work, limit=1)
+    with pytest.raises(DataError, match="does not exist"):
+        robustness.robustness(tiny_model, work, reference=tmp_path / "none.json")
+    robustness.robustness(tiny_model, work, kinds=("blur",), out=tmp_path / "o")
+    with pytest.raises(ConfigError, match="no figures for noise"):
+        robustness.robustness(tiny_model, work, kinds=("noise",), reference=tmp_path / "o")
+
+
+def test_unreadable_pictures_are_counted(work: Path, tiny_model: Path, tmp_path: Path) -> None:
+    (work / "03.png").write_bytes(b"")
+    found = robustness.robustness(tiny_model, work, kinds=("blur",), out=tmp_path / "out")
+    assert found["pictures"] == {"scored": 11, "unreadable": 1}
+    assert found["n"] == 11
