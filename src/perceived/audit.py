@@ -74,7 +74,7 @@ def audit(
     *,
     reading: Reading | None = None,
     small: int = SMALL,
-    permutations: int = PERMUTATIONS,
+    permutations: int | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Return the audit of a table of answers, as ``audit.json`` holds it.
@@ -84,14 +84,16 @@ def audit(
         by: groupings: ``race``, ``race*age``, or ``all`` columns; up to five columns are also paired.
         reading: what was left out before, and notes.
         small: groups of fewer rows are flagged and take no part in gaps.
+        permutations: of each test; without it, enough for p-values to survive the correction.
 
     Raises:
         ConfigError: there is no such column, or nothing to group by.
     """
     reading = Reading() if reading is None else Reading(dict(reading.excluded), list(reading.notes))
+    table, chosen = _groupable(table, by, reading)
+    permutations = permutations or max(PERMUTATIONS, 100 * len(gaps.TESTED) * len(chosen) - 1)
     if small < 1 or permutations < 1:
         raise ConfigError("The smallest group and the number of permutations are 1 or more.")
-    table, chosen = _groupable(table, by, reading)
     rows = _Rows.of(table)
     _note_oddities(rows, table, reading)
     everyone = groups.Grouping(("all",), (("all rows",),), np.zeros(table.height, np.int32))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from perceived.charts import COLORS, Draw
 from perceived.spec import LABELS
@@ -99,6 +99,7 @@ def _finish(axes: Axes, names: Sequence[str], start: float) -> None:
     axes.tick_params(axis="y", labelsize=9)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(start, 1.0)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid(axis="x")
     axes.spines[["left", "bottom"]].set_visible(False)

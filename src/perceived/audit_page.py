@@ -12,6 +12,8 @@ from perceived.spec import LABELS
 
 CHARTS = 8
 """Groupings that get a chart of their own, beside that of all attributes; every one gets a table."""
+TOGETHER = 3
+"""More attributes than this share one section of the page."""
 
 GAP_NAMES = {
     "accuracy_gap": "accuracy",
@@ -40,6 +42,8 @@ def write(out: Path, found: Mapping[str, Any], *, title: str) -> None:
         },
         "chart_of": chart_name,
         "flags": flags,
+        "together": len(flags) > TOGETHER,
+        "tested": [name for name in GAP_NAMES if any(g["gaps"][name]["p"] is not None for g in found["groupings"])],
         "shown": audit_charts.MOST,
         "gap_names": GAP_NAMES,
         "worst": worst_rows(found),

@@ -15,7 +15,7 @@ import numpy as np
 
 from perceived import groups
 from perceived.groups import Grouping
-from perceived.significance import PERMUTATIONS, Counts, Floats, p_value, permuted_counts
+from perceived.significance import PERMUTATIONS, Counts, p_value, permuted_counts
 from perceived.spec import LABELS
 
 TESTED = {
@@ -35,7 +35,8 @@ def measure(
 
     A rate of fewer than ``small`` rows takes no part: of three rows, the worst is as likely as not
     100 or 0 %. The p-value is the chance of a gap at least as wide if group and answer had nothing to
-    do with each other; for equalised odds, within either label. A gap of fewer than two groups is None.
+    do with each other; for equalised odds, within either label. A gap of fewer than two groups is None,
+    and where all rows are answered alike there is nothing to test.
     """
     rates = groups.fractions(counts)
     generator = np.random.default_rng(seed)
@@ -68,7 +69,7 @@ def _gap(
     generator: np.random.Generator,
 ) -> dict[str, Any]:
     found: dict[str, Any] = {"value": None, "p": None, "p_holm": None}
-    spread = np.zeros(permutations)
+    spread, varies = np.zeros(permutations), False
     for part in parts:
         k, n = rates[part]
         enough = n >= max(1, small)
@@ -84,15 +85,9 @@ def _gap(
                 "lowest": names[int(rate.argmin())],
                 "highest": names[int(rate.argmax())],
             }
-        spread = np.maximum(spread, _permuted_range(k, n, permutations, generator))
-    if found["value"] is not None:
+        if 0 < k.sum() < n.sum():
+            varies = True
+            spread = np.maximum(spread, np.ptp(permuted_counts(n, int(k.sum()), permutations, generator) / n, axis=1))
+    if varies:
         found["p"] = p_value(found["value"], spread)
     return found
-
-
-def _permuted_range(k: Counts, n: Counts, permutations: int, generator: np.random.Generator) -> Floats:
-    if k.sum() in (0, n.sum()):
-        return np.zeros(permutations)
-    rates = permuted_counts(n, int(k.sum()), permutations, generator) / n
-    spread: Floats = np.ptp(rates, axis=1)
-    return spread

@@ -69,18 +69,12 @@ def markdown(found: Mapping[str, Any]) -> str:
     lines = [f"| {' | '.join(HEADS)} |", f"|---|{'--:|' * (len(HEADS) - 1)}"]
     lines += [f"| {' | '.join(cells(row))} |" for row in found["leaderboard"]]
     budget = found["budget"]
-    lines += [
-        "",
-        f"Each: {budget['minutes']:g} minutes of training, {budget['seeds']} seeds, {found['pictures']:,} {budget['on']} pictures.",
-    ]
+    cost = f"{budget['minutes']:g} minutes of training, {budget['seeds']} seeds"
+    lines += ["", f"Each: {cost}, {found['pictures']:,} {budget['on']} pictures."]
     if found["mcnemar"]:
         lines += ["", "| first | second | only first right | only second right | McNemar p | corrected |"]
         lines += ["|---|---|--:|--:|--:|--:|"]
         lines += [f"| {' | '.join(_test(test))} |" for test in found["mcnemar"]]
-        lines += [
-            f"| {t['first']} | {t['second']} | {t['only_first']} | {t['only_second']} | {t['p']:.4f} | {t['p_holm']:.4f} |"
-            for t in found["mcnemar"]
-        ]
     lines += ["", *(f"- {name} is left out: {why}" for name, why in found["left_out"].items())]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -78,7 +78,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
     for i in range(1, fewer + 1):
         term = term * (discordant - i + 1) // i
         tail += term
-    return min(1.0, 2 * tail / 2**discordant)
+    return float(min(1.0, 2 * tail / 2**discordant))
 
 
 def mean_interval(total: float, squares: float, count: int, *, level: float = LEVEL) -> tuple[float, float]:

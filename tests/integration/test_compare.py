@@ -45,22 +45,24 @@ def compared(
 
         def record(work: Path, recipe: recipes.Recipe, folder: Path, **rest: Any) -> Any:
             trained.append(folder.name)
+            if recipe.backbone == "no_weights":
+                raise WeightsError("The weights of no_weights are out of reach.")
             return original(work, recipe, folder, **rest)
 
         patch.setattr(training, "train", record)
-        found = compare.compare(tiny_work, [*NETWORKS, "no_such_net"], out, **budget)
+        found = compare.compare(tiny_work, [*NETWORKS, "no_weights"], out, **budget)
         compare.compare(tiny_work, NETWORKS, out, **budget)
     return out, found, trained
 
 
 def test_a_killed_comparison_goes_on_with_what_is_missing(compared: Compared) -> None:
-    assert compared[2] == ["test_resnet-seed1", "resnet10t-seed0", "resnet10t-seed1"]
+    assert compared[2] == ["no_weights", "test_resnet-seed1", "resnet10t-seed0", "resnet10t-seed1"]
 
 
 def test_the_leaderboard_holds_every_network(compared: Compared) -> None:
     out, found, _ = compared
     assert {row["backbone"] for row in found["leaderboard"]} == set(NETWORKS)
-    assert list(found["left_out"]) == ["no_such_net"]
+    assert list(found["left_out"]) == ["no_weights"]
     for row in found["leaderboard"]:
         answers = [
             pl.read_parquet(out / "runs" / f"{row['backbone']}-seed{seed}" / "answers.parquet") for seed in (0, 1)
@@ -77,7 +79,7 @@ def test_the_leaderboard_holds_every_network(compared: Compared) -> None:
     assert test["p_holm"] == test["p"]
     for name in ("leaderboard.html", "leaderboard.md", "pareto.png"):
         assert (out / name).stat().st_size > 500
-    assert "no_such_net is left out" in (out / "leaderboard.html").read_text()
+    assert "no_weights is left out" in (out / "leaderboard.html").read_text()
 
 
 def test_another_budget_is_another_comparison(compared: Compared, tiny_work: Path, settings: list[str]) -> None:
@@ -90,7 +92,7 @@ def test_what_makes_no_comparison_is_refused(tiny_work: Path, tmp_path: Path, se
         compare.compare(tiny_work, [], tmp_path, minutes=1)
     with pytest.raises(ConfigError, match="make no comparison"):
         compare.compare(tiny_work, ["resnet10t"], tmp_path, minutes=0)
-    with pytest.raises((WeightsError, ConfigError)):
+    with pytest.raises(ConfigError, match="no backbone named"):
         compare.compare(tiny_work, ["no_such_net"], tmp_path, minutes=1, settings=settings)
 
 
@@ -99,7 +101,7 @@ def test_a_budget_twice_as_long_is_twice_as_many_epochs() -> None:
     probe = {"image_steps": 384, "seconds": 10.0}
     once, twice = (compare.affordable_epochs(recipe, minutes, probe, 20_000, 5_000) for minutes in (10, 20))
     assert twice == pytest.approx(2 * once, rel=1e-3)
-    assert 0.9 < once * 20_000 / (384 / 10 * 600) < 1.05, "about as many pictures as the pace allows"
+    assert 0.85 < once * 20_000 / (384 / 10 * 600) < 1.05, "about as many pictures as the pace allows"
     assert recipe.frozen == ()
 
 
