@@ -17,7 +17,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perceived import backbones, calibrate, data, demo_faces, evaluate, explore, export, recipes, study, train
+    from perceived import (
+        audit,
+        backbones,
+        calibrate,
+        card,
+        compare,
+        data,
+        demo_faces,
+        evaluate,
+        explore,
+        export,
+        recipes,
+        robustness,
+        study,
+        train,
+    )
     from perceived.classifier import Classifier
     from perceived.errors import InputError, PerceivedError
     from perceived.predictor import Predictor
@@ -39,14 +54,18 @@ __all__ = [
     "Predictor",
     "Preprocessing",
     "__version__",
+    "audit",
     "backbones",
     "calibrate",
+    "card",
+    "compare",
     "data",
     "demo_faces",
     "evaluate",
     "explore",
     "export",
     "recipes",
+    "robustness",
     "study",
     "train",
 ]

@@ -22,7 +22,7 @@ GAP_NAMES = {
     "abstention_gap": "abstention",
     "missed_gap": "missed faces",
 }
-_HEAD = ("group", "n", "accuracy", *(f"recall, {label}" for label in LABELS), "abstained", "calibration error")
+HEADS = ("group", "n", "accuracy", *(f"recall, {label}" for label in LABELS), "abstained", "calibration error")
 
 
 def write(out: Path, found: Mapping[str, Any], *, title: str) -> None:
@@ -70,10 +70,10 @@ def worst_rows(found: Mapping[str, Any]) -> dict[str, dict[str, Any] | None]:
 def markdown(found: Mapping[str, Any], *, title: str) -> str:
     """Return the audit as Markdown tables: gaps, every single grouping, and the worst cells of intersections."""
     lines = [f"# {title}", "", *[f"- {note}" for note in found["notes"]], ""]
-    lines += _table(_HEAD, [_cells(found["overall"])])
+    lines += table(HEADS, [cells(found["overall"])])
     lines += ["", "## Gaps", "", f"p-values by permutation, after {found['method']['correction']}.", ""]
     heads = ("by", "gap", "value", "lowest", "highest", "p", "p, corrected")
-    lines += _table(heads, [row for grouping in found["groupings"] for row in _gap_rows(grouping)])
+    lines += table(heads, [row for grouping in found["groupings"] for row in _gap_rows(grouping)])
     for grouping in found["groupings"]:
         groups = grouping["groups"]
         heading = " × ".join(grouping["by"])
@@ -82,7 +82,7 @@ def markdown(found: Mapping[str, Any], *, title: str) -> str:
             heading += (
                 f" ({len(groups)} of {len(grouping['groups'])} groups)" if len(groups) < len(grouping["groups"]) else ""
             )
-        lines += ["", f"## By {_plain(heading)}", "", *_table(_HEAD, [_cells(group) for group in groups])]
+        lines += ["", f"## By {plain(heading)}", "", *table(HEADS, [cells(group) for group in groups])]
     lines += ["", "## Left out", ""]
     lines += [f"- {why}: {count:,}" for why, count in found["excluded"].items()] or ["Nothing."]
     return "\n".join(lines) + "\n"
@@ -124,7 +124,7 @@ def _gap_rows(grouping: Mapping[str, Any]) -> list[tuple[str, ...]]:
     ]  # fmt: skip
 
 
-def _cells(group: Mapping[str, Any]) -> tuple[str, ...]:
+def cells(group: Mapping[str, Any]) -> tuple[str, ...]:
     rates = [group["accuracy"], *(group["recall"][label] for label in LABELS), group["abstention"]]
     size = f"{group['n']:,}{' (few)' if group['small'] else ''}"
     return (group["name"], size, *map(_interval, rates), _interval(group["calibration_error"]))
@@ -136,12 +136,12 @@ def _interval(rate: Mapping[str, float | None]) -> str:
     return f"{rate['value']:.1%} ({rate['low'] * 100:.1f}–{rate['high'] * 100:.1f})"
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     aligned = "|".join(["---", *["--:"] * (len(heads) - 1)])
-    return [f"| {' | '.join(heads)} |", f"|{aligned}|", *(f"| {' | '.join(map(_plain, row))} |" for row in rows)]
+    return [f"| {' | '.join(heads)} |", f"|{aligned}|", *(f"| {' | '.join(map(plain, row))} |" for row in rows)]
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Escape what Markdown would read in a name of a group."""
     return "".join(f"\\{c}" if c in "|*_`<[#" else c for c in text.replace("\n", " "))
 

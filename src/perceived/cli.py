@@ -16,6 +16,7 @@ import typer
 
 from perceived import __version__, terminal
 from perceived.commands import audit as audit_command
+from perceived.commands import card as card_command
 from perceived.commands import compare as compare_command
 from perceived.commands import robustness as robustness_command
 from perceived.errors import ConfigError, PerceivedError
@@ -266,6 +267,7 @@ def evaluate(
 app.command()(audit_command.audit)
 app.command()(robustness_command.robustness)
 app.command()(compare_command.compare)
+app.command()(card_command.card)
 
 
 @app.command()

@@ -1,0 +1,225 @@
+"""A model's card: what it is for and not for, from what it was made, and how well it reads whom.
+
+Every figure comes from a results file (``report.json`` of ``perceived evaluate``, ``audit.json``,
+``robustness.json``) or from the model file itself; nothing is typed in. The front matter is that of the
+Hugging Face hub, so the card is valid there as ``README.md``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+import perceived
+from perceived import audit_charts, audit_page, report, storage
+from perceived.errors import ConfigError, DataError
+from perceived.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A dataset that models are trained on: its id on the hub, licence, and whether commerce may use it."""
+
+    name: str
+    license: str
+    commercial: bool
+    source: str
+
+
+DATASETS = {
+    "celeba": Dataset(
+        name="CelebA", license="non-commercial research only, no redistribution", commercial=False,
+        source="Liu et al. 2015, arXiv:1411.7766",
+    ),
+    "fairface": Dataset(
+        name="FairFace", license="CC BY 4.0", commercial=True, source="Kärkkäinen and Joo 2021, arXiv:1908.04913"
+    ),
+    "demo": Dataset(
+        name="perceived demo faces", license="Apache-2.0", commercial=True, source="generated faces of nobody"
+    ),
+}  # fmt: skip
+GRAMS_PER_KWH = 475.0
+"""Carbon dioxide of an average kilowatt-hour of the world's grid, 2019 (International Energy Agency)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Energy:
+    """What the training machine drew, in watts, and the carbon dioxide of its electricity."""
+
+    watts: float
+    grams_per_kwh: float = GRAMS_PER_KWH
+
+    def grams(self, seconds: float) -> float:
+        return self.watts * seconds / 3.6e6 * self.grams_per_kwh
+
+
+def write(
+    model: Path,
+    out: Path,
+    *,
+    datasets: Sequence[str],
+    results: Sequence[Path] = (),
+    license_id: str | None = None,
+    energy: Energy | None = None,
+) -> str:
+    """Write the card of an ONNX file or RUN, and return its text.
+
+    Args:
+        model: the model the card is of.
+        datasets: what it was trained on, by the keys of :data:`DATASETS`.
+        results: ``report.json``, ``audit.json`` and ``robustness.json`` files, in any order.
+        license_id: an SPDX id in lower case; ``apache-2.0`` unless a dataset forbids commerce, then ``other``.
+        energy: what the machine drew, for an estimate of carbon dioxide.
+
+    Raises:
+        ConfigError: a dataset is unknown, or the licence promises what a dataset forbids.
+        DataError: a results file is none of these.
+    """
+    spec, facts = read_model(model)
+    trained_on = [_dataset(name) for name in datasets]
+    chosen = choose_license(trained_on, license_id)
+    text = render(spec, facts, trained_on, [read_result(path) for path in results], license_id=chosen, energy=energy)
+    storage.write_text(out, text)
+    return text
+
+
+def read_model(model: Path) -> tuple[ModelSpec, dict[str, Any]]:
+    """Return what a model file says about itself, with its hash and size."""
+    from perceived.scoring import load_model
+
+    model = Path(model)
+    spec = load_model(model).spec
+    if model.is_dir():
+        from perceived.checkpoint import MODEL_FILE, Run
+
+        file = Run(model).best / MODEL_FILE
+    else:
+        from perceived.classifier import find_model
+
+        file = find_model(model)
+    return spec, {"file": file.name, "sha256": storage.sha256_file(file), "bytes": file.stat().st_size}
+
+
+def read_result(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return the kind of a results file, ``evaluation``, ``audit`` or ``robustness``, and what it holds."""
+    found = storage.read_json(Path(path))
+    signs = {"audit": "groupings", "robustness": "mean_error", "evaluation": "bootstrap"}
+    for kind, key in signs.items():
+        if isinstance(found, dict) and key in found:
+            return kind, found
+    raise DataError(
+        f"{path} holds no results that a card shows.",
+        expected="report.json of 'perceived evaluate', audit.json of 'perceived audit' or robustness.json",
+    )
+
+
+def choose_license(datasets: Sequence[Dataset], asked: str | None) -> str:
+    """Return the licence of a model trained on these datasets.
+
+    Raises:
+        ConfigError: ``asked`` would allow what a dataset forbids.
+    """
+    closed = [dataset.name for dataset in datasets if not dataset.commercial]
+    if closed and asked not in (None, "other"):
+        raise ConfigError(
+            f"A model trained on {', '.join(closed)} cannot be offered under {asked}.",
+            expected="the licence 'other': non-commercial research, as the dataset asks",
+            mend="leave --license out, or train without that dataset",
+        )
+    return asked or ("other" if closed else "apache-2.0")
+
+
+def render(
+    spec: ModelSpec,
+    facts: Mapping[str, Any],
+    datasets: Sequence[Dataset],
+    results: Sequence[tuple[str, Mapping[str, Any]]],
+    *,
+    license_id: str,
+    energy: Energy | None = None,
+) -> str:
+    """Return the card as Markdown with the hub's front matter."""
+    by_kind = {kind: [found for k, found in results if k == kind] for kind in ("evaluation", "audit", "robustness")}
+    seconds = spec.metrics.get("validation", {}).get("seconds")
+    emissions = energy.grams(seconds) if energy and seconds else None
+    environment = Environment(
+        loader=PackageLoader("perceived"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        autoescape=False,
+    )  # fmt: skip
+    environment.filters |= {"percent": report.percent, "number": report.number, "plain": audit_page.plain}
+    page = environment.get_template("card.md.jinja").render(
+        front=front_matter(spec, datasets, by_kind, license_id=license_id, emissions=emissions),
+        spec=spec,
+        facts=facts,
+        datasets=datasets,
+        license=license_id,
+        results=by_kind,
+        seconds=seconds,
+        energy=energy,
+        emissions=emissions,
+        version=perceived.__version__,
+        group_table=_group_table,
+        worst=audit_page.worst_rows,
+        mean=lambda curve, name: sum(point[name]["value"] for point in curve) / len(curve),
+    )
+    return page.rstrip() + "\n"
+
+
+def front_matter(
+    spec: ModelSpec,
+    datasets: Sequence[Dataset],
+    results: Mapping[str, Sequence[Mapping[str, Any]]],
+    *,
+    license_id: str,
+    emissions: float | None,
+) -> str:
+    """Return the hub's metadata as YAML; its values are JSON, which YAML takes."""
+    data: dict[str, Any] = {
+        "license": license_id,
+        "library_name": "onnx",
+        "pipeline_tag": "image-classification",
+        "tags": ["perceived-gender", "face", "fairness", "onnx", spec.backbone],
+        "metrics": ["accuracy", "f1"],
+    }
+    if license_id == "other":
+        data |= {"license_name": "non-commercial-research", "license_link": "LICENSE"}
+    if emissions is not None:
+        data["co2_eq_emissions"] = {
+            "emissions": round(emissions, 2), "source": "watts times hours of training", "training_type": "fine-tuning",
+        }  # fmt: skip
+    scores = [_index_entry(found, ", ".join(d.name for d in datasets)) for found in results["evaluation"]]
+    if scores:
+        data["model-index"] = [{"name": spec.name, "results": scores}]
+    return "\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in data.items())
+
+
+def _index_entry(found: Mapping[str, Any], dataset: str) -> dict[str, Any]:
+    metrics = found["metrics"]
+    values = {
+        "accuracy": ("Accuracy", metrics["accuracy"]["value"]),
+        "f1": ("F1, macro", metrics["f1"]["macro"]["value"]),
+        "roc_auc": ("ROC AUC", metrics["roc_auc"]["value"]),
+    }
+    return {
+        "task": {"type": "image-classification", "name": "Perceived gender"},
+        "dataset": {"type": dataset.lower().replace(" ", "-"), "name": dataset, "split": found["split"]},
+        "metrics": [
+            {"type": kind, "name": name, "value": round(value, 5)} for kind, (name, value) in values.items() if value
+        ],
+    }
+
+
+def _group_table(grouping: Mapping[str, Any]) -> str:
+    groups = audit_charts.shown(grouping["groups"])
+    return "\n".join(audit_page.table(audit_page.HEADS, [audit_page.cells(group) for group in groups]))
+
+
+def _dataset(name: str) -> Dataset:
+    if name not in DATASETS:
+        raise ConfigError(f"The dataset {name!r} is unknown.", expected=f"some of {', '.join(DATASETS)}")
+    return DATASETS[name]

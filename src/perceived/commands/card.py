@@ -1,0 +1,47 @@
+"""``perceived card``: a model's card from its results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def card(
+    model: Annotated[
+        Path, typer.Argument(metavar="RUN_OR_ONNX", help="A RUN folder or an exported ONNX file.", show_default=False)
+    ],
+    results: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[RESULTS.json]...", help="Files that evaluate, audit and robustness wrote.", show_default=False
+        ),
+    ] = None,
+    datasets: Annotated[
+        str, typer.Option(metavar="LIST", help="What it was trained on: celeba, fairface, demo.", show_default=False)
+    ] = "",
+    license_id: Annotated[
+        str | None,
+        typer.Option("--license", metavar="ID", help="Licence of the model.", show_default="as the datasets allow"),
+    ] = None,
+    watts: Annotated[
+        float | None, typer.Option(help="What the machine drew, for carbon dioxide.", show_default=False)
+    ] = None,
+    grams_per_kwh: Annotated[
+        float | None, typer.Option(help="Carbon dioxide of its electricity.", show_default="475, the world's average")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Markdown file to write.")] = Path("MODEL_CARD.md"),
+) -> None:
+    """Write a model's card. Its figures come from results files, its metadata suit the Hugging Face hub."""
+    from perceived import card as cards
+    from perceived.errors import ConfigError
+
+    names = [name.strip() for name in datasets.split(",") if name.strip()]
+    if not names:
+        raise ConfigError("A card says what the model was trained on.", mend="add, for example, --datasets fairface")
+    energy = None
+    if watts is not None:
+        energy = cards.Energy(watts=watts, grams_per_kwh=grams_per_kwh or cards.GRAMS_PER_KWH)
+    cards.write(model, out, datasets=names, results=results or [], license_id=license_id, energy=energy)
+    typer.echo(f"card: {out}")

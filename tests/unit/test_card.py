@@ -1,0 +1,123 @@
+"""Model cards: every figure from a results file, metadata the hub reads, and no licence a dataset forbids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from perceived import audit, card
+from perceived.errors import ConfigError, DataError
+
+RATE = {"value": 0.9512, "low": 0.94, "high": 0.96}
+EVALUATION = {
+    "split": "test",
+    "bootstrap": {},
+    "pictures": {"scored": 5000},
+    "metrics": {
+        "accuracy": RATE,
+        "f1": {"macro": RATE},
+        "recall": {"female": RATE, "male": RATE},
+        "roc_auc": {"value": 0.98765, "low": 0.98, "high": 0.99},
+        "calibration_error": {"value": 0.0123, "low": 0.0, "high": 0.02},
+    },
+}
+POINT = {"accuracy": {"value": 0.75}, "abstention": {"value": 0.1}}
+ROBUSTNESS = {
+    "mean_error": 0.25,
+    "split": "test",
+    "clean": POINT,
+    "pictures": {"scored": 321},
+    "mean_corruption_error": 0.87,
+    "reference": "other",
+    "corruptions": {"blur": [POINT] * 5},
+}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> list[Path]:
+    rows = pl.DataFrame(
+        {
+            "label": ["male", "female"] * 50,
+            "answer": ["male", "female", "male", "male"] * 25,
+            "probability_male": [0.9, 0.2, 0.8, 0.6] * 25,
+            "race": ["A|B"] * 40 + ["C"] * 60,
+        }
+    )
+    found = {"report": EVALUATION, "robustness": ROBUSTNESS, "audit": audit.audit(rows, ["race"], permutations=9)}
+    paths = []
+    for name, value in found.items():
+        paths.append(tmp_path / f"{name}.json")
+        paths[-1].write_text(json.dumps(value))
+    return paths
+
+
+@pytest.fixture
+def model(make_model: Callable[..., Path], tmp_path: Path) -> Path:
+    provenance: dict[str, Any] = {
+        "recipe": {"name": "fast", "epochs": 3.5, "seed": 0},
+        "weights": {"file": "net.pth", "license": "Apache-2.0"},
+        "data": {"train": 20_000, "val": 5_000},
+        "environment": {"device": "cpu", "threads": 2, "platform": "Linux"},
+    }
+    metrics = {"validation": {"seconds": 1800.0}}
+    return make_model(tmp_path / "m.onnx", name="default", threshold=0.75, provenance=provenance, metrics=metrics)
+
+
+def test_the_card_holds_every_result(model: Path, results: list[Path], tmp_path: Path) -> None:
+    energy = card.Energy(watts=60, grams_per_kwh=400)
+    text = card.write(model, tmp_path / "MODEL_CARD.md", datasets=["fairface"], results=results, energy=energy)
+    assert (tmp_path / "MODEL_CARD.md").read_text() == text
+    for part in (
+        "95.12% (94.00–96.00)",
+        "### By race",
+        "A\\|B",
+        "| blur |",
+        "87",
+        "20,000",
+        "30.0 minutes",
+        "CC BY 4.0",
+    ):
+        assert part in text, part
+    assert "about 12.0 g" in text, "60 W for half an hour at 400 g per kWh"
+    assert "Article 50 (3)" in text
+    assert "`uncertain` below a confidence of 75%" in text
+    assert not [line for line in text.splitlines() if line.startswith("|") and not line.endswith("|")]
+
+
+def test_the_hub_reads_its_metadata(model: Path, results: list[Path], tmp_path: Path) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    text = card.write(model, tmp_path / "README.md", datasets=["fairface"], results=results)
+    data = hub.ModelCard(text).data
+    assert data.license == "apache-2.0"
+    assert data.pipeline_tag == "image-classification"
+    assert {result.metric_type: result.metric_value for result in data.eval_results}["accuracy"] == 0.9512
+    assert data.model_name == "default"
+
+
+def test_a_card_needs_no_results(tiny_model: Path, tmp_path: Path) -> None:
+    text = card.write(tiny_model, tmp_path / "c.md", datasets=["demo"])
+    assert "## Quality" not in text
+    assert "model-index" not in text
+    assert "## Out of scope" in text
+
+
+def test_what_celeba_touched_is_not_licensed_for_commerce(tiny_model: Path, tmp_path: Path) -> None:
+    text = card.write(tiny_model, tmp_path / "c.md", datasets=["celeba", "fairface"])
+    assert 'license: "other"' in text
+    assert "non-commercial research only" in text
+    with pytest.raises(ConfigError, match=r"CelebA cannot be offered under apache-2\.0"):
+        card.write(tiny_model, tmp_path / "d.md", datasets=["celeba"], license_id="apache-2.0")
+    assert not (tmp_path / "d.md").exists()
+
+
+def test_what_is_unknown_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'imagenet' is unknown"):
+        card.write(tiny_model, tmp_path / "c.md", datasets=["imagenet"])
+    (tmp_path / "x.json").write_text("[]")
+    with pytest.raises(DataError, match="no results"):
+        card.write(tiny_model, tmp_path / "c.md", datasets=["demo"], results=[tmp_path / "x.json"])
