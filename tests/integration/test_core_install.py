@@ -94,3 +94,9 @@ def test_the_library_says_so_too(core):
 
 def test_info_tells_what_is_missing(core):
     assert "not installed: pip install 'perceived[train]'" in succeed(core, "-m", "perceived", "info")
+
+
+def test_an_audit_asks_for_its_own_extra(core, tmp_path):
+    answer = call(core, "-m", "perceived", "audit", tmp_path / "p.csv", "--labels", tmp_path / "l.csv")
+    assert answer.returncode == 2, answer.stderr
+    assert "pip install 'perceived[audit]'" in answer.stderr

@@ -154,3 +154,12 @@ def test_no_two_modules_import_each_other(module):
 def test_core_modules_import_only_what_the_core_install_brings():
     for module in CORE & set(SOURCES):
         assert outside(TOP[module]).isdisjoint(EXTRAS["train"]), module
+
+
+def test_an_audit_of_files_needs_the_packages_of_its_own_extra_only():
+    waiting, seen = ["commands.audit", "audit", "audit_page", "criteria", "answers"], set()
+    while waiting:
+        module = waiting.pop()
+        seen.add(module)
+        assert outside(TOP[module]).isdisjoint(EXTRAS["train"] - EXTRAS["audit"]), module
+        waiting.extend(inside(TOP[module]) - seen)

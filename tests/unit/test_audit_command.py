@@ -1,0 +1,77 @@
+"""``perceived audit``, ``robustness`` and ``card`` from the command line: exit codes and what is printed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from perceived import cli
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., SimpleNamespace]:
+    def run_here(*arguments: str | Path) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["perceived", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return SimpleNamespace(code=ended.value.code or 0, out=captured.out, err=captured.err)
+
+    return run_here
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """Forty answers, of which every second one in group B is wrong, and one label too many."""
+    said, truth = ["id,perceived_gender"], ["file,gender,race"]
+    for i in range(40):
+        label, race = ("M", "F")[i % 2], "AB"[i >= 20]
+        wrong = race == "B" and i % 4 < 2
+        said.append(f"{i},{({'M': 'female', 'F': 'male'} if wrong else {'M': 'male', 'F': 'female'})[label]}")
+        truth.append(f"{i},{label},{race}")
+    truth.append("40,M,B")
+    for name, lines in (("p.csv", said), ("l.csv", truth)):
+        (tmp_path / name).write_text("\n".join(lines))
+    return tmp_path / "p.csv", tmp_path / "l.csv"
+
+
+OPTIONS = ("--id-column", "file", "--label-column", "gender", "--groups", "race", "--small", "10")
+
+
+def test_an_audit_prints_the_worst_and_what_was_left_out(
+    run: Callable[..., SimpleNamespace], files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    words = ("--map", "M=male", "--map", "F=female")
+    common = ("audit", files[0], "--labels", files[1], *OPTIONS, *words, "--out", tmp_path / "out")
+    answer = run(*common, "--fail-if", "worst_group_accuracy<0.4")
+    assert answer.code == 0, answer.err
+    assert "worst accuracy 0.5000  race: B (n = 20)" in answer.out
+    assert "left out: 1 labels without a prediction" in answer.out
+    assert "passed: worst_group_accuracy<0.4" in answer.out
+    assert (tmp_path / "out" / "audit.html").is_file()
+    failed = run(*common, "--fail-if", "worst_group_accuracy<0.9")
+    assert failed.code == 1
+    assert "FAILED: worst_group_accuracy<0.9  found 0.5000  race: B" in failed.out
+
+
+def test_mistakes_end_with_2_and_a_way_out(
+    run: Callable[..., SimpleNamespace], files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    said, truth = files
+    words = ("--map", "M=male", "--map", "F=female")
+    cases = {
+        ("audit", said): "--labels LABELS.csv or a folder WORK",
+        ("audit", said, "--labels", truth, *OPTIONS): "--map 'f=…' --map 'm=…'",
+        ("audit", said, "--labels", truth, *OPTIONS, "--fail-if", "nonsense"): "no criterion",
+        ("audit", tmp_path / "none.csv", "--labels", truth, *OPTIONS, *words): "does not exist",
+        ("card", tmp_path / "none.onnx"): "--datasets fairface",
+        ("robustness", tmp_path / "none.onnx", tmp_path): "does not exist",
+    }
+    for arguments, message in cases.items():
+        answer = run(*arguments)
+        assert answer.code == 2, (arguments, answer)
+        assert message in answer.err, (arguments, answer.err)
