@@ -29,6 +29,7 @@ ACTIVATION = "activation"
 """Name of a second output, which some models have: float32, ``(n, labels, h, w)``, whose mean over
 ``(h, w)`` is, up to a constant, the logits: what each part of the picture adds to each answer."""
 
+CPU = "CPUExecutionProvider"
 SHIPPED = Path(__file__).parent / "weights"
 _EXPORT_AGAIN = "export the model again with 'perceived export RUN MODEL.onnx'"
 
@@ -37,7 +38,8 @@ class Classifier:
     """A model file and the session that runs it; safe to call from several threads at once.
 
     ``threads`` is the number of CPU threads one call uses; ``None`` leaves it to ONNX Runtime, which
-    takes one per physical core.
+    takes one per physical core. ``providers`` are what ONNX Runtime runs it on, as
+    :func:`perceived.devices.providers` names them; without it, the CPU.
 
     Raises:
         ModelFileError: the file is missing, damaged, not ONNX, not one of ours, or too new.
@@ -47,11 +49,11 @@ class Classifier:
     explains: bool
     """Whether the model has activation maps."""
 
-    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
+    def __init__(self, path: str | Path, *, threads: int | None = None, providers: Sequence[str] = (CPU,)) -> None:
         if threads is not None and threads < 1:
             raise ConfigError(f"{threads} threads cannot run a model.", expected="1 or more")
         self.path = Path(path)
-        self._session = _open(self.path, threads)
+        self._session = _open(self.path, threads, providers)
         self.spec = _read_spec(self._session, self.path)
         _check_signature(self._session, self.spec, self.path)
         self._shapes = {output.name: output.shape for output in self._session.get_outputs()}
@@ -169,7 +171,7 @@ def find_model(model: str | Path) -> Path:
     )
 
 
-def _open(path: Path, threads: int | None) -> Any:
+def _open(path: Path, threads: int | None, providers: Sequence[str]) -> Any:
     import onnxruntime as ort
     from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
@@ -185,7 +187,7 @@ def _open(path: Path, threads: int | None) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(path, options, providers=list(providers))
     except ort_errors.InvalidProtobuf as error:
         raise ModelFileError(
             f"{path} is not an ONNX file, or it is damaged ({path.stat().st_size:,} bytes).",

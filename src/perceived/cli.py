@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -18,8 +17,9 @@ from perceived import __version__, terminal
 from perceived.commands import audit as audit_command
 from perceived.commands import card as card_command
 from perceived.commands import compare as compare_command
+from perceived.commands import predict as predict_command
 from perceived.commands import robustness as robustness_command
-from perceived.errors import ConfigError, PerceivedError
+from perceived.errors import PerceivedError
 from perceived.extras import missing_extra
 
 app = typer.Typer(
@@ -310,36 +310,7 @@ def export(
     typer.echo(f"model: {exporter.export(run, out, half=half)}")
 
 
-@app.command()
-def predict(
-    pictures: Annotated[
-        list[str],
-        typer.Argument(metavar="PICTURE", help="Pictures of one face each; - reads one from standard input."),
-    ],
-    model: Annotated[str, typer.Option(metavar="NAME|PATH", help="An exported ONNX file.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
-    threshold: Annotated[
-        float | None, typer.Option(help="Answer 'uncertain' below this confidence.", show_default="the model's own")
-    ] = None,
-    always_answer: Annotated[bool, typer.Option("--always-answer", help="Never answer 'uncertain'.")] = False,
-) -> None:
-    """Print each picture's perceived gender. Exit with 1 if a picture cannot be read."""
-    from perceived.predictor import Predictor
-
-    if always_answer and threshold is not None:
-        raise ConfigError("--always-answer and --threshold contradict each other.", mend="give one of them")
-    predictor = Predictor(model, threshold=0.0 if always_answer else threshold)
-    failed = False
-    for picture in predictor.stream(_sources(pictures), pictures):
-        failed |= picture.error is not None
-        if as_json:
-            terminal.echo_json(picture.to_dict(), indent=None)
-        elif picture.error is not None:
-            typer.echo(f"{terminal.printable(picture.source)}: {terminal.printable(picture.error)}", err=True)
-        for face in () if as_json else picture.faces:
-            typer.echo(f"{terminal.printable(picture.source)}: {face.perceived_gender} ({face.confidence:.1%})")
-    if failed:
-        raise typer.Exit(1)
+app.command()(predict_command.predict)
 
 
 @app.command()
@@ -358,13 +329,6 @@ def info(
     from perceived.installed import describe
 
     terminal.table(("what", "version"), describe().items())
-
-
-def _sources(pictures: Iterable[str]) -> Iterator[str | bytes]:
-    from perceived.images import MAX_BYTES
-
-    for picture in pictures:
-        yield sys.stdin.buffer.read(MAX_BYTES + 1) if picture == "-" else picture
 
 
 def _words(text: str) -> tuple[str, ...]:

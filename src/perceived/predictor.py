@@ -1,56 +1,95 @@
-"""From pictures in any form to answers: decode, frame, classify.
+"""From pictures in any form to answers: decode, detect, frame, classify.
 
-For now a picture is taken as one face: the framing is the whole picture's.
+Threads decode, detect and frame a bounded number of pictures ahead, while the faces of several
+pictures go through the network together. Answers come in the order of the pictures.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import TypeAlias, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from perceived import images
 from perceived.classifier import Classifier, check_threshold, find_model, whole
+from perceived.crop import cut
+from perceived.detector import Detector, YuNet
+from perceived.devices import providers
 from perceived.errors import ConfigError, ImageError, InputError
+from perceived.overlap import ahead
 from perceived.preprocess import Pixels, frame
-from perceived.types import Picture
+from perceived.selection import Selection
+from perceived.storage import sha256_file
+from perceived.types import Face, Picture, Prediction
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | Pixels
 """A picture: a path, an encoded file's bytes, or RGB pixels of shape ``(h, w, 3)`` and type uint8."""
 
+SURROUNDINGS = 0.5
+"""Share of a face's box that is added on every side for a model without an alignment: its pictures were
+portraits, and this is about how CelebA's aligned ones are cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A picture on its way: its answer so far, the faces still to classify and their framed pixels."""
+
+    picture: Picture
+    faces: Sequence[Face] = ()
+    framed: Sequence[Pixels] = ()
+    image: Pixels | None = None
+
 
 class Predictor:
-    """A model that reads pictures; safe to call from several threads at once.
+    """Finds the faces in pictures and answers for each; safe to call from several threads at once.
 
     ``model`` is the path of an ONNX file, or the name of a model that ships with the package.
-    Answers below ``threshold`` (the model's own, unless given) are ``"uncertain"``; 0 always answers.
-    ``threads`` is the number of CPU threads one call uses, ``batch_size`` the number of pictures
-    that go through the network together.
+    ``detector`` finds the faces, and is YuNet unless another is given; with ``detect=False`` every
+    picture is taken as one face. Answers below ``threshold`` (the model's own, unless given) are
+    ``"uncertain"``; 0 always answers. ``min_face``, ``max_faces`` and ``main_face`` say which faces
+    are answered, see :class:`perceived.selection.Selection`. ``device`` is ``"cpu"``, ``"cuda"``,
+    ``"coreml"`` or ``"openvino"``. ``threads`` is the number of pictures that are worked on at the
+    same time (one per processor, unless given), ``batch_size`` the number of faces that go through
+    the network together.
 
     Raises:
         ModelFileError: the model cannot be opened.
-        ConfigError: the threshold is no probability.
+        WeightsError: the detector's weights cannot be opened.
+        ConfigError: a setting is out of range or contradicts another.
     """
 
     def __init__(
         self,
-        model: str | Path,
+        model: str | Path = "default",
         *,
+        detector: Detector | None = None,
+        detect: bool = True,
         threshold: float | None = None,
+        min_face: int | None = None,
+        max_faces: int | None = None,
+        main_face: bool = False,
+        device: str = "cpu",
         threads: int | None = None,
         batch_size: int = 16,
     ) -> None:
         if batch_size < 1:
-            raise ConfigError(f"A batch of {batch_size} pictures is impossible.", expected="1 or more")
-        self._classifier = Classifier(find_model(model), threads=threads)
+            raise ConfigError(f"A batch of {batch_size} faces is impossible.", expected="1 or more")
+        if detector is not None and not detect:
+            raise ConfigError("A detector was given, and detect=False says to use none.", mend="give one of them")
+        self._selection = Selection(min_face=min_face or 0, max_faces=max_faces, main_face=main_face)
+        self._classifier = Classifier(find_model(model), threads=threads, providers=providers(device))
         self.spec = self._classifier.spec
         self.threshold = check_threshold(self.spec.threshold if threshold is None else threshold)
+        self.model_sha256 = sha256_file(self._classifier.path)
         self.batch_size = batch_size
+        self.threads = threads or _processors()
+        self._detector = detector or (_yunet(min_face) if detect else None)
 
     @overload
     def predict(self, picture: Source) -> Picture: ...  # type: ignore[overload-overlap]  # str and bytes are sequences
@@ -59,43 +98,167 @@ class Predictor:
     def predict(self, picture: Source | Sequence[Source]) -> Picture | list[Picture]:
         """Answer for one picture, or for a list of them in their order.
 
+        A picture in which no face is found has no ``faces``.
+
         Raises:
             ImageError: the one picture cannot be read. In a list, such a picture is a row whose
                 ``error`` says why, and the others are answered.
         """
         if isinstance(picture, str | os.PathLike | bytes | np.ndarray):
-            return self._answer([self._read(picture, _name(picture))])[0]
+            return next(self._answer([self._prepare(picture, _name(picture), keep=False)])).picture
         return list(self.stream(picture))
 
-    def stream(self, pictures: Iterable[Source], names: Iterable[str] = ()) -> Iterator[Picture]:
-        """Answer for pictures in their order as they come, ``batch_size`` at a time; see :meth:`predict`.
+    def predict_faces(self, crops: Iterable[Source]) -> list[Prediction]:
+        """Answer for faces that were cut out already, one answer each, without looking for faces in them.
 
-        ``names`` are what the answers call the pictures; where it ends, a path is its own name.
+        Raises:
+            ImageError: a crop cannot be read.
         """
-        waiting = zip(pictures, chain(names, repeat("")), strict=False)
+        waiting = (self._as_face(crop) for crop in crops)
+        answers: list[Prediction] = []
         while batch := list(islice(waiting, self.batch_size)):
-            yield from self._answer([self._read_or_say_why(picture, name or _name(picture)) for picture, name in batch])
+            answers += self._classify([face for face, _ in batch], [pixels for _, pixels in batch])
+        return answers
 
-    def _read(self, picture: Source, name: str) -> tuple[Picture, Pixels]:
-        """Decode and frame at once, so that a batch holds small pictures whatever their originals' size."""
-        pixels = _decode(picture, name)
+    def stream(self, pictures: Iterable[Source], names: Iterable[str] = ()) -> Iterator[Picture]:
+        """Answer for any number of pictures in their order; see :meth:`predict` for a list.
+
+        Pictures are taken from ``pictures`` a bounded number ahead of the answers. ``names`` are what
+        the answers call the pictures; where it ends, a path is its own name.
+        """
+        most = 2 * self.batch_size + self.threads
+        prepared = self._prepare_ahead(pictures, names, most=most, keep=False)
+        for batch in _batches(prepared, self.batch_size):
+            for answered in self._answer(batch):
+                yield answered.picture
+
+    def stream_with_pixels(
+        self, pictures: Iterable[Source], names: Iterable[str] = ()
+    ) -> Iterator[tuple[Picture, Pixels | None]]:
+        """Answer as :meth:`stream`, and hand out the oriented picture's pixels too, ``None`` for an unreadable one.
+
+        Pixels are large, so pictures are classified one by one and fewer are read ahead.
+        """
+        prepared = self._prepare_ahead(pictures, names, most=self.threads + 1, keep=True)
+        for one in prepared:
+            for answered in self._answer([one]):
+                yield answered.picture, answered.image
+
+    def explain(self, image: Pixels, prediction: Prediction) -> tuple[Pixels, npt.NDArray[np.float32]]:
+        """Return what the network saw of an answered face, and where it saw the likelier label there.
+
+        The first is RGB uint8 ``(height, width, 3)``; the second is a map of class activation of
+        ``(h, w)``, coarser: a cell of it is a part of the first.
+
+        Raises:
+            ModelFileError: the model's network has no such map.
+        """
+        framed = self._frame(image, prediction.face)
+        maps = self._classifier.activations(framed[None])
+        label = max(prediction.probability, key=prediction.probability.__getitem__)
+        return framed, maps[0, self.spec.labels.index(label)]
+
+    def check_explains(self) -> None:
+        """Raise :class:`ModelFileError` if the model's network has no maps for :meth:`explain`."""
+        size = self.spec.preprocessing
+        self._classifier.activations(np.zeros((0, size.height, size.width, 3), np.uint8))
+
+    def _prepare_ahead(
+        self, pictures: Iterable[Source], names: Iterable[str], *, most: int, keep: bool
+    ) -> Iterator[_Prepared]:
+        def prepare(named: tuple[Source, str]) -> _Prepared:
+            name = named[1] or _name(named[0])
+            try:
+                return self._prepare(named[0], name, keep=keep)
+            except InputError as error:
+                return _Prepared(self._row(name, error=str(error)))
+
+        waiting = zip(pictures, chain(names, repeat("")), strict=False)
+        return ahead(prepare, waiting, threads=self.threads, most=most)
+
+    def _prepare(self, source: Source, name: str, *, keep: bool) -> _Prepared:
+        """Decode, detect and frame one picture; a crowd is classified here, so that what waits stays small."""
+        pixels = _decode(source, name)
         height, width = pixels.shape[:2]
-        return Picture(source=name, width=width, height=height), frame(pixels, self.spec.preprocessing)
+        faces = self._find(pixels)
+        picture, image = self._row(name, width=width, height=height), pixels if keep else None
+        if len(faces) <= self.batch_size:
+            return _Prepared(picture, faces, [self._frame(pixels, face) for face in faces], image)
+        answers: list[Prediction] = []
+        for start in range(0, len(faces), self.batch_size):
+            some = faces[start : start + self.batch_size]
+            answers += self._classify(some, [self._frame(pixels, face) for face in some])
+        return _Prepared(replace(picture, faces=tuple(answers)), image=image)
 
-    def _read_or_say_why(self, picture: Source, name: str) -> tuple[Picture, Pixels | None]:
-        try:
-            return self._read(picture, name)
-        except InputError as error:
-            return Picture(source=name, error=str(error)), None
+    def _as_face(self, crop: Source) -> tuple[Face, Pixels]:
+        pixels = _decode(crop, _name(crop))
+        return whole(pixels.shape[1], pixels.shape[0]), frame(pixels, self.spec.preprocessing)
 
-    def _answer(self, batch: Sequence[tuple[Picture, Pixels | None]]) -> list[Picture]:
-        readable = [(picture, pixels) for picture, pixels in batch if pixels is not None]
-        if not readable:
-            return [picture for picture, _ in batch]
-        faces = [whole(picture.width, picture.height) for picture, _ in readable]
-        framed = np.stack([pixels for _, pixels in readable])
-        answers = iter(self._classifier.predict(framed, faces, threshold=self.threshold))
-        return [picture if pixels is None else replace(picture, faces=(next(answers),)) for picture, pixels in batch]
+    def _find(self, pixels: Pixels) -> Sequence[Face]:
+        height, width = pixels.shape[:2]
+        if self._detector is None:
+            return [whole(width, height)]
+        return self._selection.of(self._detector.detect(pixels), width, height)
+
+    def _frame(self, pixels: Pixels, face: Face) -> Pixels:
+        """Frame a face as the model's preprocessing says; without an alignment, what is around its box."""
+        if self._detector is None:
+            return frame(pixels, self.spec.preprocessing)
+        if self.spec.preprocessing.alignment is None:
+            return frame(cut(pixels, face.box, SURROUNDINGS), self.spec.preprocessing)
+        return frame(pixels, self.spec.preprocessing, face)
+
+    def _answer(self, batch: Sequence[_Prepared]) -> Iterator[_Prepared]:
+        """Classify the faces of several pictures together and give each picture its own."""
+        faces = [face for one in batch for face in one.faces]
+        framed = [pixels for one in batch for pixels in one.framed]
+        answers = iter(self._classify(faces, framed))
+        for one in batch:
+            fresh = tuple(islice(answers, len(one.faces)))
+            yield replace(one, picture=replace(one.picture, faces=one.picture.faces + fresh))
+
+    def _classify(self, faces: Sequence[Face], framed: Sequence[Pixels]) -> list[Prediction]:
+        if not faces:
+            return []
+        return self._classifier.predict(np.stack(framed), faces, threshold=self.threshold)
+
+    def _row(self, name: str, *, width: int = 0, height: int = 0, error: str | None = None) -> Picture:
+        return Picture(
+            source=name,
+            width=width,
+            height=height,
+            error=error,
+            model=self.spec.name,
+            model_sha256=self.model_sha256,
+        )
+
+
+def _batches(prepared: Iterable[_Prepared], size: int) -> Iterator[list[_Prepared]]:
+    """Gather pictures until they have ``size`` faces, or are ``size`` pictures."""
+    batch: list[_Prepared] = []
+    faces = 0
+    for one in prepared:
+        if batch and faces + len(one.faces) > size:
+            yield batch
+            batch, faces = [], 0
+        batch.append(one)
+        faces += len(one.faces)
+        if max(faces, len(batch)) >= size:
+            yield batch
+            batch, faces = [], 0
+    if batch:
+        yield batch
+
+
+def _yunet(min_face: int | None) -> YuNet:
+    return YuNet(min_face=min_face) if min_face else YuNet()
+
+
+def _processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _name(picture: Source) -> str:

@@ -31,11 +31,6 @@ def show(drawn: Any) -> None:
     Console(markup=False, highlight=False).print(drawn)
 
 
-def printable(text: str) -> str:
-    """Return text that any terminal takes: a file name that is not Unicode is escaped."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
 def settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Name nested settings as ``train --set`` does, with dots, and write their values as it reads them."""
     for key, value in values.items():

@@ -68,17 +68,25 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """The answer for one picture: its faces, or the reason there is no answer."""
+    """The answer for one picture: its faces, or the reason there is no answer.
+
+    ``width`` and ``height`` are pixels of the oriented picture, which boxes and landmarks refer to.
+    ``model`` and ``model_sha256`` say which model file answered.
+    """
 
     source: str
     width: int = 0
     height: int = 0
     faces: tuple[Prediction, ...] = ()
     error: str | None = None
+    model: str = ""
+    model_sha256: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "schema": SCHEMA_VERSION,
+            "model": self.model,
+            "model_sha256": self.model_sha256,
             "source": self.source,
             "width": self.width,
             "height": self.height,

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,20 +15,6 @@ from rich.table import Table
 import perceived
 from perceived import cli
 from perceived.errors import StorageError
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """A function that runs the command line here and returns its exit code, output and messages."""
-
-    def run_here(*arguments: str | Path) -> SimpleNamespace:
-        monkeypatch.setattr(sys, "argv", ["perceived", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return SimpleNamespace(code=ended.value.code or 0, out=captured.out, err=captured.err)
-
-    return run_here
 
 
 @pytest.fixture
@@ -65,61 +48,6 @@ def test_a_wrong_flag_is_a_usage_error(run):
     answer = run("predict", "--no-such-flag")
     assert answer.code == 2
     assert "--no-such-flag" in answer.err
-
-
-def test_predict_prints_an_answer_a_picture(run, tiny_model, picture):
-    bright, dark = picture("bright.png", 255), picture("dark.jpg", 0)
-    answer = run("predict", bright, dark, "--model", tiny_model)
-    assert (answer.code, answer.err) == (0, "")
-    assert answer.out == f"{bright}: male (100.0%)\n{dark}: female (100.0%)\n"
-
-
-def test_predict_prints_json_lines_with_a_row_for_what_cannot_be_read(run, tiny_model, picture, tmp_path):
-    bright, gone = picture("bright.png", 255), tmp_path / "gone.jpg"
-    answer = run("predict", gone, bright, "--model", tiny_model, "--json")
-    first, second = (json.loads(line) for line in answer.out.splitlines())
-    assert (answer.code, answer.err) == (1, "")
-    assert (first["source"], first["faces"]) == (str(gone), [])
-    assert str(gone) in first["error"]
-    assert (second["schema"], second["source"], second["error"]) == (1, str(bright), None)
-    assert second["faces"][0]["perceived_gender"] == "male"
-    assert set(second["faces"][0]["probability"]) == {"female", "male"}
-
-
-def test_predict_tells_what_cannot_be_read_and_answers_the_rest(run, tiny_model, picture, tmp_path):
-    bright, gone = picture("bright.png", 255), tmp_path / "gone.jpg"
-    answer = run("predict", gone, bright, "--model", tiny_model)
-    assert answer.code == 1
-    assert answer.out == f"{bright}: male (100.0%)\n"
-    assert answer.err.startswith(f"{gone}: ")
-    assert "Traceback" not in answer.err
-
-
-def test_predict_threshold_and_always_answer(run, make_model, picture, tmp_path):
-    careful = make_model(tmp_path / "careful.onnx", threshold=0.999)
-    grey = picture("grey.png", 140)
-    assert "uncertain (67.9%)" in run("predict", grey, "--model", careful).out
-    assert "male (67.9%)" in run("predict", grey, "--model", careful, "--threshold", "0.6").out
-    assert "male (67.9%)" in run("predict", grey, "--model", careful, "--always-answer").out
-    both = run("predict", grey, "--model", careful, "--always-answer", "--threshold", "0.6")
-    assert both.code == 2
-    assert "contradict" in both.err
-    assert run("predict", grey, "--model", careful, "--threshold", "1.5").code == 2
-
-
-def test_predict_reads_standard_input(run, tiny_model, picture, monkeypatch):
-    data = picture("bright.png", 255).read_bytes()
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
-    assert run("predict", "-", "--model", tiny_model).out == "-: male (100.0%)\n"
-
-
-def test_predict_prints_names_that_are_not_unicode(tiny_model, picture, tmp_path):
-    odd = os.fsencode(tmp_path) + b"/f\xe9e.png"
-    Path(os.fsdecode(odd)).write_bytes(picture("bright.png", 255).read_bytes())
-    command = [sys.executable, "-m", "perceived", "predict", odd, "--model", str(tiny_model)]
-    answer = subprocess.run(command, capture_output=True, check=False)
-    assert (answer.returncode, answer.stderr) == (0, b"")
-    assert b"f\\udce9e.png: male" in answer.stdout
 
 
 def test_a_missing_model_is_the_callers_mistake(run, picture):

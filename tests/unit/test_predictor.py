@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,12 +12,29 @@ import pytest
 
 from perceived.errors import ConfigError, ImageError, ModelFileError
 from perceived.predictor import Predictor
-from perceived.types import Box
+from perceived.preprocess import Pixels
+from perceived.types import Box, Face
+
+
+class Halves:
+    """A detector that takes every half of a picture as a face, ``count`` of them, the left ones first."""
+
+    def __init__(self, count: int = 2) -> None:
+        self.count = count
+
+    def detect(self, image: Pixels) -> list[Face]:
+        height, width = image.shape[:2]
+        step = width / self.count
+        return [
+            Face(box=Box(x0=step * i, y0=0.0, x1=step * (i + 1), y1=float(height)), detection_score=0.9)
+            for i in range(self.count)
+        ]
 
 
 @pytest.fixture(scope="module")
 def predictor(tiny_model):
-    return Predictor(tiny_model, threads=1)
+    """One that takes each picture as a face."""
+    return Predictor(tiny_model, detect=False, threads=1)
 
 
 def test_path_text_bytes_and_array_are_the_same_picture(predictor, picture):
@@ -33,7 +53,7 @@ def test_path_text_bytes_and_array_are_the_same_picture(predictor, picture):
 def test_a_list_keeps_its_order_across_batches(tiny_model, picture):
     shades = [10, 250, 30, 220, 90, 170, 20]
     pictures = [picture(f"{index}.png", shade) for index, shade in enumerate(shades)]
-    answers = Predictor(tiny_model, batch_size=3).predict(pictures)
+    answers = Predictor(tiny_model, detect=False, batch_size=3).predict(pictures)
     assert [answer.source for answer in answers] == [str(path) for path in pictures]
     assert [answer.faces[0].perceived_gender for answer in answers] == [
         "male" if shade > 128 else "female" for shade in shades
@@ -77,7 +97,7 @@ def test_stream_answers_before_the_pictures_end(tiny_model, picture):
         while True:
             yield path
 
-    stream = Predictor(tiny_model, batch_size=2).stream(endless(), ["first"])
+    stream = Predictor(tiny_model, detect=False, batch_size=2).stream(endless(), ["first"])
     assert [next(stream).source for _ in range(3)] == ["first", str(path), str(path)]
 
 
@@ -90,8 +110,8 @@ def test_names_stand_in_messages(predictor):
 def test_the_threshold_is_the_models_own_unless_given(make_model, tmp_path, picture):
     careful = make_model(tmp_path / "careful.onnx", threshold=0.99)
     path = picture("grey.png", 140)
-    assert Predictor(careful).predict(path).faces[0].perceived_gender == "uncertain"
-    assert Predictor(careful, threshold=0.0).predict(path).faces[0].perceived_gender == "male"
+    assert Predictor(careful, detect=False).predict(path).faces[0].perceived_gender == "uncertain"
+    assert Predictor(careful, detect=False, threshold=0.0).predict(path).faces[0].perceived_gender == "male"
 
 
 def test_settings_out_of_range_are_refused(tiny_model):
@@ -101,6 +121,10 @@ def test_settings_out_of_range_are_refused(tiny_model):
         Predictor(tiny_model, batch_size=0)
     with pytest.raises(ModelFileError):
         Predictor("no-such-model")
+    with pytest.raises(ConfigError, match="detector"):
+        Predictor(tiny_model, detector=Halves(), detect=False)
+    with pytest.raises(ConfigError, match="abacus"):
+        Predictor(tiny_model, device="abacus")
 
 
 def test_threads_may_share_one_predictor(predictor):
@@ -109,3 +133,133 @@ def test_threads_may_share_one_predictor(predictor):
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(predictor.predict, pictures * 4))
     assert together == alone * 4
+
+
+def halves(left: int, right: int) -> Pixels:
+    """Return a picture whose halves have these shades."""
+    return np.repeat(np.repeat([[left, right]], 40, 0), 30, 1)[:, :, None].repeat(3, 2).astype(np.uint8)
+
+
+def test_each_face_that_the_detector_finds_is_answered_for_itself(tiny_model):
+    model = Predictor(tiny_model, detector=Halves(), threads=1)
+    answer = model.predict(halves(0, 255))
+    assert [face.face.box for face in answer.faces] == [Box(x0=0, y0=0, x1=30, y1=40), Box(x0=30, y0=0, x1=60, y1=40)]
+    assert [face.perceived_gender for face in answer.faces] == ["female", "male"]
+    assert [face.face.detection_score for face in answer.faces] == [0.9, 0.9]
+    assert (answer.model, answer.model_sha256) == ("tiny", hashlib.sha256(tiny_model.read_bytes()).hexdigest())
+
+
+def test_faces_are_dealt_back_to_their_pictures_across_batches(tiny_model):
+    shades = [(0, 255), (255, 0), (255, 255), (0, 0), (255, 0)]
+    expected = [["male" if shade else "female" for shade in pair] for pair in shades]
+    for size in (1, 2, 3, 16):
+        model = Predictor(tiny_model, detector=Halves(), batch_size=size, threads=2)
+        answers = model.predict([halves(*pair) for pair in shades])
+        assert [[face.perceived_gender for face in answer.faces] for answer in answers] == expected
+
+
+def test_a_crowd_is_answered_in_the_order_of_its_faces(tiny_model):
+    crowd = np.zeros((40, 700, 3), np.uint8)
+    crowd[:, 350:] = 255
+    (answer,) = Predictor(tiny_model, detector=Halves(35), batch_size=4).predict([crowd])
+    assert [face.perceived_gender for face in answer.faces[:16]] == ["female"] * 16
+    assert [face.perceived_gender for face in answer.faces[19:]] == ["male"] * 16
+    assert [face.face.box.x0 for face in answer.faces] == [20.0 * i for i in range(35)]
+
+
+def test_no_face_found_is_no_face(tiny_model):
+    answer = Predictor(tiny_model, detector=Halves(0)).predict(halves(9, 9))
+    assert (answer.faces, answer.error, answer.width) == ((), None, 60)
+
+
+def test_the_shipped_detector_finds_portraits_of_nobody(tiny_model, portraits):
+    model = Predictor(tiny_model)
+    for answer in model.predict(portraits):
+        (face,) = answer.faces
+        assert face.face.landmarks is not None
+    assert len(Predictor(tiny_model, min_face=200).predict(portraits[0]).faces) == 0
+
+
+def test_crops_are_answered_without_looking_for_faces(tiny_model):
+    model = Predictor(tiny_model, detector=Halves(), batch_size=2)
+    answers = model.predict_faces([halves(0, 0), halves(255, 255), halves(0, 0)])
+    assert [answer.perceived_gender for answer in answers] == ["female", "male", "female"]
+    assert answers[0].face == Face(box=Box(x0=0, y0=0, x1=60, y1=40))
+    with pytest.raises(ImageError):
+        model.predict_faces([b"no picture"])
+
+
+def test_pictures_are_taken_a_bounded_number_ahead(tiny_model):
+    taken = 0
+
+    def pictures():
+        nonlocal taken
+        for _ in range(400):
+            taken += 1
+            yield halves(0, 255)
+
+    model = Predictor(tiny_model, detector=Halves(), batch_size=4, threads=2)
+    ahead = [taken - index for index, _ in enumerate(model.stream(pictures()))]
+    assert len(ahead) == 400
+    assert max(ahead) <= 2 * 4 + 2 + 4
+    taken = 0
+    assert max(taken - index for index, _ in enumerate(model.stream_with_pixels(pictures()))) <= 4
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures(tiny_model):
+    """Of what Python allocates, pixels included: a hundred pictures more need nothing more."""
+    model = Predictor(tiny_model, detector=Halves(), batch_size=4, threads=2)
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        for _ in model.stream(np.zeros((60, 80, 3), np.uint8) for _ in range(count)):
+            pass
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(40)
+    assert peak(400) < peak(100) + 100_000
+
+
+def test_pixels_come_with_their_answers(tiny_model, picture, tmp_path):
+    paths = [picture("a.png", 10), tmp_path / "gone.png", picture("b.png", 200)]
+    model = Predictor(tiny_model, detect=False)
+    pairs = list(model.stream_with_pixels(paths))
+    assert [picture.source for picture, _ in pairs] == [str(path) for path in paths]
+    assert [None if image is None else int(image[0, 0, 0]) for _, image in pairs] == [10, None, 200]
+
+
+def test_explain_shows_the_map_of_the_answer(tiny_model, monkeypatch):
+    model = Predictor(tiny_model, detector=Halves())
+    image = halves(0, 255)
+    first, second = model.predict(image).faces
+    with pytest.raises(ModelFileError, match="cannot show"):
+        model.explain(image, first)
+    maps = np.arange(12, dtype=np.float32).reshape(1, 2, 2, 3)
+    monkeypatch.setattr(model._classifier, "activations", lambda framed: maps)
+    framed, activation = model.explain(image, second)
+    assert framed.shape == (6, 4, 3)
+    np.testing.assert_array_equal(activation, maps[0, 1])
+
+
+def test_a_stream_that_is_left_stops_reading(tiny_model):
+    model = Predictor(tiny_model, detector=Halves(), threads=2)
+    stream = model.stream(halves(0, 255) for _ in range(10**9))
+    next(stream)
+    stream.close()
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("perceived")]
+
+
+@pytest.mark.full
+def test_a_hundred_thousand_pictures(tiny_model, picture):
+    psutil = pytest.importorskip("psutil")
+    model = Predictor(tiny_model, detect=False)
+    path, process = picture("one.jpg", 200, (64, 64)), psutil.Process()
+    sizes = []
+    for index, answer in enumerate(model.stream(path for _ in range(100_000))):
+        assert answer.error is None
+        if index % 10_000 == 9_999:
+            sizes.append(process.memory_info().rss)
+    assert len(sizes) == 10
+    assert sizes[-1] < sizes[0] + 20 * 2**20

@@ -1,0 +1,256 @@
+"""``perceived predict``: answers for pictures, as rows and as drawings."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import tee
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from perceived import rows, sources
+from perceived.errors import ConfigError
+from perceived.storage import atomic_path, storage_errors
+from perceived.types import Picture
+
+if TYPE_CHECKING:
+    from perceived.album import Album
+    from perceived.predictor import Predictor
+
+Model = Annotated[
+    str, typer.Option(metavar="NAME|PATH", help="A model that ships with the package, or an exported ONNX file.")
+]
+Threshold = Annotated[
+    float | None, typer.Option(help="Answer 'uncertain' below this confidence.", show_default="the model's own")
+]
+AlwaysAnswer = Annotated[bool, typer.Option("--always-answer", help="Never answer 'uncertain'.")]
+MinFace = Annotated[
+    int | None, typer.Option(help="Leave out faces smaller than this many pixels.", show_default="the detector's own")
+]
+Device = Annotated[str, typer.Option(metavar="NAME", help="What runs the model: cpu, cuda, coreml or openvino.")]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the pictures so far."""
+
+    pictures: int = 0
+    faces: int = 0
+    faceless: int = 0
+    unreadable: int = 0
+
+    def add(self, picture: Picture) -> None:
+        self.pictures += 1
+        self.faces += len(picture.faces)
+        self.unreadable += picture.error is not None
+        self.faceless += picture.error is None and not picture.faces
+
+    def __str__(self) -> str:
+        return (
+            f"{self.pictures:,} pictures, {self.faces:,} faces"
+            f" ({self.faceless:,} pictures without a face, {self.unreadable:,} unreadable)"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """Where rows go, and how they look: to ``out``, to the end of ``resume``, or to standard output."""
+
+    form: rows.Format
+    out: Path | None = None
+    resume: Path | None = None
+
+
+def predict(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH", help="Pictures, folders of pictures or patterns; - reads one from standard input."
+        ),
+    ],
+    model: Model = "default",
+    as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object a line.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV, one row a face.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there.", show_default="print")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.jsonl", help="Add JSON lines to this file; skip what it answers.", show_default=False
+        ),
+    ] = None,
+    annotate: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Draw boxes and labels there.", show_default=False)
+    ] = None,
+    crops: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Cut the faces out there.", show_default=False)
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="With --annotate: show where the network looked.")] = False,
+    threshold: Threshold = None,
+    always_answer: AlwaysAnswer = False,
+    no_detect: Annotated[bool, typer.Option("--no-detect", help="Take each picture as one face.")] = False,
+    min_face: MinFace = None,
+    max_faces: Annotated[
+        int | None, typer.Option(help="Answer for the largest faces only, this many.", show_default="all")
+    ] = None,
+    main_face: Annotated[
+        bool, typer.Option("--main-face", help="Answer for one face: the largest, and nearest to the middle.")
+    ] = False,
+    device: Device = "cpu",
+    threads: Annotated[
+        int | None, typer.Option(help="Pictures worked on at the same time.", show_default="one per processor")
+    ] = None,
+) -> None:
+    """Find the faces in pictures. Print the perceived gender of each; exit with 1 if a picture cannot be read."""
+    output = _output(as_json=as_json, as_csv=as_csv, out=out, resume=resume)
+    if explain and annotate is None:
+        raise ConfigError("--explain draws beside annotated pictures.", mend="give --annotate DIR too")
+    from perceived.predictor import Predictor
+
+    predictor = Predictor(
+        model,
+        detect=not no_detect,
+        threshold=threshold_of(threshold, always_answer=always_answer),
+        min_face=min_face,
+        max_faces=max_faces,
+        main_face=main_face,
+        device=device,
+        threads=threads,
+    )
+    tally = answer(predictor, paths, output, _album(predictor, annotate, crops, explain=explain))
+    if (target := out or resume) is not None:
+        typer.echo(f"answers: {target}: {tally}")
+    if tally.unreadable:
+        raise typer.Exit(1)
+
+
+def threshold_of(threshold: float | None, *, always_answer: bool) -> float | None:
+    """Return the threshold that the two options mean together, or raise :class:`ConfigError`."""
+    if always_answer and threshold is not None:
+        raise ConfigError("--always-answer and --threshold contradict each other.", mend="give one of them")
+    return 0.0 if always_answer else threshold
+
+
+def answer(predictor: Predictor, words: Iterable[str], output: Output, album: Album | None) -> Tally:
+    """Write a row, and what is to be drawn, for every picture that ``words`` mean.
+
+    Raises:
+        ConfigError: there is no picture.
+    """
+    tally = Tally()
+    words = list(words)
+    done = _answered(output, predictor)
+    found = _some(sources.find(words), words)
+    fresh = (one for one in sources.distinct(found) if one.location not in done)
+    labels = predictor.spec.labels
+    with _writing(output, labels) as write, _progress(output, words, skipped=len(done)) as progress:
+        for picture in _answers(predictor, fresh, album):
+            write(rows.rows(output.form, picture, labels))
+            if picture.error is not None and output.form is rows.Format.TABLE:
+                typer.echo(f"{rows.printable(picture.source)}: {rows.printable(picture.error)}", err=True)
+            tally.add(picture)
+            progress(tally.pictures)
+    return tally
+
+
+def _answers(predictor: Predictor, found: Iterable[sources.Found], album: Album | None) -> Iterator[Picture]:
+    """Answer for the pictures, and draw them where there is an album."""
+    read, named, drawn = tee(found, 3)
+    pictures = (_stdin() if one.location == sources.STDIN else one.location for one in read)
+    names = (one.location for one in named)
+    if album is None:
+        yield from predictor.stream(pictures, names)
+        return
+    for one, (picture, image) in zip(drawn, predictor.stream_with_pixels(pictures, names), strict=True):
+        if image is not None:
+            album.add(one.relative, picture, image)
+        yield picture
+
+
+def _stdin() -> bytes:
+    from perceived.images import MAX_BYTES
+
+    return sys.stdin.buffer.read(MAX_BYTES + 1)
+
+
+def _some(found: Iterator[sources.Found], words: Iterable[str]) -> Iterator[sources.Found]:
+    """Pass pictures on, or complain that there is none."""
+    first = next(found, None)
+    if first is None:
+        raise ConfigError(
+            f"There is no picture in {', '.join(words)}.",
+            expected=f"files that end with {', '.join(sorted(sources.ENDINGS))}",
+            mend="give the files themselves if they are pictures with other endings",
+        )
+    yield first
+    yield from found
+
+
+def _output(*, as_json: bool, as_csv: bool, out: Path | None, resume: Path | None) -> Output:
+    if resume is None:
+        return Output(form=rows.choose(as_json=as_json, as_csv=as_csv, out=out), out=out)
+    if out is not None or as_csv:
+        raise ConfigError(
+            "--resume OUT.jsonl writes JSON lines to that file: --out and --csv contradict it.",
+            mend="leave them out",
+        )
+    return Output(form=rows.Format.JSON, resume=resume)
+
+
+def _album(predictor: Predictor, annotate: Path | None, crops: Path | None, *, explain: bool) -> Album | None:
+    if annotate is None and crops is None:
+        return None
+    from perceived.album import Album
+
+    if explain:
+        predictor.check_explains()
+    return Album(annotate, crops, explain=predictor.explain if explain else None)
+
+
+def _answered(output: Output, predictor: Predictor) -> set[str]:
+    if output.resume is None:
+        return set()
+    from perceived.resume import answered
+
+    return answered(output.resume, predictor.model_sha256)
+
+
+@contextlib.contextmanager
+def _writing(output: Output, labels: tuple[str, ...]) -> Iterator[Callable[[str], object]]:
+    """Yield what takes rows: a new file comes whole or not at all, a resumed one grows line by line."""
+    with contextlib.ExitStack() as stack:
+        if output.resume is not None:
+            stack.enter_context(storage_errors(output.resume))
+            write = stack.enter_context(open(output.resume, "a", encoding="utf-8", buffering=1)).write
+        elif output.out is not None:
+            partial = stack.enter_context(atomic_path(output.out))
+            write = stack.enter_context(open(partial, "w", encoding="utf-8", newline="")).write
+        else:
+            write = _print
+        write(rows.head(output.form, labels))
+        yield write
+
+
+def _print(text: str) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    typer.echo(text, nl=False)
+    return len(text)
+
+
+@contextlib.contextmanager
+def _progress(output: Output, words: Iterable[str], *, skipped: int) -> Iterator[Callable[[int], object]]:
+    """Yield what is told of finished pictures: it draws a bar where rows are not printed on the same terminal."""
+    printed = output.out is None and output.resume is None and sys.stdout.isatty()
+    if printed or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from perceived.progress import counter
+
+    total = sum(1 for _ in sources.find(words)) - skipped
+    with counter("answering", quiet=False) as tick:
+        yield lambda done: tick and tick(done, total)

@@ -1,0 +1,33 @@
+"""Work done ahead by threads, handed out in order, with a bound on how far ahead."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def ahead(work: Callable[[T], R], items: Iterable[T], *, threads: int, most: int) -> Iterator[R]:
+    """Yield ``work(item)`` for each item in order, while ``threads`` work on at most ``most`` of the next ones.
+
+    ``items`` is only ever advanced by the caller's own thread, and never further than ``most`` past
+    what was yielded. An exception of ``work`` is raised where its result would have come. Closing
+    the iterator waits for what has begun, and begins nothing more.
+    """
+    assert threads >= 1
+    assert most >= 1
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="perceived")
+    begun: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            begun.append(pool.submit(work, item))
+            if len(begun) >= most:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,88 @@
+"""Which pictures the words on a command line mean: files, folders, patterns and standard input."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from perceived.errors import ConfigError
+
+ENDINGS = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".heic", ".heif"),
+        *(".gif", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".pnm"),
+    )
+)
+"""Endings by which a folder's pictures are known; a file that is named itself may have any."""
+VIDEO_ENDINGS = frozenset([".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".3gp"])
+STDIN = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One picture: what to read, and the path that names what is drawn of it.
+
+    ``relative`` is the path below the folder that was asked for, or the file's own name.
+    """
+
+    location: str
+    relative: PurePath
+
+
+def find(words: Iterable[str]) -> Iterator[Found]:
+    """Yield the pictures that ``words`` mean, in their order; folders and patterns in alphabetical order.
+
+    A folder means the pictures in it and below, by their endings, hidden ones left out. A word that
+    is no file but has ``*``, ``?`` or ``[`` is a pattern, in which ``**`` stands for any folders. A
+    word that is nothing is yielded as it is: reading it will say why.
+
+    Raises:
+        ConfigError: a word is a video.
+    """
+    for word in words:
+        if word == STDIN:
+            yield Found(location=STDIN, relative=PurePath("stdin"))
+        elif os.path.lexists(word) or not glob.has_magic(word):
+            yield from _of_path(word)
+        else:
+            matches = sorted(glob.iglob(word, recursive=True))  # noqa: PTH207 -- takes absolute patterns too
+            for match in matches or [word]:
+                yield from _of_path(match)
+
+
+def _of_path(word: str) -> Iterator[Found]:
+    path = Path(word)
+    if path.is_dir():
+        yield from _below(path)
+        return
+    if path.suffix.lower() in VIDEO_ENDINGS:
+        raise ConfigError(f"{word} is a video, not a picture.", mend=f"perceived video {word}")
+    yield Found(location=word, relative=PurePath(path.name or "picture"))
+
+
+def _below(folder: Path) -> Iterator[Found]:
+    """Walk a folder, without following links to folders, which may lead in circles."""
+    for inside, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(inside, name)
+            if path.suffix.lower() in ENDINGS and not name.startswith("."):
+                yield Found(location=os.fspath(path), relative=path.relative_to(folder))
+
+
+def distinct(found: Iterable[Found]) -> Iterator[Found]:
+    """Pass pictures on, with a number added to a ``relative`` path whose stem another one has already.
+
+    Names of drawings differ by their stems only, and not by case, which some disks ignore.
+    """
+    taken: set[str] = set()
+    for one in found:
+        relative, number = one.relative, 1
+        while (key := os.fspath(relative.with_suffix("")).casefold()) in taken:
+            number += 1
+            relative = one.relative.with_stem(f"{one.relative.stem}-{number}")
+        taken.add(key)
+        yield one if relative is one.relative else Found(location=one.location, relative=relative)

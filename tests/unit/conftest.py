@@ -1,0 +1,53 @@
+"""What tests of single modules share: the command line in this process, and pictures with faces of nobody."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from perceived import cli, images
+from perceived.preprocess import Pixels
+
+
+@pytest.fixture
+def run(monkeypatch, capsys) -> Callable[..., SimpleNamespace]:
+    """A function that runs the command line here and returns its exit code, output and messages."""
+
+    def run_here(*arguments: str | Path) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["perceived", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return SimpleNamespace(code=ended.value.code or 0, out=captured.out, err=captured.err)
+
+    return run_here
+
+
+@pytest.fixture(scope="session")
+def portraits(tmp_path_factory) -> list[Pixels]:
+    """Eight portraits of nobody, RGB, 178 × 218 pixels."""
+    from perceived import demo_faces
+
+    folder = demo_faces.write(tmp_path_factory.mktemp("portraits") / "demo", count=8, seed=1)
+    return [images.load(path) for path in sorted((folder / "img_align_celeba").glob("*.jpg"))]
+
+
+@pytest.fixture
+def group(portraits, tmp_path) -> Callable[..., Path]:
+    """A function that writes a picture of 640 × 480 pixels with portraits at the given places."""
+
+    def write(name: str, *places: tuple[int, int]) -> Path:
+        canvas = np.full((480, 640, 3), 120, np.uint8)
+        for (x, y), portrait in zip(places, portraits, strict=False):
+            canvas[y : y + portrait.shape[0], x : x + portrait.shape[1]] = portrait
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        images.save_png(canvas, path)
+        return path
+
+    return write

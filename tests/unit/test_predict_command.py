@@ -1,0 +1,276 @@
+"""``perceived predict``: rows in three forms, drawings, resumption, and what cannot be read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from perceived import images
+from perceived.commands import predict as command
+
+
+def answers(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def table(text: str) -> list[list[str]]:
+    head, *lines = text.splitlines()
+    assert head.split() == ["perceived", "gender", "confidence", "box", "picture"]
+    return [line.split() for line in lines]
+
+
+def test_a_table_with_a_row_for_each_face(run, tiny_model, group):
+    two, none = group("two.png", (40, 60), (380, 200)), group("none.png")
+    answer = run("predict", two, none, "--model", tiny_model)
+    assert (answer.code, answer.err) == (0, "")
+    first, second, third = table(answer.out)
+    assert first[-1] == second[-1] == str(two)
+    assert first[0] in ("female", "male")
+    assert first[1].endswith("%")
+    assert third == ["(no", "face)", str(none)]
+
+
+def test_no_detect_takes_a_picture_as_a_face(run, tiny_model, picture):
+    bright, dark = picture("bright.png", 255), picture("dark.jpg", 0)
+    answer = run("predict", bright, dark, "--model", tiny_model, "--no-detect")
+    assert (answer.code, answer.err) == (0, "")
+    assert table(answer.out) == [
+        ["male", "100.0%", "0,0", "30×40", str(bright)],
+        ["female", "100.0%", "0,0", "30×40", str(dark)],
+    ]
+
+
+def test_json_lines_are_as_documented(run, tiny_model, group, tmp_path):
+    two, gone = group("two.png", (40, 60), (380, 200)), tmp_path / "gone.jpg"
+    answer = run("predict", gone, two, "--model", tiny_model, "--json")
+    assert (answer.code, answer.err) == (1, "")
+    first, second = answers(answer.out)
+    assert (first["source"], first["faces"]) == (str(gone), [])
+    assert str(gone) in first["error"]
+    assert {key: second[key] for key in ("schema", "model", "source", "width", "height", "error")} == {
+        "schema": 1,
+        "model": "tiny",
+        "source": str(two),
+        "width": 640,
+        "height": 480,
+        "error": None,
+    }
+    assert second["model_sha256"] == first["model_sha256"]
+    assert len(second["model_sha256"]) == 64
+    assert len(second["faces"]) == 2
+    for face in second["faces"]:
+        assert set(face) == {
+            *("box", "detection_score", "landmarks", "perceived_gender", "confidence", "probability"),
+        }
+        x0, y0, x1, y1 = face["box"]
+        assert all(x0 < x < x1 and y0 < y < y1 for x, y in face["landmarks"])
+        assert face["confidence"] == max(face["probability"].values())
+        assert sum(face["probability"].values()) == pytest.approx(1, abs=1e-6)
+
+
+def test_csv_has_a_row_for_each_face_and_each_picture_without(run, tiny_model, group, tmp_path):
+    two, none, gone = group("two, or so.png", (40, 60), (380, 200)), group("none.png"), tmp_path / "gone.jpg"
+    answer = run("predict", two, none, gone, "--model", tiny_model, "--csv")
+    rows = list(csv.DictReader(io.StringIO(answer.out)))
+    assert answer.code == 1
+    assert [row["source"] for row in rows] == [str(two), str(two), str(none), str(gone)]
+    assert [row["face"] for row in rows] == ["1", "2", "", ""]
+    assert float(rows[0]["probability_female"]) + float(rows[0]["probability_male"]) == pytest.approx(1, abs=1e-6)
+    assert (rows[2]["perceived_gender"], rows[2]["error"], rows[2]["width"]) == ("", "", "640")
+    assert "cannot be read" in rows[3]["error"]
+    assert {row["schema"] for row in rows} == {"1"}
+
+
+def test_what_cannot_be_read_is_a_row_and_the_rest_is_answered(run, tiny_model, picture, tmp_path):
+    bright, gone = picture("bright.png", 255), tmp_path / "gone.jpg"
+    answer = run("predict", gone, bright, "--model", tiny_model, "--no-detect")
+    assert answer.code == 1
+    assert table(answer.out) == [
+        ["(unreadable)", str(gone)],
+        ["male", "100.0%", "0,0", "30×40", str(bright)],
+    ]
+    assert answer.err.startswith(f"{gone}: ")
+    assert "Traceback" not in answer.err
+
+
+def test_threshold_and_always_answer(run, make_model, picture, tmp_path):
+    careful = make_model(tmp_path / "careful.onnx", threshold=0.999)
+    words = ("predict", picture("grey.png", 140), "--no-detect", "--model", careful)
+    assert table(run(*words).out)[0][:2] == ["uncertain", "67.9%"]
+    assert table(run(*words, "--threshold", "0.6").out)[0][:2] == ["male", "67.9%"]
+    assert table(run(*words, "--always-answer").out)[0][:2] == ["male", "67.9%"]
+    both = run(*words, "--always-answer", "--threshold", "0.6")
+    assert both.code == 2
+    assert "contradict" in both.err
+    assert run(*words, "--threshold", "1.5").code == 2
+
+
+def test_standard_input(run, tiny_model, picture, monkeypatch):
+    data = picture("bright.png", 255).read_bytes()
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+    answer = run("predict", "-", "--model", tiny_model, "--no-detect", "--json")
+    assert [(row["source"], len(row["faces"])) for row in answers(answer.out)] == [("-", 1)]
+
+
+def test_names_that_are_not_unicode(tiny_model, picture, tmp_path):
+    odd = os.fsencode(tmp_path) + b"/f\xe9e.png"
+    Path(os.fsdecode(odd)).write_bytes(picture("bright.png", 255).read_bytes())
+    command = [sys.executable, "-m", "perceived", "predict", odd, "--no-detect", "--model", str(tiny_model)]
+    answer = subprocess.run(command, capture_output=True, check=False)
+    assert (answer.returncode, answer.stderr) == (0, b"")
+    assert b"f\\udce9e.png" in answer.stdout
+
+
+def test_folders_are_read_with_what_is_below(run, tiny_model, picture, tmp_path):
+    (tmp_path / "album" / "deep").mkdir(parents=True)
+    for name in ("album/b.png", "album/a.jpg", "album/deep/c.webp"):
+        picture(name, 200)
+    (tmp_path / "album" / "notes.txt").write_text("no picture")
+    answer = run("predict", tmp_path / "album", "--model", tiny_model, "--no-detect", "--json")
+    assert [Path(row["source"]).name for row in answers(answer.out)] == ["a.jpg", "b.png", "c.webp"]
+
+
+def test_the_faces_that_are_answered_can_be_limited(run, tiny_model, group):
+    three = group("three.png", (0, 0), (220, 130), (460, 260))
+    words = ("predict", three, "--model", tiny_model, "--json")
+
+    def boxes(*more: str) -> list[list[float]]:
+        return [face["box"] for face in answers(run(*words, *more).out)[0]["faces"]]
+
+    everyone = boxes()
+    assert len(everyone) == 3
+    assert len(boxes("--max-faces", "2")) == 2
+    (main,) = boxes("--main-face")
+    assert 220 < main[0] < main[2] < 400
+    assert boxes("--min-face", "300") == []
+    assert run(*words, "--max-faces", "0").code == 2
+    assert run(*words, "--min-face", "-1").code == 2
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "txt"])
+def test_out_writes_what_would_be_printed(run, tiny_model, picture, tmp_path, ending):
+    words = ("predict", picture("bright.png", 255), "--model", tiny_model, "--no-detect")
+    form = {"jsonl": ["--json"], "csv": ["--csv"], "txt": []}[ending]
+    out = tmp_path / "new" / f"answers.{ending}"
+    printed = run(*words, *form)
+    written = run(*words, "--out", out)
+    assert out.read_text(encoding="utf-8") == printed.out
+    assert written.out == f"answers: {out}: 1 pictures, 1 faces (0 pictures without a face, 0 unreadable)\n"
+
+
+def test_nothing_is_left_of_an_output_that_failed(run, tiny_model, picture, tmp_path, monkeypatch):
+    monkeypatch.setattr(command.rows, "rows", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run("predict", picture("a.png", 9), "--model", tiny_model, "--no-detect", "--out", tmp_path / "o.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_resume_skips_what_is_answered_and_mends_a_broken_end(run, tiny_model, picture, tmp_path):
+    pictures = [picture(f"{shade}.png", shade) for shade in (10, 90, 200)]
+    gone, log = tmp_path / "late.png", tmp_path / "log.jsonl"
+    words = ("predict", *pictures, gone, "--model", tiny_model, "--no-detect")
+    whole = run(*words, "--json").out
+    kept = whole.splitlines(keepends=True)
+    log.write_text(kept[0] + kept[3] + kept[1][:40])
+    picture("late.png", 50)
+    answer = run(*words, "--resume", log)
+    assert answer.code == 0
+    rows = answers(log.read_text())
+    assert [row["source"] for row in rows] == [str(path) for path in (*pictures, gone)]
+    assert all(row["error"] is None for row in rows)
+    assert "3 pictures" in answer.out
+    before = log.read_bytes()
+    assert run(*words, "--resume", log).code == 0
+    assert log.read_bytes() == before
+
+
+def test_resume_refuses_other_models_and_other_files(run, tiny_model, make_model, picture, tmp_path):
+    path, log = picture("a.png", 9), tmp_path / "log.jsonl"
+    words = ("predict", path, "--no-detect", "--resume", log)
+    assert run(*words, "--model", tiny_model).code == 0
+    before = log.read_bytes()
+    other = run(*words, "--model", make_model(tmp_path / "other.onnx", name="other"))
+    assert other.code == 2
+    assert "one file holds one model's answers" in other.err
+    assert log.read_bytes() == before
+    for text in ("hello\n", "[1]\n", "{}\n"):
+        log.write_text(text)
+        strange = run(*words, "--model", tiny_model)
+        assert (strange.code, log.read_text()) == (2, text)
+        assert "line 1" in strange.err
+    assert run(*words, "--model", tiny_model, "--csv").code == 2
+    assert run(*words, "--model", tiny_model, "--out", tmp_path / "x").code == 2
+
+
+def test_annotated_pictures_and_crops_keep_their_folders(run, tiny_model, group, tmp_path):
+    group("album/two.png", (40, 60), (380, 200))
+    group("album/deep/one.png", (40, 60))
+    group("album/deep/none.png")
+    answer = run(
+        *("predict", tmp_path / "album", "--model", tiny_model),
+        *("--annotate", tmp_path / "drawn", "--crops", tmp_path / "faces"),
+    )
+    assert (answer.code, answer.err) == (0, "")
+    drawn, faces = (
+        sorted(path.relative_to(tmp_path / folder).as_posix() for path in (tmp_path / folder).rglob("*.*"))
+        for folder in ("drawn", "faces")
+    )
+    assert drawn == ["deep/none.jpg", "deep/one.jpg", "two.jpg"]
+    assert faces == ["deep/one-face1.png", "two-face1.png", "two-face2.png"]
+    before, after = images.load(tmp_path / "album" / "two.png"), images.load(tmp_path / "drawn" / "two.jpg")
+    assert before.shape == after.shape
+    assert (np.abs(before.astype(int) - after).max(axis=2) > 60).mean() > 0.005
+    assert images.load(tmp_path / "faces" / "two-face1.png").shape[0] > 100
+
+
+def test_explain_needs_a_folder_and_a_model_that_can(run, tiny_model, group, tmp_path):
+    words = ("predict", group("one.png", (40, 60)), "--model", tiny_model, "--explain")
+    assert "--annotate" in run(*words).err
+    answer = run(*words, "--annotate", tmp_path / "drawn")
+    assert answer.code == 2
+    assert answer.out == ""
+    assert "cannot show what its answers rest on" in answer.err
+
+
+def test_no_picture_at_all_is_a_mistake(run, tiny_model, tmp_path):
+    answer = run("predict", tmp_path, "--model", tiny_model)
+    assert answer.code == 2
+    assert str(tmp_path) in answer.err
+
+
+def test_formats_that_contradict(run, tiny_model, picture):
+    answer = run("predict", picture("a.png", 9), "--model", tiny_model, "--json", "--csv")
+    assert answer.code == 2
+
+
+def test_predict_opens_no_socket(run, tiny_model, group, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    assert run("predict", group("one.png", (40, 60)), "--model", tiny_model).code == 0
+
+
+def test_predict_opens_no_socket_in_a_process_of_its_own(tiny_model, group):
+    code = (
+        "import sys\n"
+        "def hook(event, arguments):\n"
+        "    if event.startswith('socket.'): raise SystemExit(f'{event} {arguments}')\n"
+        "sys.addaudithook(hook)\n"
+        "from perceived.cli import main\n"
+        f"sys.argv = ['perceived', 'predict', {str(group('one.png', (40, 60)))!r}, '--model', {str(tiny_model)!r}]\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "one.png" in done.stdout
