@@ -19,6 +19,7 @@ from perceived.commands import card as card_command
 from perceived.commands import compare as compare_command
 from perceived.commands import predict as predict_command
 from perceived.commands import robustness as robustness_command
+from perceived.commands import video as video_command
 from perceived.errors import PerceivedError
 from perceived.extras import missing_extra
 
@@ -311,6 +312,7 @@ def export(
 
 
 app.command()(predict_command.predict)
+app.command()(video_command.video)
 
 
 @app.command()
@@ -320,15 +322,15 @@ def info(
         typer.Option(metavar="NAME|PATH", help="Print what this model says about itself.", show_default=False),
     ] = None,
 ) -> None:
-    """Print what is installed here. With --model, what that model says about itself."""
+    """Print what is installed here: versions, weights, devices. With --model, what that model says about itself."""
+    from perceived import installed
+
     if model is not None:
-        from perceived.classifier import Classifier, find_model
-
-        terminal.echo_json(Classifier(find_model(model)).spec.to_dict())
+        terminal.echo_json(installed.model(model))
         return
-    from perceived.installed import describe
-
-    terminal.table(("what", "version"), describe().items())
+    terminal.table(("what", "version"), installed.describe().items())
+    terminal.table(("weights", "bytes", "sha256"), installed.weights())
+    terminal.table(("device", "here"), installed.devices())
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ EXTRAS = {
         }
     ),
     "audit": frozenset({"jinja2", "matplotlib", "polars"}),
+    "video": frozenset({"av"}),
 }
 """Import names of the packages each extra brings; a test compares them with pyproject.toml."""
 

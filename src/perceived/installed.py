@@ -1,15 +1,24 @@
-"""What is installed here: for bug reports, read from package metadata without importing anything heavy."""
+"""What is installed here: versions, weights and devices, for bug reports and for those who compare hashes."""
 
 from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
 
 from perceived import __version__
+from perceived.devices import PACKAGES, available
+from perceived.storage import sha256_file
 
 CORE = ("numpy", "onnxruntime", "opencv-python-headless", "pillow", "rich", "typer")
-TRAIN = ("torch", "torchvision", "timm", "accelerate", "safetensors", "polars", "onnx")
+EXTRAS = {
+    "train": ("torch", "torchvision", "timm", "accelerate", "safetensors", "polars", "onnx"),
+    "video": ("av",),
+}
+WEIGHTS = Path(__file__).parent / "weights"
 
 
 def describe() -> dict[str, str]:
@@ -20,11 +29,36 @@ def describe() -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}",
         "processors": str(os.cpu_count()),
     }
-    return here | {name: _version(name) for name in (*CORE, *TRAIN)}
+    extras = {name: _version(name, extra) for extra, names in EXTRAS.items() for name in names}
+    return here | {name: _version(name) for name in CORE} | extras
 
 
-def _version(name: str) -> str:
+def weights() -> Iterator[tuple[str, str, str]]:
+    """Yield name, bytes and SHA-256 of each network that ships with the package; their licences lie beside them."""
+    for file in sorted(WEIGHTS.glob("*.onnx")):
+        yield file.stem, f"{file.stat().st_size:,}", sha256_file(file)
+
+
+def devices() -> Iterator[tuple[str, str]]:
+    """Yield what a model may run on, and whether the ONNX Runtime installed here offers it."""
+    for device, here in available().items():
+        yield device, "yes" if here else f"no: it comes with the package {PACKAGES[device]}"
+
+
+def model(name: str) -> dict[str, Any]:
+    """Return what a model says about itself, with its file and hash.
+
+    Raises:
+        ModelFileError: there is no such model, or it cannot be read.
+    """
+    from perceived.classifier import Classifier, find_model
+
+    path = find_model(name)
+    return {"file": str(path), "sha256": sha256_file(path), **Classifier(path).spec.to_dict()}
+
+
+def _version(name: str, extra: str | None = None) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
-        return "not installed: pip install 'perceived[train]'" if name in TRAIN else "not installed"
+        return "not installed" if extra is None else f"not installed: pip install 'perceived[{extra}]'"

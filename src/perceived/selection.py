@@ -14,7 +14,7 @@ from perceived.types import Face
 class Selection:
     """What is asked of faces; by default nothing.
 
-    ``min_face`` is the smallest shorter side of a face's box, in pixels of the picture. ``max_faces``
+    ``min_face`` is the smallest longer side of a face's box, in pixels of the picture. ``max_faces``
     keeps the largest ones. ``main_face`` keeps one, as :func:`main_face` chooses it.
 
     Raises:
@@ -33,7 +33,7 @@ class Selection:
 
     def of(self, faces: Sequence[Face], width: int, height: int) -> list[Face]:
         """Return the faces of a picture of ``width`` × ``height`` that are to be answered, in the order given."""
-        kept = [face for face in faces if min(face.box.width, face.box.height) >= self.min_face]
+        kept = [face for face in faces if max(face.box.width, face.box.height) >= self.min_face]
         if self.main_face and kept:
             return [main_face(kept, width, height)]
         if self.max_faces is not None and len(kept) > self.max_faces:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from importlib.metadata import version
 
 import perceived
-from perceived.installed import CORE, TRAIN, describe
+from perceived import yunet
+from perceived.installed import CORE, EXTRAS, describe, devices, model, weights
 
 
 def test_versions_are_those_installed():
@@ -14,9 +16,27 @@ def test_versions_are_those_installed():
     assert shown["perceived"] == perceived.__version__
     assert shown["python"] == platform.python_version()
     assert shown["numpy"] == version("numpy")
-    assert set(CORE) | set(TRAIN) < set(shown)
+    assert {*CORE, *EXTRAS["train"], *EXTRAS["video"]} < set(shown)
 
 
 def test_a_missing_package_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr("perceived.installed.TRAIN", ("no-such-package",))
+    monkeypatch.setattr("perceived.installed.EXTRAS", {"train": ("no-such-package",)})
     assert "perceived[train]" in describe()["no-such-package"]
+
+
+def test_weights_are_named_with_their_hashes():
+    found = {name: (size, sha256) for name, size, sha256 in weights()}
+    assert found["face_detection_yunet_2023mar"] == ("232,589", yunet.SHA256)
+
+
+def test_the_cpu_is_always_there_and_what_is_missing_says_what_brings_it():
+    found = dict(devices())
+    assert found["cpu"] == "yes"
+    assert set(found) == {"cpu", "cuda", "coreml", "openvino"}
+    assert all(here == "yes" or "onnxruntime" in here for here in found.values())
+
+
+def test_a_model_is_described_with_its_hash(tiny_model):
+    found = model(str(tiny_model))
+    assert (found["file"], found["name"]) == (str(tiny_model), "tiny")
+    assert found["sha256"] == hashlib.sha256(tiny_model.read_bytes()).hexdigest()

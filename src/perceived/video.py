@@ -1,0 +1,165 @@
+"""Videos and cameras: frames in, followed faces out, and an annotated video if one is wanted.
+
+FFmpeg, through PyAV (the extra ``video``), decodes and encodes. Files and cameras are opened, never
+an address.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+
+from perceived import draw
+from perceived.errors import ConfigError, ImageError
+from perceived.predictor import Predictor
+from perceived.preprocess import Pixels
+from perceived.tracking import Track, Tracker
+from perceived.types import Prediction
+
+CAMERA = "camera"
+TICKS = 1000
+"""Ticks a second of the annotated video's clock: frames keep their own times, which may be irregular."""
+CODECS = ("libx264", "libopenh264", "mpeg4")
+"""Encoders of the annotated video, the first that this FFmpeg has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One upright frame: ``seconds`` from the start, RGB uint8 ``(h, w, 3)``."""
+
+    seconds: float
+    image: Pixels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """A frame and the faces in it, each with its track; ``fresh`` where they were looked for in this very frame."""
+
+    frame: Frame
+    faces: Sequence[tuple[Track, Prediction]]
+    fresh: bool
+
+
+def frames(source: str) -> Iterator[Frame]:
+    """Yield the frames of a video file, or of a camera: ``camera``, or ``camera:1`` for the second one.
+
+    Raises:
+        ImageError: there is no such video, or it is damaged; frames before the damage are yielded.
+    """
+    name, form, options = _address(source)
+    try:
+        with av.open(name, format=form, options=options) as container:
+            if not container.streams.video:
+                raise ImageError(f"{source} holds no video.", expected="a file with at least one video stream")
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            start: float | None = None
+            for index, frame in enumerate(container.decode(stream)):
+                time = index / float(stream.average_rate or 25) if frame.time is None else frame.time
+                start = time if start is None else start
+                upright = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+                yield Frame(seconds=max(0.0, time - start), image=np.ascontiguousarray(upright, np.uint8))
+            if start is None:
+                raise ImageError(f"{source} has no frame that can be read.", mend="copy the file again")
+    except av.FFmpegError as error:
+        raise ImageError(
+            f"{source} cannot be read as a video: {error.strerror or error}.",
+            expected="a video file that FFmpeg reads, or camera, or camera:1",
+            mend="check the path, or copy the file again",
+        ) from error
+
+
+def _address(source: str) -> tuple[str, str | None, dict[str, str]]:
+    """Return what FFmpeg opens: name, format and options. A playlist may lead to files only, not to addresses."""
+    kind, _, which = source.partition(":")
+    if kind != CAMERA:
+        if "://" in source:
+            raise ConfigError(f"{source} is an address.", expected="a video file or a camera", mend="download it first")
+        return f"file:{source}", None, {"protocol_whitelist": "file"}
+    if sys.platform == "darwin":
+        return which or "0", "avfoundation", {"framerate": "30"}
+    if sys.platform == "win32":
+        return f"video={which or 'Integrated Camera'}", "dshow", {}
+    return f"/dev/video{which or 0}", "v4l2", {}
+
+
+def follow(predictor: Predictor, video: Iterable[Frame], tracker: Tracker, *, every: int = 1) -> Iterator[Followed]:
+    """Look for faces in every ``every``-th frame, answer for them and follow them with ``tracker``.
+
+    All frames are yielded; those between have the faces of the last one that was looked at.
+
+    Raises:
+        ConfigError: ``every`` is not 1 or more.
+    """
+    if every < 1:
+        raise ConfigError(f"Every {every}th frame is impossible.", expected="1 or more")
+    faces: list[tuple[Track, Prediction]] = []
+    for index, frame in enumerate(video):
+        fresh = index % every == 0
+        if fresh:
+            predictions = predictor.predict(frame.image).faces
+            faces = list(zip(tracker.follow(predictions, frame.seconds), predictions, strict=True))
+        yield Followed(frame=frame, faces=faces, fresh=fresh)
+
+
+def annotate(followed: Followed, threshold: float) -> Pixels:
+    """Return a frame with a box for each face, and its track's number and answer so far."""
+    answers = [track.answer(threshold) for track, _ in followed.faces]
+    return draw.annotate(
+        followed.frame.image,
+        answers,
+        [f"{track.number}: {draw.caption(answer)}" for (track, _), answer in zip(followed.faces, answers, strict=True)],
+    )
+
+
+class Recorder:
+    """Writes frames to a video file; use it in a ``with`` statement.
+
+    Raises:
+        ConfigError: FFmpeg knows no video format by the file's ending.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._container = av.open(str(path), "w")
+        except ValueError as error:
+            raise ConfigError(
+                f"{path.name!r} is no name for a video.", expected="an ending such as .mp4 or .mkv"
+            ) from error
+        self._stream: Any = None
+        self._ticks = -1
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stream is not None:
+            self._container.mux(self._stream.encode())
+        self._container.close()
+
+    def write(self, image: Pixels, seconds: float) -> None:
+        """Add a frame, RGB uint8 ``(h, w, 3)``; the first one's size is the video's."""
+        even = np.pad(image, ((0, image.shape[0] % 2), (0, image.shape[1] % 2), (0, 0)), mode="edge")
+        if self._stream is None:
+            self._stream = self._container.add_stream(_codec(), rate=TICKS)
+            self._stream.codec_context.time_base = Fraction(1, TICKS)
+            self._stream.width, self._stream.height = even.shape[1], even.shape[0]
+            self._stream.pix_fmt = "yuv420p"
+        frame = av.VideoFrame.from_ndarray(even, format="rgb24")
+        self._ticks = max(self._ticks + 1, round(seconds * TICKS))
+        frame.pts, frame.time_base = self._ticks, Fraction(1, TICKS)
+        self._container.mux(self._stream.encode(frame))
+
+
+def _codec() -> str:
+    return next(name for name in CODECS if name in av.codecs_available)

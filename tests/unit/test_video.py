@@ -1,0 +1,127 @@
+"""Videos made here, of portraits of nobody that move: read, followed, annotated and read again."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("av", reason="needs the extra 'video'")
+
+from perceived.errors import ConfigError, ImageError
+from perceived.predictor import Predictor
+from perceived.tracking import Tracker
+from perceived.video import Recorder, _address, follow, frames
+
+
+@pytest.fixture(scope="module")
+def clip(portraits, tmp_path_factory):
+    """Two seconds, at 10 frames a second, of two portraits that move towards each other; one leaves halfway."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    with Recorder(path) as recorder:
+        for step in range(20):
+            image = np.full((281, 521, 3), 120, np.uint8)
+            image[30:248, 4 * step : 4 * step + 178] = portraits[0]
+            if step < 10:
+                image[50:268, 340 - 3 * step : 518 - 3 * step] = portraits[1]
+            recorder.write(image, step / 10)
+    return path
+
+
+def test_frames_have_their_times_and_pixels(clip):
+    read = list(frames(str(clip)))
+    assert [frame.seconds for frame in read] == pytest.approx([step / 10 for step in range(20)], abs=0.002)
+    assert {frame.image.shape for frame in read} == {(282, 522, 3)}
+    assert np.abs(read[0].image[5, -5].astype(int) - 120).max() < 6
+
+
+def test_each_face_has_one_answer(run, tiny_model, clip):
+    answer = run("video", clip, "--model", tiny_model, "--json", "--every", "2")
+    assert answer.code == 0, answer.err
+    first, second = sorted((json.loads(line) for line in answer.out.splitlines()), key=lambda row: row["last_seconds"])
+    assert (first["frames"], second["frames"]) == (5, 10)
+    assert (first["last_seconds"], second["last_seconds"]) == pytest.approx((0.8, 1.8), abs=0.002)
+    for row in (first, second):
+        assert (row["schema"], row["model"], row["source"], row["first_seconds"]) == (1, "tiny", str(clip), 0.0)
+        assert sum(row["probability"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_annotated_video_has_every_frame_with_boxes(run, tiny_model, clip, tmp_path):
+    out = tmp_path / "out" / "drawn.mp4"
+    answer = run("video", clip, "--model", tiny_model, "--out", out)
+    assert answer.code == 0, answer.err
+    assert answer.out.splitlines()[-1] == f"video: {out}"
+    before, after = list(frames(str(clip))), list(frames(str(out)))
+    assert len(after) == len(before) == 20
+    for old, new in zip(before, after, strict=True):
+        assert new.seconds == pytest.approx(old.seconds, abs=0.002)
+        assert (np.abs(new.image.astype(int) - old.image).max(axis=2) > 60).mean() > 0.005
+
+
+def test_frames_between_keep_the_faces_of_the_last_one(tiny_model, clip):
+    followed = list(follow(Predictor(tiny_model), frames(str(clip)), Tracker(), every=4))
+    assert [one.fresh for one in followed[:5]] == [True, False, False, False, True]
+    assert [len(one.faces) for one in followed] == [2] * 12 + [1] * 8
+
+
+def test_seconds_end_a_video(run, tiny_model, clip):
+    answer = run("video", clip, "--model", tiny_model, "--json", "--every", "1", "--seconds", "0.45")
+    assert {json.loads(line)["frames"] for line in answer.out.splitlines()} == {5}
+
+
+def test_what_is_no_video(run, tiny_model, tmp_path):
+    text = tmp_path / "text.mp4"
+    text.write_text("no video")
+    for path in (text, tmp_path / "gone.mp4", tmp_path):
+        with pytest.raises(ImageError, match="cannot be read as a video"):
+            next(frames(str(path)))
+    answer = run("video", text, "--model", tiny_model, "--out", tmp_path / "out.mp4")
+    assert answer.code == 2
+    assert not (tmp_path / "out.mp4").exists()
+    assert run("video", text, "--model", tiny_model, "--every", "0").code == 2
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_cut_video_yields_what_is_before_the_cut_or_says_so(clip, tmp_path, share):
+    whole, cut = tmp_path / "whole.mkv", tmp_path / "cut.mkv"
+    with Recorder(whole) as recorder:
+        for frame in frames(str(clip)):
+            recorder.write(frame.image, frame.seconds)
+    cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * share)])
+    try:
+        assert 0 < sum(1 for _ in frames(str(cut))) < 20
+    except ImageError as error:
+        assert "cut.mkv" in error.what  # noqa: PT017 -- either outcome is right; which one is FFmpeg's
+
+
+def test_a_name_that_is_no_videos(tmp_path):
+    with pytest.raises(ConfigError, match=r"drawn\.xyz"):
+        Recorder(tmp_path / "drawn.xyz")
+
+
+def test_addresses_are_never_opened():
+    with pytest.raises(ConfigError, match="address"):
+        next(frames("https://example.org/clip.mp4"))
+    assert _address("http:odd.mp4") == ("file:http:odd.mp4", None, {"protocol_whitelist": "file"})
+
+
+@pytest.mark.parametrize(
+    ("system", "source", "opened"),
+    [
+        ("linux", "camera", ("/dev/video0", "v4l2")),
+        ("linux", "camera:2", ("/dev/video2", "v4l2")),
+        ("darwin", "camera:1", ("1", "avfoundation")),
+        ("win32", "camera:USB Camera", ("video=USB Camera", "dshow")),
+    ],
+)
+def test_cameras(monkeypatch, system, source, opened):
+    monkeypatch.setattr(sys, "platform", system)
+    assert _address(source)[:2] == opened
+
+
+def test_predict_sends_videos_to_the_other_command(run, tiny_model, clip):
+    answer = run("predict", clip, "--model", tiny_model)
+    assert answer.code == 2
+    assert f"perceived video {clip}" in answer.err
