@@ -123,6 +123,8 @@ def test_settings_out_of_range_are_refused(tiny_model):
         Predictor("no-such-model")
     with pytest.raises(ConfigError, match="detector"):
         Predictor(tiny_model, detector=Halves(), detect=False)
+    with pytest.raises(ConfigError, match="threads"):
+        Predictor(tiny_model, threads=0)
     with pytest.raises(ConfigError, match="abacus"):
         Predictor(tiny_model, device="abacus")
 
@@ -201,7 +203,7 @@ def test_pictures_are_taken_a_bounded_number_ahead(tiny_model):
     model = Predictor(tiny_model, detector=Halves(), batch_size=4, threads=2)
     ahead = [taken - index for index, _ in enumerate(model.stream(pictures()))]
     assert len(ahead) == 400
-    assert max(ahead) <= 2 * 4 + 2 + 4
+    assert max(ahead) <= (2 * 4 + 2) + (2 + 1) * 4  # being prepared, and being classified
     taken = 0
     assert max(taken - index for index, _ in enumerate(model.stream_with_pixels(pictures()))) <= 4
 
