@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 import tracemalloc
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from perceived.errors import ConfigError, ImageError, ModelFileError
 from perceived.predictor import Predictor
@@ -265,3 +268,48 @@ def test_a_hundred_thousand_pictures(tiny_model, picture):
             sizes.append(process.memory_info().rss)
     assert len(sizes) == 10
     assert sizes[-1] < sizes[0] + 20 * 2**20
+
+
+def mutated(count: int, seed: int, *originals: bytes) -> Iterator[bytes]:
+    """Yield encoded pictures with a few bytes changed, a part left out, or an end cut off."""
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        data = bytearray(originals[int(rng.integers(len(originals)))])
+        for position in rng.integers(0, len(data), int(rng.integers(1, 4))):
+            data[position] = int(rng.integers(256))
+        start, length = int(rng.integers(len(data))), int(rng.integers(1, 400))
+        kind = int(rng.integers(4))
+        if kind == 0:
+            del data[start : start + length]
+        elif kind == 1:
+            del data[max(start, 8) :]
+        yield bytes(data)
+
+
+def check_mutated(model: Predictor, pictures: Iterator[bytes], count: int) -> None:
+    answers = list(model.stream(pictures))
+    assert len(answers) == count
+    for answer in answers:
+        assert (answer.error is None) == (answer.width > 0)
+        assert len(answer.faces) == 0 or answer.error is None
+    assert sum(answer.error is None for answer in answers) >= 0.3 * count
+
+
+def encoded(portraits: list[Pixels]) -> list[bytes]:
+    files = []
+    for form in ("JPEG", "PNG", "WEBP", "BMP", "GIF"):
+        file = io.BytesIO()
+        Image.fromarray(portraits[0]).save(file, form)
+        files.append(file.getvalue())
+    return files
+
+
+def test_damaged_pictures_are_answered_or_explained(tiny_model, portraits):
+    check_mutated(Predictor(tiny_model), mutated(60, 3, *encoded(portraits)), 60)
+
+
+@pytest.mark.full
+def test_a_hundred_thousand_damaged_pictures(tiny_model, portraits):
+    model = Predictor(tiny_model)
+    for seed in range(100):
+        check_mutated(model, mutated(1000, seed, *encoded(portraits)), 1000)

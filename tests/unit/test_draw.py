@@ -1,0 +1,86 @@
+"""What is drawn of answers: where, in which colours, and large enough to be read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perceived import draw
+from perceived.crop import cut
+from perceived.types import Box, Face, Prediction
+
+
+def answer(x0: float, y0: float, x1: float, y1: float, *, gender: str = "female", sure: float = 0.987) -> Prediction:
+    box = Box(x0=x0, y0=y0, x1=x1, y1=y1)
+    return Prediction(face=Face(box=box), perceived_gender=gender, confidence=sure, probability={gender: sure})
+
+
+def plain(height: int, width: int) -> np.ndarray:
+    return np.full((height, width, 3), 128, np.uint8)
+
+
+@pytest.mark.parametrize("gender", ["female", "male", "uncertain"])
+def test_a_box_has_its_labels_colour_and_leaves_the_face_free(gender):
+    image = plain(600, 800)
+    drawn = draw.annotate(image, [answer(200, 200, 300, 320, gender=gender)])
+    assert drawn.shape == image.shape
+    np.testing.assert_array_equal(drawn[260, 200], draw.COLOURS.get(gender, draw.OTHER))
+    assert (drawn[210:310, 210:290] == 128).all()
+    assert (image == 128).all()
+
+
+def test_labels_can_be_told_apart_without_colour():
+    luminances = [np.dot((0.2126, 0.7152, 0.0722), colour) for colour in (*draw.COLOURS.values(), draw.OTHER)]
+    assert len(set(draw.COLOURS.values())) == len(draw.COLOURS)
+    assert all(value > 130 for value in luminances), "black text must be readable on every plate"
+
+
+@pytest.mark.parametrize(("size", "factor"), [((60, 48), 8), ((218, 178), 3), ((480, 640), 1), ((3000, 4000), 1)])
+def test_small_pictures_are_enlarged_before_they_are_drawn_on(size, factor):
+    drawn = draw.annotate(plain(*size), [answer(10, 20, 30, 45)])
+    assert drawn.shape[:2] == (size[0] * factor, size[1] * factor)
+
+
+def test_text_is_readable_at_any_size():
+    assert draw._text_height(Box(x0=0, y0=0, x1=8, y1=8), 480) >= 12
+    assert draw._text_height(Box(x0=0, y0=0, x1=20, y1=20), 4000) >= 40
+    assert draw._text_height(Box(x0=0, y0=0, x1=3000, y1=3000), 4000) <= 200
+
+
+def test_a_label_stays_inside_the_picture():
+    for box in ((0, 0, 40, 50), (760, 560, 800, 600), (-20, -20, 900, 900)):
+        drawn = draw.annotate(plain(600, 800), [answer(*box)])
+        plate = (drawn == draw.COLOURS["female"]).all(axis=2)
+        assert plate.sum() > 12 * 60
+
+
+def test_captions_never_claim_certainty():
+    assert draw.caption(answer(0, 0, 1, 1, sure=0.9999)) == "female 99 %"
+    assert draw.caption(answer(0, 0, 1, 1, sure=0.987)) == "female 98 %"
+
+
+def test_the_overlay_is_warm_where_the_activation_is():
+    activation = np.full((4, 4), -1, np.float32)
+    activation[0, 0] = 3
+    drawn = draw.overlay(plain(160, 128), activation)
+    assert drawn.shape == (320, 256, 3)
+    assert np.abs(drawn[5, 5].astype(int) - 128).max() > 40
+    assert (drawn[-40:, -40:] == 128).all()
+    assert (draw.overlay(plain(160, 128), np.full((4, 4), -1, np.float32)) == 128).all()
+
+
+COORDINATES = st.floats(-500, 500)
+
+
+@given(COORDINATES, COORDINATES, st.floats(0, 500), st.floats(0, 500), st.floats(0, 2))
+def test_a_cut_lies_inside_the_picture_and_is_never_empty(x, y, width, height, margin):
+    part = cut(plain(40, 60), Box(x0=x, y0=y, x1=x + width, y1=y + height), margin)
+    assert 1 <= part.shape[0] <= 40
+    assert 1 <= part.shape[1] <= 60
+
+
+def test_a_cut_adds_its_margin():
+    image = np.arange(60 * 80 * 3, dtype=np.uint32).astype(np.uint8).reshape(60, 80, 3)
+    np.testing.assert_array_equal(cut(image, Box(x0=20, y0=20, x1=40, y1=30), 0.5), image[15:35, 10:50])

@@ -1,0 +1,62 @@
+"""Which pictures the words on a command line mean."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from perceived.errors import ConfigError
+from perceived.sources import distinct, find
+
+
+@pytest.fixture
+def album(tmp_path) -> Path:
+    for name in ("b.jpg", "a.PNG", "notes.txt", ".hidden.jpg", "deep/c.webp", ".cache/d.jpg", "deep/e[1].jpg"):
+        path = tmp_path / "album" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path / "album"
+
+
+def names(*words: str | Path) -> list[str]:
+    return [one.relative.as_posix() for one in find(map(os.fspath, words))]
+
+
+def test_a_folder_means_the_pictures_in_it_and_below(album):
+    assert names(album) == ["a.PNG", "b.jpg", "deep/c.webp", "deep/e[1].jpg"]
+    assert next(find([str(album)])).location == str(album / "a.PNG")
+
+
+def test_files_are_taken_as_they_are(album):
+    assert names(album / "notes.txt", album / "b.jpg", album / "gone.jpg", "-") == [
+        *("notes.txt", "b.jpg", "gone.jpg", "stdin"),
+    ]
+
+
+def test_patterns(album):
+    assert names(album / "*.*") == ["a.PNG", "b.jpg", "notes.txt"]
+    assert names(album / "**" / "*.webp") == ["c.webp"]
+    assert names(album / "deep" / "e[1].jpg") == ["e[1].jpg"], "a file's own name is no pattern"
+    assert names(album / "*.tiff") == ["*.tiff"], "reading it will say that there is none"
+    assert names(album / "dee?") == ["c.webp", "e[1].jpg"]
+
+
+def test_links_in_circles_are_not_followed(album):
+    (album / "deep" / "up").symlink_to(album, target_is_directory=True)
+    assert len(names(album)) == 4
+
+
+def test_videos_have_their_own_command(album):
+    with pytest.raises(ConfigError, match="video"):
+        names(album / "clip.MP4")
+
+
+def test_drawings_of_different_pictures_have_different_names(album):
+    words = [str(album), str(album / "b.jpg"), str(album / "B.png"), str(album / "deep")]
+    found = [one.relative.as_posix() for one in distinct(find(words))]
+    assert found == [
+        *("a.PNG", "b.jpg", "deep/c.webp", "deep/e[1].jpg"),
+        *("b-2.jpg", "B-3.png", "c.webp", "e[1].jpg"),
+    ]
