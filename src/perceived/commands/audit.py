@@ -10,6 +10,7 @@ import typer
 from perceived import terminal
 from perceived.errors import ConfigError, MissingExtraError
 from perceived.extras import EXTRAS
+from perceived.rows import printable
 
 
 def audit(
@@ -93,7 +94,7 @@ def _show(found: dict, worst: dict) -> None:  # type: ignore[type-arg]
     for kind, row in worst.items():
         if row:
             who = f"{row['by']}: {row['group']} {row.get('label', '')}".strip()
-            typer.echo(f"worst {kind} {row['value']:.4f}  {terminal.printable(who)} (n = {row['n']:,})")
+            typer.echo(f"worst {kind} {row['value']:.4f}  {printable(who)} (n = {row['n']:,})")
     for why, count in found["excluded"].items():
         typer.echo(f"left out: {count:,} {why}")
     for row in found["criteria"]:
