@@ -32,6 +32,9 @@ MOST_GROUPS = 30
 """A column of more values than this tells pictures apart, not groups."""
 
 _BISECTIONS = 60
+_MILD = np.float32(TEMPERATURES[1])
+"""Temperature at which answers are scored: at 1, a model much too sure gives probabilities of zero, and from
+those no logit comes back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +154,9 @@ def calibrate(
         raise ConfigError(f"{target} is a folder.", expected="the name of an ONNX file", mend=f"{target}/model.onnx")
     opened = Classifier(path)
     with progress.counter(f"scoring {opened.spec.name}", quiet=False) as tick:
-        scored = score(read_split(workspace, on), opened.probabilities, opened.spec, tick=tick)
+        scored = score(
+            read_split(workspace, on), lambda pixels: softmax(opened.logits(pixels) / _MILD), opened.spec, tick=tick
+        )
     readable = scored.filter(pl.col("error").is_null())
     if readable.is_empty():
         raise SplitError(f"None of the {scored.height:,} pictures can be read: {scored['error'][0]}")
@@ -173,13 +178,14 @@ def fit(
 ) -> tuple[ModelSpec, dict[str, Any], tuple[Floats, Floats]]:
     """Return the calibrated specification, what is to be told of it, and its curve of coverage and risk.
 
-    ``scored`` is a table of :func:`perceived.scoring.score` whose pictures could all be read.
+    ``scored`` is a table of :func:`perceived.scoring.score` whose pictures could all be read, with
+    probabilities at the temperature ``_MILD``.
     """
     columns = [f"probability_{label}" for label in spec.labels]
-    before = scored.select(columns).to_numpy().astype(np.float64)
+    logits = to_logits(scored.select(columns).to_numpy().astype(np.float64), _MILD)
+    before = softmax((logits / spec.temperature).astype(np.float32)).astype(np.float64)
     truth = scored["label"].replace_strict({label: i for i, label in enumerate(spec.labels)}, return_dtype=pl.Int64)
     correct = before.argmax(axis=1) == truth.to_numpy()
-    logits = to_logits(before, spec.temperature)
     temperature = spec.temperature if correct.all() else fit_temperature(logits, truth.to_numpy())
     confidence = softmax((logits / temperature).astype(np.float32)).max(axis=1).astype(np.float64)
     threshold = choose_threshold(confidence, correct, target_error, classes=len(spec.labels))
@@ -202,7 +208,7 @@ def fit(
     return calibrated, found, risk_coverage(confidence, correct)[1:]
 
 
-def to_logits(probabilities: Floats, temperature: float) -> Floats:
+def to_logits(probabilities: Floats, temperature: float | np.float32) -> Floats:
     """Return logits, but for a constant in each row, of which a softmax at ``temperature`` gave the probabilities."""
     smallest = float(np.finfo(np.float32).smallest_subnormal)
     logits: npt.NDArray[np.float64] = temperature * np.log(np.maximum(probabilities, smallest))
