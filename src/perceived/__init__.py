@@ -4,7 +4,7 @@ Reading pictures needs the core install only::
 
     import perceived
     predictor = perceived.Predictor("model.onnx")
-    predictor.predict("face.jpg").faces[0].perceived_gender
+    predictor.predict("holiday.jpg").faces[0].perceived_gender
 
 Every stage of training is a module whose main function has its name (``perceived.explore.explore``,
 ``perceived.train.train``, ``perceived.export.export``) and needs the extra ``perceived[train]``.

@@ -126,7 +126,7 @@ def _predict(plan: Plan, files: Files) -> None:
     """Answer for a few test pictures with the exported file alone, as ``perceived predict`` does."""
     test = Workspace(files.work).read_split().filter(split="test")
     chosen = pl.concat([test.filter(label=label).head(ANSWERED // len(LABELS)) for label in LABELS])
-    answers = Predictor(files.model).predict(chosen["path"].to_list())
+    answers = Predictor(files.model, detect=False).predict(chosen["path"].to_list())
     rows = zip(chosen["id"], chosen["label"], answers, strict=True)
     storage.write_json(files.answers, [{"id": id_, "label": label, **a.to_dict()} for id_, label, a in rows])
 

@@ -70,7 +70,7 @@ def test_predict_answers_without_torch(core, tiny_model, picture):
     assert call(core, "-c", "import torch").returncode != 0
     bright = picture("bright.png", 255)
     command = core.parent / "perceived"
-    answer = json.loads(succeed(command, "predict", bright, "--model", tiny_model, "--json"))
+    answer = json.loads(succeed(command, "predict", bright, "--model", tiny_model, "--no-detect", "--json"))
     assert answer["faces"][0]["perceived_gender"] == "male"
     assert answer["error"] is None
 
