@@ -116,7 +116,7 @@ def test_the_study_on_celeba_and_the_quick_start(
             cli.main()
         assert not ended.value.code, shlex.join(words) + capsys.readouterr().err
     assert in_place_of == {}
-    assert capsys.readouterr().out.splitlines()[-1].startswith("face.jpg: ")
+    assert capsys.readouterr().out.splitlines()[-1].endswith("face.jpg")
     ((_, snippet),) = readme["In Python"]
     exec(compile(snippet, "README.md", "exec"), {})
     gender, confidence = capsys.readouterr().out.split()
@@ -180,3 +180,24 @@ def test_every_link_in_the_docs_leads_somewhere(root: Path) -> None:
                 if anchor:
                     headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
                     assert anchor in {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+def test_the_pages_on_predicting_show_commands_that_exist(
+    root: Path, desk: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (root / "docs" / "how-to" / "predict.md").read_text(encoding="utf-8")
+    demo_faces.write(desk / "elsewhere", count=1)
+    shutil.copy(desk / "elsewhere" / "img_align_celeba" / "000001.jpg", "face.jpg")
+    shutil.copy(tiny_model, "model.onnx")
+    (snippet,) = blocks(page, "python")
+    exec(compile(snippet, "predict.md", "exec"), {})
+    assert capsys.readouterr().out.count("face.jpg ['") == 2
+    known = {word for name in ("predict", "video", "info") for word in options(name)}
+    used = set(re.findall(r"--[a-z-]+", page))
+    assert used <= known, used - known
+
+
+def options(name: str) -> set[str]:
+    """Return the long options of a command."""
+    command: Any = typer.main.get_command(cli.app)
+    return {option for parameter in command.commands[name].params for option in parameter.opts}
