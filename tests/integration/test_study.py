@@ -71,7 +71,7 @@ def test_the_page_tells_the_study_from_pictures_to_answers(files: Files) -> None
     assert "96.2%" in page
     assert "0.9615" in page
     assert "118,165 of its pictures are labelled female and 84,434 male" in page
-    assert page.count('role="img"') == 5, "five charts are drawn inside the page"
+    assert page.count('role="img"') == 6, "six charts are drawn inside the page"
 
 
 def test_the_page_needs_nothing_beside_it(files: Files) -> None:
