@@ -2,7 +2,8 @@
 
 A picture is searched at several scales, the finer ones in overlapping tiles, and what is found with
 a doubtful score is looked at again, enlarged. Only where that finds nothing is the picture searched
-with a frame around it, for a face that fills it, and where it finds nothing sure, turned by quarters.
+with a frame around it, for a face that fills it, and turned by quarters; it is turned too where its
+best face looks more like one that way.
 
 The constants come from measurements: ``docs/results/detection.json``, ``benchmarks/detection.py``.
 """
@@ -39,15 +40,22 @@ SMALLEST_SEEN = 10
 """Size in pixels of the smallest face that raises a doubt."""
 DOUBT = 0.2
 """Lowest score that earns a second look."""
+FAINT = 0.1
+"""The same for a face of fewer than ``SMALL`` pixels in the network's view, where scores fall."""
+SMALL = 24
 SURE = 0.85
-"""Score from which no second look is needed; faces that lie on their side seldom reach it upright."""
-SECOND_LOOKS = 32
+"""Score from which no second look is needed."""
+UPRIGHT = 0.93
+"""Score of the best face from which a picture stands upright; a face on its side has up to 0.9, and false landmarks."""
+SECOND_LOOKS = 100
 """Most second looks in one search: a face takes one, a crowd's blurred rows many."""
 CLOSE = 56
 """Size in pixels to which a doubtful face is enlarged; its surroundings take ``SURROUND`` times that."""
 SURROUND = 3.0
 FRAME = 0.5
 """Width of the frame around a picture, in shares of its longer side."""
+MOST_BOXES = 1000
+"""Most boxes that are compared; noise raises thousands of faint ones."""
 SAME_FACE = 0.3
 """Intersection over union from which two boxes are the same face."""
 INSIDE = 0.7
@@ -88,9 +96,9 @@ class YuNet:
         found = self._search(image, _scales(height, width, self.min_face))
         if not len(found):
             found = self._search_framed(image)
-        if _best_score(found) < SURE:
+        if _best_score(found) < UPRIGHT:
             found = self._search_turned(image, found)
-        found = found[np.max(found[:, 2:4] - found[:, :2], axis=1, initial=0) >= self.min_face]
+        found = found[_sizes(found) >= self.min_face]
         return [_face(row, width, height) for row in found]
 
     def _search(self, image: Pixels, scales: list[float]) -> Floats:
@@ -105,21 +113,16 @@ class YuNet:
         height, width = scaled.shape[:2]
         found = []
         for x, y in _tiles(width, height):
-            rows = self._network.find(scaled[y : y + TILE, x : x + TILE], min(DOUBT, self.threshold))
-            found.append(_shift(rows[_whole(rows, x, y, width, height)], x, y))
+            rows = self._network.find(scaled[y : y + TILE, x : x + TILE], min(FAINT, self.threshold))
+            lowest = np.where(_sizes(rows) < SMALL, FAINT, DOUBT)
+            kept = (rows[:, 14] >= np.minimum(lowest, self.threshold)) & _whole(rows, x, y, width, height)
+            found.append(_shift(rows[kept], x, y))
         return _scale(np.concatenate(found), width / image.shape[1], height / image.shape[0])
 
     def _look_again(self, image: Pixels, row: Floats) -> Floats:
         """Look at a doubtful face from as close as the network sees best; empty if it is none."""
-        centre, size = (row[:2] + row[2:4]) / 2, float(np.max(row[2:4] - row[:2]))
-        x0, y0 = np.maximum(np.floor(centre - size * SURROUND / 2), 0).astype(int).tolist()
-        x1, y1 = np.maximum(np.ceil(centre + size * SURROUND / 2), 0).astype(int).tolist()
-        part = image[y0:y1, x0:x1]
-        if not part.size:
-            return row[None][:0]
-        close = _resize(part, CLOSE / size)
-        rows = self._network.find(close, self.threshold)
-        rows = _shift(_scale(rows, close.shape[1] / part.shape[1], close.shape[0] / part.shape[0]), x0, y0)
+        close, (x, y), (horizontal, vertical) = _close_up(image, row)
+        rows = _shift(_scale(self._network.find(close, self.threshold), horizontal, vertical), x, y)
         return rows[_same(row, rows)]
 
     def _search_framed(self, image: Pixels) -> Floats:
@@ -136,14 +139,22 @@ class YuNet:
         small = _resize(image, min(ZOOM, TILE / max(image.shape)))
         height, width = small.shape[:2]
         best = upright
-        for quarters in (1, 3, 2):
+        for quarters in self._likely_turns(image, upright):
             turned = np.ascontiguousarray(np.rot90(small, quarters))
             rows = _turn_back(self._search(turned, [OVERVIEW / max(height, width), 1.0]), quarters, width, height)
             if _best_score(rows) > _best_score(best):
                 best = _scale(rows, width / image.shape[1], height / image.shape[0])
-            if _best_score(best) >= SURE:
-                break
         return best
+
+    def _likely_turns(self, image: Pixels, upright: Floats) -> list[int]:
+        """Return the quarters by which the best face looks more like one, or all where there is no face."""
+        if not len(upright):
+            return [1, 3, 2]
+        close, _, _ = _close_up(image, upright[0])
+        turned = (np.ascontiguousarray(np.rot90(close, quarters)) for quarters in range(4))
+        scores = [_best_score(self._network.find(picture, DOUBT)) for picture in turned]
+        likeliest = int(np.argmax(scores))
+        return [likeliest] if likeliest else []
 
 
 def main_face(faces: Sequence[Face]) -> Face | None:
@@ -191,6 +202,21 @@ def _resize(image: Pixels, scale: float) -> Pixels:
     return np.asarray(cv2.resize(image, size, interpolation=interpolation), np.uint8)
 
 
+def _close_up(image: Pixels, row: Floats) -> tuple[Pixels, tuple[int, int], tuple[float, float]]:
+    """Return a face and its surroundings at the size the network sees best, their corner and how far they were scaled.
+
+    A box that lies outside, in the network's black margin, gives the picture's nearest corner.
+    """
+    height, width = image.shape[:2]
+    centre, size = (row[:2] + row[2:4]) / 2, float(np.max(row[2:4] - row[:2]))
+    reach = max(size * SURROUND / 2, 1)
+    x0, y0 = np.floor(np.clip(centre - reach, 0, [width - 1, height - 1])).astype(int).tolist()
+    x1, y1 = np.ceil(np.clip(centre + reach, [x0 + 1, y0 + 1], [width, height])).astype(int).tolist()
+    part = image[y0:y1, x0:x1]
+    close = _resize(part, CLOSE / max(size, 1))
+    return close, (x0, y0), (close.shape[1] / part.shape[1], close.shape[0] / part.shape[0])
+
+
 def _scale(rows: Floats, horizontal: float, vertical: float) -> Floats:
     """Divide coordinates by how far a picture was scaled."""
     return np.asarray(rows / np.array([horizontal, vertical] * 7 + [1], np.float32), np.float32)
@@ -202,7 +228,7 @@ def _shift(rows: Floats, x: float, y: float) -> Floats:
 
 def _merge(rows: Floats) -> Floats:
     """Keep the best of each face's boxes, best first."""
-    waiting = rows[np.argsort(-rows[:, 14], kind="stable")]
+    waiting = rows[np.argsort(-rows[:, 14], kind="stable")[:MOST_BOXES]]
     kept = [waiting[:0]]
     while len(waiting):
         best, waiting = waiting[:1], waiting[1:]
@@ -227,6 +253,11 @@ def _turn_back(rows: Floats, quarters: int, width: int, height: int) -> Floats:
     points = np.stack(turned, 2)
     corners = points[:, :2]
     return np.concatenate([corners.min(1), corners.max(1), points[:, 2:].reshape(-1, 10), rows[:, 14:]], 1)
+
+
+def _sizes(rows: Floats) -> Floats:
+    """Return the longer side of each box."""
+    return np.asarray(np.max(rows[:, 2:4] - rows[:, :2], axis=1, initial=0), np.float32)
 
 
 def _best_score(rows: Floats) -> float:

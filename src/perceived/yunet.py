@@ -13,9 +13,11 @@ import functools
 import hashlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from perceived.errors import WeightsError
 from perceived.preprocess import Pixels
@@ -76,7 +78,8 @@ def _blob(tile: Pixels) -> Floats:
     """Return the network's input: BGR ``(1, 3, H, W)``, black at the right and bottom up to whole grains."""
     height, width = tile.shape[:2]
     blob = np.zeros((1, 3, -(-height // GRAIN) * GRAIN, -(-width // GRAIN) * GRAIN), np.float32)
-    blob[0, :, :height, :width] = tile[:, :, ::-1].transpose(2, 0, 1)
+    for plane, channel in zip(blob[0], cv2.split(tile)[::-1], strict=True):  # quicker than one transposed copy
+        plane[:height, :width] = channel
     return blob
 
 
@@ -123,7 +126,14 @@ def _open(data: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession
         session = onnxruntime.InferenceSession(
             data.replace(_FIXED_SIZE, _ANY_SIZE, 1), options, providers=["CPUExecutionProvider"]
         )
-    except (RuntimeError, ValueError) as error:
+    except (
+        ort_errors.Fail,
+        ort_errors.InvalidArgument,
+        ort_errors.InvalidGraph,
+        ort_errors.InvalidProtobuf,
+        ort_errors.NotImplemented,
+        ort_errors.RuntimeException,
+    ) as error:
         raise WeightsError(f"{path} is no readable ONNX file: {error}.", expected="an ONNX file of YuNet") from error
     shape = session.get_inputs()[0].shape
     if not set(_names()) <= {output.name for output in session.get_outputs()} or len(shape) != 4:

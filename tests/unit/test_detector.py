@@ -1,0 +1,256 @@
+"""Faces are found at every size, place and turn, in pixels of the picture; nothing else is."""
+
+from __future__ import annotations
+
+import runpy
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from perceived import detector, images, yunet
+from perceived.detector import YuNet, main_face
+from perceived.errors import ConfigError, WeightsError
+from perceived.types import Box, Face
+
+FINDER = YuNet()
+
+
+@pytest.fixture(scope="module")
+def bench(root: Path) -> dict[str, Any]:
+    """The names of ``benchmarks/detection.py``: what a scene is and when a face counts as found."""
+    return runpy.run_path(str(root / "benchmarks" / "detection.py"))
+
+
+@pytest.fixture(scope="module")
+def portraits(bench: dict[str, Any]) -> list[images.Pixels]:
+    return bench["portraits"](12)
+
+
+@pytest.fixture(scope="module")
+def photos(shared_data: Path) -> Path:
+    return shared_data.parent / "photos"
+
+
+def resized(pixels: images.Pixels, width: int, height: int) -> images.Pixels:
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def on_grey(portrait: images.Pixels, x: int, y: int, width: int = 300, height: int = 260) -> images.Pixels:
+    canvas = np.full((height, width, 3), 128, np.uint8)
+    canvas[y : y + portrait.shape[0], x : x + portrait.shape[1]] = portrait
+    return canvas
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Return the intersection over union of two boxes."""
+    wide = min(one.x1, other.x1) - max(one.x0, other.x0)
+    high = min(one.y1, other.y1) - max(one.y0, other.y0)
+    shared = max(wide, 0) * max(high, 0)
+    return shared / (one.width * one.height + other.width * other.height - shared)
+
+
+def test_a_face_where_it_is(portraits: list[images.Pixels]) -> None:
+    (face,) = FINDER.detect(on_grey(portraits[0], 100, 30))
+    assert face.detection_score is not None
+    assert face.detection_score > 0.8
+    assert 100 < face.box.x0 < face.box.x1 < 278
+    assert 30 < face.box.y0 < face.box.y1 < 248
+    assert face.landmarks is not None
+    (right_eye, left_eye, nose, right_mouth, left_mouth) = face.landmarks
+    assert face.box.x0 < right_eye[0] < nose[0] < left_eye[0] < face.box.x1
+    assert face.box.y0 < right_eye[1] < nose[1] < right_mouth[1] < face.box.y1
+    assert right_mouth[0] < left_mouth[0]
+
+
+def test_the_network_is_read_as_opencv_reads_it(portraits: list[images.Pixels]) -> None:
+    picture = on_grey(portraits[1], 20, 20, 320, 320)
+    reader = cv2.FaceDetectorYN.create(str(yunet.WEIGHTS), "", (320, 320), 0.6, 0.3, 5000)
+    expected = reader.detect(picture[..., ::-1].copy())[1][0]
+    rows = yunet.Network().find(picture, 0.6)
+    found = rows[rows[:, 14].argmax()]
+    found[2:4] -= found[:2]
+    assert np.abs(found[:14] - expected[:14]).max() < 0.1
+    assert found[14] == pytest.approx(expected[14], abs=1e-3)
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_turned_picture_gives_the_same_face_turned(portraits: list[images.Pixels], quarters: int) -> None:
+    upright = on_grey(portraits[2], 60, 20)
+    (expected,) = FINDER.detect(upright)
+    turned = np.ascontiguousarray(np.rot90(upright, quarters))
+    (face,) = FINDER.detect(turned)
+    assert expected.landmarks is not None
+    assert face.landmarks is not None
+    back = [{1: (300 - y, x), 2: (300 - x, 260 - y), 3: (y, 260 - x)}[quarters] for x, y in face.landmarks]
+    assert np.abs(np.subtract(back, expected.landmarks)).max() < 6
+
+
+@pytest.mark.parametrize("side", [48, 64, 100, 218, 640, 1500])
+def test_a_face_that_fills_the_picture(portraits: list[images.Pixels], side: int) -> None:
+    for portrait in portraits[:4]:
+        crop = portrait[70:180, 45:135]
+        assert len(FINDER.detect(resized(crop, round(side * 90 / 110), side))) == 1
+
+
+def test_a_face_across_the_edges_of_tiles(portraits: list[images.Pixels]) -> None:
+    """On every side of every inner edge of the finest tiles of 1500 × 1200 pixels, one box and no more."""
+    small = resized(portraits[3], 73, 90)
+    for x in (460, 500, 540, 600, 860):
+        (face,) = FINDER.detect(on_grey(small, x, 520, 1500, 1200))
+        assert x < face.box.x0 < face.box.x1 < x + 73
+
+
+@pytest.mark.parametrize("kind", ["gradient", "fine noise", "coarse noise", "noise on a gradient"])
+@pytest.mark.parametrize(("width", "height"), [(8, 8), (640, 480), (1300, 40), (9, 2000)])
+def test_no_face_where_there_is_none(bench: dict[str, Any], kind: str, width: int, height: int) -> None:
+    blank = bench["background"](kind, max(width, 25), max(height, 25), np.random.default_rng(0))[:height, :width]
+    assert FINDER.detect(blank) == []
+
+
+def test_small_faces_in_twelve_megapixels(bench: dict[str, Any], portraits: list[images.Pixels]) -> None:
+    rng = np.random.default_rng(1)
+    made = bench["scene"](portraits, "noise on a gradient", rng, sizes=(40, 80))
+    found, false = bench["match"](FINDER.detect(made.pixels), made.faces)
+    assert found >= 0.9 * len(portraits)
+    assert false == 0
+
+
+def test_solvay(photos: Path) -> None:
+    assert 29 <= len(FINDER.detect(images.load(photos / "solvay-1927.jpg"))) <= 30
+
+
+def test_photographs_of_one_person(bench: dict[str, Any], photos: Path) -> None:
+    measured = bench["measure_photos"](FINDER, photos)
+    assert measured["share"] >= 0.95
+    assert measured["more_boxes"] <= 2
+
+
+@pytest.mark.parametrize("folder", ["celeba-mini", "fairface-mini"])
+def test_face_pictures_of_the_data_sets(bench: dict[str, Any], shared_data: Path, folder: str) -> None:
+    paths = bench["sample"]((shared_data / folder).rglob("*.jpg"), 100)
+    assert bench["measure_crops"](FINDER, paths)["share"] >= 0.99
+
+
+@pytest.mark.full
+def test_scenes_and_data_sets_in_full(bench: dict[str, Any], shared_data: Path) -> None:
+    for sizes in ((20, 40), (40, 80)):
+        measured = bench["measure_scenes"](FINDER, 16, sizes)
+        assert measured["share"] >= 0.9
+        assert measured["false_boxes"] <= 2
+    for folder in ("celeba-mini", "fairface-mini"):
+        paths = sorted((shared_data / folder).rglob("*.jpg"))
+        assert bench["measure_crops"](FINDER, paths)["share"] >= 0.99
+
+
+def test_threads_share_a_detector(portraits: list[images.Pixels]) -> None:
+    pictures = [on_grey(portrait, 60, 20) for portrait in portraits] * 2
+    expected = [FINDER.detect(picture) for picture in pictures]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(FINDER.detect, pictures)) == expected
+
+
+def test_smallest_face(portraits: list[images.Pixels]) -> None:
+    picture = on_grey(portraits[0], 60, 20)
+    (face,) = FINDER.detect(picture)
+    tall = round(max(face.box.width, face.box.height))
+    assert len(YuNet(min_face=tall - 3).detect(picture)) == 1
+    assert YuNet(min_face=tall + 3).detect(picture) == []
+
+
+@pytest.mark.parametrize("wrong", [{"threshold": 0}, {"threshold": 1.5}, {"min_face": 0}])
+def test_what_no_detector_can_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="impossible"):
+        YuNet(**wrong)
+
+
+def test_weights_of_ones_own(tmp_path: Path, portraits: list[images.Pixels]) -> None:
+    own = tmp_path / "own.onnx"
+    own.write_bytes(yunet.WEIGHTS.read_bytes())
+    picture = on_grey(portraits[0], 60, 20)
+    assert YuNet(own).detect(picture) == FINDER.detect(picture)
+
+
+def test_weights_that_are_not_ours_to_trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
+    data = bytearray(yunet.WEIGHTS.read_bytes())
+    data[100_000] ^= 1
+    changed = tmp_path / "changed.onnx"
+    changed.write_bytes(data)
+    monkeypatch.setattr(yunet, "WEIGHTS", changed)
+    with pytest.raises(WeightsError, match="SHA-256"):
+        YuNet()
+    (tmp_path / "cut.onnx").write_bytes(data[:5000])
+    wrong = {"gone.onnx": "No such file", "cut.onnx": "no readable ONNX", str(tiny_model): "not a YuNet"}
+    for name, words in wrong.items():
+        with pytest.raises(WeightsError, match=words):
+            YuNet(tmp_path / name)
+
+
+def test_the_notice_names_the_file_that_ships() -> None:
+    notice = (yunet.WEIGHTS.parent / "THIRD_PARTY.md").read_text(encoding="utf-8")
+    assert yunet.SHA256 in notice
+    assert f"{yunet.WEIGHTS.stat().st_size:,} bytes" in notice
+
+
+def test_the_main_face_is_the_largest() -> None:
+    small, large = (Face(box=Box(x0=0, y0=0, x1=side, y1=side)) for side in (10, 20))
+    assert main_face([small, large]) is large
+    assert main_face([]) is None
+
+
+@given(st.integers(1, 20_000))
+def test_tiles_cover_a_side_and_overlap(length: int) -> None:
+    starts = detector._starts(length)
+    assert starts[0] == 0
+    assert starts[-1] == max(length - detector.TILE, 0)
+    for one, following in pairwise(starts):
+        assert 0 < following - one <= detector.TILE - detector.OVERLAP
+
+
+@given(st.integers(8, 65_000), st.integers(8, 65_000), st.integers(1, 500))
+def test_scales_start_at_the_overview_and_stay_within_the_limits(height: int, width: int, min_face: int) -> None:
+    scales = detector._scales(height, width, min_face)
+    assert scales[1:] == sorted(scales[1:])
+    assert scales[0] * max(height, width) == pytest.approx(detector.OVERVIEW)
+    assert all(b / a <= detector.STEP + 1e-6 for a, b in pairwise(scales[1:]))
+    finest = scales[-1]
+    assert max(height, width) * finest <= detector.TILE + 1 or height * width * finest**2 <= detector.MOST_PIXELS * 1.01
+
+
+@given(st.integers(0, 3), st.integers(8, 60), st.integers(8, 60), st.data())
+def test_turning_back_finds_the_pixel(quarters: int, width: int, height: int, data: st.DataObject) -> None:
+    x, y = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    picture = np.zeros((height, width), bool)
+    picture[y, x] = True
+    (v,), (u,) = np.nonzero(np.rot90(picture, quarters))
+    row = np.array([[u, v, u + 1, v + 1, *[u + 0.5, v + 0.5] * 5, 0.9]], np.float32)
+    back = detector._turn_back(row, quarters, width, height)[0]
+    assert back.tolist() == pytest.approx([x, y, x + 1, y + 1, *[x + 0.5, y + 0.5] * 5, 0.9])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(*[st.floats(0, 500, width=32)] * 4, st.floats(0, 1, width=32)), max_size=30))
+def test_merging_keeps_the_best_box_of_each_face(boxes: list[tuple[float, ...]]) -> None:
+    rows = np.zeros((len(boxes), 15), np.float32)
+    for row, (x, y, wide, high, score) in zip(rows, boxes, strict=True):
+        row[:4], row[14] = (x, y, x + wide, y + high), score
+    kept = detector._merge(rows)
+    assert list(kept[:, 14]) == sorted(kept[:, 14], reverse=True)
+    assert len(kept) <= len(rows)
+    for index, row in enumerate(kept):
+        assert not detector._same(row, kept[index + 1 :]).any()
+    if len(rows):
+        assert kept[0, 14] == rows[:, 14].max()
+
+
+def test_boxes_end_where_the_picture_does(portraits: list[images.Pixels]) -> None:
+    crop = portraits[0][100:, 60:118]
+    for face in FINDER.detect(crop):
+        assert 0 <= face.box.x0 < face.box.x1 <= crop.shape[1]
+        assert 0 <= face.box.y0 < face.box.y1 <= crop.shape[0]
