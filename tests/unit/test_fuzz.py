@@ -61,8 +61,8 @@ def read_and_search(originals: list[bytes], count: int) -> float:
         start = time.process_time()
         try:
             pixels = images.decode(data)
-        except ImageError as error:
-            assert str(error)
+        except ImageError:
+            pass
         else:
             decoded += 1
             height, width = pixels.shape[:2]
