@@ -27,7 +27,10 @@ SMALL = 30
 """A group of fewer rows is flagged, and takes no part in gaps."""
 MOST_PAIRED = 5
 """Up to so many columns, every pair of them is an intersection that is audited unasked."""
-_NO_GROUP = ("id", "path", "label", "split", "partition", "identity", "answer", "probability_male", "error")
+_NO_GROUP = (
+    "id", "path", "label", "split", "partition", "identity", "licence", "width", "height", "weight",
+    "answer", "probability_male", "error",
+)  # fmt: skip
 
 
 def audit_files(
