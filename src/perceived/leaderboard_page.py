@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
 from perceived import charts, report, storage
 from perceived.charts import COLORS, Draw
@@ -48,14 +48,15 @@ def accuracy_by_latency(rows: Sequence[Mapping[str, Any]]) -> Draw:
             axes.plot([x, x], [rate["low"], rate["high"]], color=color, linewidth=2, alpha=0.35, zorder=2)
             axes.scatter([x], [rate["value"]], s=44, color=color, zorder=3)
             axes.annotate(
-                row["backbone"], (x, rate["value"]), (8, 0), textcoords="offset points", va="center", size=9.5,
+                row["backbone"], (x, rate["value"]), (7, -5), textcoords="offset points", va="top", size=9.5,
                 color=COLORS["ink"], parse_math=False,
             )  # fmt: skip
         axes.set_xscale("log")
         lowest, highest = (f(row["latency_ms"] for row in rows) for f in (min, max))
         axes.set_xlim(lowest / 1.3, highest * 2.2)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} ms"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
         axes.set_xlabel("one picture on one CPU thread (log scale)")
         axes.grid()

@@ -84,7 +84,8 @@ def group_curves(groups: Mapping[str, Found]) -> Draw:
 
     def draw(axes: Axes) -> None:
         lines = {name: [g["clean"]["accuracy"]["value"], *g["mean_accuracy_by_severity"]] for name, g in groups.items()}
-        ends = _apart([values[-1] for values in lines.values()])
+        span = max(map(max, lines.values())) - min(map(min, lines.values()))
+        ends = _apart([values[-1] for values in lines.values()], max(0.004, 0.05 * span))
         worst = min(lines, key=lambda name: lines[name][-1])
         for (name, values), end in zip(lines.items(), ends, strict=True):
             color = COLORS["male"] if name == worst else COLORS["accent"]
@@ -93,7 +94,7 @@ def group_curves(groups: Mapping[str, Found]) -> Draw:
             axes.text(len(values) - 0.9, end, text, color=COLORS["ink"], fontsize=9, va="center", parse_math=False)
         axes.set_xlim(-0.1, len(SEVERITIES) + 1.9)
         axes.set_xticks(range(len(SEVERITIES) + 1), ["clean", *map(str, SEVERITIES)])
-        axes.set_xlabel("severity", loc="left")
+        axes.set_xlabel("severity")
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.grid(axis="y")
         axes.spines[["left", "bottom"]].set_visible(False)
@@ -101,9 +102,8 @@ def group_curves(groups: Mapping[str, Found]) -> Draw:
     return draw
 
 
-def _apart(values: Sequence[float]) -> list[float]:
-    """Return heights for labels near ``values`` that do not overlap, in the same order."""
-    gap = max(0.012, (max(values) - min(values)) / max(1, len(values) - 1) * 0.8)
+def _apart(values: Sequence[float], gap: float) -> list[float]:
+    """Return heights for labels near ``values`` that lie at least ``gap`` apart, in the same order."""
     order = np.argsort(values)
     placed = np.asarray(values, float)[order]
     for i in range(1, len(placed)):
