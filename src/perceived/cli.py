@@ -19,6 +19,7 @@ from perceived.commands import card as card_command
 from perceived.commands import compare as compare_command
 from perceived.commands import predict as predict_command
 from perceived.commands import robustness as robustness_command
+from perceived.commands import serve as serve_command
 from perceived.commands import video as video_command
 from perceived.errors import PerceivedError
 from perceived.extras import missing_extra
@@ -313,6 +314,9 @@ def export(
 
 app.command()(predict_command.predict)
 app.command()(video_command.video)
+
+
+app.command()(serve_command.serve)
 
 
 @app.command()

@@ -12,6 +12,7 @@
     │   ├── ModelFileError        a run or model file is damaged, or not one of ours
     │   ├── ResumeError           a run directory belongs to another recipe or dataset
     │   └── MissingExtraError     a feature needs an optional dependency
+    ├── ServerError               a server cannot be reached, is too busy, or failed
     └── StorageError              the disk refused a write: full, read-only, gone
 
 Every message answers three questions: what happened, what was expected, how to mend it.
@@ -78,6 +79,10 @@ class MissingExtraError(InputError):
             f"{feature} needs packages that are not installed.",
             mend=f"pip install 'perceived[{extra}]'",
         )
+
+
+class ServerError(PerceivedError):
+    """A server cannot be reached, is busy for too long, or failed."""
 
 
 class StorageError(PerceivedError):

@@ -6,6 +6,9 @@ from perceived.errors import MissingExtraError
 
 EXTRAS = {
     "heic": frozenset({"pillow_heif"}),
+    "serve": frozenset(
+        {"fastapi", "httpx2", "prometheus_client", "pydantic", "pydantic_settings", "python_multipart", "uvicorn"}
+    ),
     "train": frozenset(
         {
             "accelerate",

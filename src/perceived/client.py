@@ -1,0 +1,208 @@
+"""A client for a running server, with the predictor's own methods and results (extra ``perceived[serve]``).
+
+::
+
+    with Client("http://127.0.0.1:8000") as client:
+        client.predict("face.jpg").faces[0].perceived_gender
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, repeat
+from types import TracebackType
+from typing import Any, Self, TypeAlias, overload
+
+import httpx2
+
+from perceived import __version__, images
+from perceived.errors import ConfigError, ImageError, InputError, ServerError
+from perceived.types import Box, Face, Picture, Prediction
+
+Source: TypeAlias = str | os.PathLike[str] | bytes
+"""A picture: a path, or an encoded file's bytes."""
+
+MOST_BYTES = 8 * 2**20
+"""Encoded bytes that one request gathers, unless a single picture has more."""
+MOST_FILES = 8
+LONGEST_WAIT = 60.0
+"""Seconds; what a server asks for beyond it is not waited for."""
+_AGAIN = frozenset({429, 502, 503, 504})
+
+
+class Client:
+    """A server's predictor; safe to call from several threads at once.
+
+    ``url`` is the server's address, ``key`` what it asks of its callers. Answers below ``threshold``
+    (the server's own, unless given) are ``"uncertain"``. A server that is busy or cannot be reached
+    is asked up to ``tries`` times, as much later as it says. ``timeout`` is in seconds, for each try.
+
+    Raises:
+        ConfigError: the address is no http address.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        threshold: float | None = None,
+        tries: int = 5,
+        timeout: float = 60.0,
+    ) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise ConfigError(f"{url!r} is no server's address.", expected="like http://127.0.0.1:8000")
+        headers = {"User-Agent": f"perceived/{__version__}", **({"X-API-Key": key} if key else {})}
+        self.url = url.rstrip("/")
+        self._tries = tries
+        self._parameters = {} if threshold is None else {"threshold": str(threshold)}
+        self._http = httpx2.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    @overload
+    def predict(self, picture: Source) -> Picture: ...  # type: ignore[overload-overlap]  # str and bytes are sequences
+    @overload
+    def predict(self, picture: Sequence[Source]) -> list[Picture]: ...
+    def predict(self, picture: Source | Sequence[Source]) -> Picture | list[Picture]:
+        """Answer for one picture, or for a list of them in their order, as :meth:`perceived.Predictor.predict` does.
+
+        Raises:
+            ImageError: the one picture cannot be read. In a list, such a picture is a row whose
+                ``error`` says why.
+            InputError: the server refuses the request, and says why.
+            ServerError: the server cannot be reached, is busy for too long, or failed.
+        """
+        if not isinstance(picture, str | os.PathLike | bytes):
+            return list(self.stream(picture))
+        answer = next(self.stream([picture]))
+        if answer.error is not None:
+            raise ImageError(answer.error)
+        return answer
+
+    def stream(self, pictures: Iterable[Source], names: Iterable[str] = ()) -> Iterator[Picture]:
+        """Answer for any number of pictures in their order, a few in each request; see :meth:`predict`.
+
+        ``names`` are what the answers call the pictures; where it ends, a path is its own name.
+        """
+        waiting: list[tuple[str, bytes | Picture]] = []
+        held = 0
+        for source, given in zip(pictures, chain(names, repeat("")), strict=False):
+            name = given or ("<bytes>" if isinstance(source, bytes) else os.fspath(source))
+            data = _read(source, name)
+            size = len(data) if isinstance(data, bytes) else 0
+            if waiting and (held + size > MOST_BYTES or len(waiting) == MOST_FILES):
+                yield from self._answer(waiting)
+                waiting, held = [], 0
+            waiting.append((name, data))
+            held += size
+        if waiting:
+            yield from self._answer(waiting)
+
+    def models(self) -> dict[str, Any]:
+        """Return the server's models and limits."""
+        answer: dict[str, Any] = self._send("GET", "/v1/models").json()
+        return answer
+
+    def ready(self) -> bool:
+        """Return whether the server takes pictures now; ``False`` also where it cannot be reached."""
+        try:
+            return self._http.get("/readyz").is_success
+        except httpx2.TransportError:
+            return False
+
+    def _answer(self, batch: Sequence[tuple[str, bytes | Picture]]) -> Iterator[Picture]:
+        """Send what could be read, and put the answers where they belong among what could not."""
+        files = [("files", (name, data)) for name, data in batch if isinstance(data, bytes)]
+        answers = iter(self._send("POST", "/v1/predict", files=files).json()["pictures"] if files else ())
+        for name, data in batch:
+            yield data if isinstance(data, Picture) else picture_from_dict(next(answers), name)
+
+    def _send(self, method: str, path: str, *, files: Any = None) -> httpx2.Response:
+        """Ask until there is an answer, at most ``tries`` times."""
+        for left in reversed(range(self._tries)):
+            try:
+                response = self._http.request(method, path, files=files, params=self._parameters)
+            except httpx2.TransportError as error:
+                if not left:
+                    raise self._unreachable(error) from error
+                time.sleep(_pause(self._tries - left))
+                continue
+            if response.status_code not in _AGAIN:
+                break
+            asked = _seconds(response.headers.get("retry-after", ""))
+            if not left or (asked or 0) > LONGEST_WAIT:
+                break
+            time.sleep(_pause(self._tries - left) if asked is None else asked + random.random() / 2)
+        if response.is_success:
+            return response
+        raise _refusal(response)
+
+    def _unreachable(self, error: httpx2.TransportError) -> ServerError:
+        return ServerError(
+            f"The server {self.url} cannot be reached: {str(error) or type(error).__name__}.",
+            mend="check the address, and that 'perceived serve' runs there",
+        )
+
+
+def picture_from_dict(value: Mapping[str, Any], source: str) -> Picture:
+    """Return the picture that :meth:`Picture.to_dict` rendered, by the name the caller gave it."""
+    kept = {name: value[name] for name in ("width", "height", "error", "model", "model_sha256") if name in value}
+    return Picture(source=source, faces=tuple(map(_prediction, value["faces"])), **kept)
+
+
+def _prediction(value: Mapping[str, Any]) -> Prediction:
+    x0, y0, x1, y1 = value["box"]
+    points = value["landmarks"]
+    face = Face(
+        box=Box(x0=x0, y0=y0, x1=x1, y1=y1),
+        detection_score=value["detection_score"],
+        landmarks=None if points is None else tuple((x, y) for x, y in points),
+    )
+    return Prediction(
+        face=face,
+        perceived_gender=value["perceived_gender"],
+        confidence=value["confidence"],
+        probability=value["probability"],
+    )
+
+
+def _read(source: Source, name: str) -> bytes | Picture:
+    """Return a picture's bytes, or the row that says why there are none."""
+    if isinstance(source, bytes):
+        return source
+    try:
+        return images.read_bytes(source)
+    except ImageError as error:
+        return Picture(source=name, error=str(error))
+
+
+def _refusal(response: httpx2.Response) -> InputError | ServerError:
+    """Turn a problem document into the error that says the same."""
+    is_problem = response.headers.get("content-type", "").startswith("application/problem+json")
+    problem = response.json() if is_problem else {}
+    what = f"The server answered {response.status_code}: {problem.get('detail') or response.reason_phrase}"
+    kind = ServerError if response.status_code >= 500 else InputError
+    return kind(what, expected=problem.get("expected", ""))
+
+
+def _seconds(header: str) -> float | None:
+    """Return what ``Retry-After`` asks for in seconds; a date, which our servers never send, asks for nothing."""
+    return float(header) if header.isdecimal() else None
+
+
+def _pause(tried: int) -> float:
+    """Return the seconds to wait after so many tries, longer each time, and never quite the same."""
+    return min(0.25 * 2**tried, 10.0) * (0.5 + random.random() / 2)

@@ -1,0 +1,91 @@
+"""The socket: how many connections there may be, and how long one may take to say what it wants.
+
+uvicorn gives a connection all the time in the world to send a request's headers, which is what a
+slow-loris attack uses up. This stands between the socket and uvicorn's own protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from perceived.server import metrics
+from perceived.server.problems import KINDS, MEDIA_TYPE, PREFIX
+
+
+def _full() -> bytes:
+    """Return the whole answer to a connection too many."""
+    kind = KINDS["overloaded"]
+    document = {"type": f"{PREFIX}overloaded", "title": kind.title, "status": 503, "detail": "Too many connections are open."}
+    body = json.dumps({**document, "expected": kind.about}).encode()
+    head = f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: {MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n"
+    return f"{head}Retry-After: 1\r\nConnection: close\r\n\r\n".encode() + body
+
+
+class PatientProtocol(asyncio.Protocol):
+    """uvicorn's protocol, with a limit on connections and on the time that headers take."""
+
+    def __init__(self, *, most: int, seconds: float, **uvicorn: Any) -> None:
+        self._inner = H11Protocol(**uvicorn)
+        self._most, self._seconds = most, seconds
+        self._loop = asyncio.get_running_loop()
+        self._deadline: asyncio.TimerHandle | None = None
+        self._refused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        if len(self._inner.connections) >= self._most:
+            self._refused = True
+            metrics.REJECTED.labels("too-many-connections").inc()
+            transport.write(_full())
+            transport.close()
+            return
+        self._inner.connection_made(transport)
+        metrics.CONNECTIONS.set(len(self._inner.connections))
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._refused:
+            self._inner.data_received(data)
+            self._watch()
+
+    def eof_received(self) -> None:
+        if not self._refused:
+            self._inner.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._unwatch()
+        if not self._refused:
+            self._inner.connection_lost(exc)
+            metrics.CONNECTIONS.set(len(self._inner.connections))
+
+    def pause_writing(self) -> None:
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._inner.resume_writing()
+
+    def _between_requests(self) -> bool:
+        return self._inner.cycle is None or self._inner.cycle.response_complete
+
+    def _watch(self) -> None:
+        """Start the clock where a request's headers are awaited, and stop it where they have come."""
+        if not self._between_requests():
+            self._unwatch()
+        elif self._deadline is None:
+            self._deadline = self._loop.call_later(self._seconds, self._give_up)
+
+    def _unwatch(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        self._deadline = None
+        if self._between_requests():
+            metrics.REJECTED.labels("headers-too-slow").inc()
+            self._transport.close()

@@ -1,0 +1,34 @@
+"""What ``/metrics`` tells Prometheus. Nothing in it names a caller or a picture."""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""Variable that names the folder through which several workers share their counts."""
+
+REQUESTS = Counter("perceived_requests", "Requests answered.", ["route", "status"])
+SECONDS = Histogram(
+    "perceived_request_seconds",
+    "Time from a request's headers to the end of its answer.",
+    ["route"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+PICTURES = Counter("perceived_pictures", "Pictures answered, or with an error.", ["outcome"])
+FACES = Counter("perceived_faces", "Faces answered, by answer.", ["perceived_gender"])
+REJECTED = Counter("perceived_rejected", "Requests refused, by kind of problem.", ["problem"])
+QUEUE = Gauge("perceived_queue_pictures", "Pictures waiting.", multiprocess_mode="livesum")
+HELD = Gauge("perceived_held_bytes", "Request bodies held in memory.", multiprocess_mode="livesum")
+CONNECTIONS = Gauge("perceived_connections", "Open connections.", multiprocess_mode="livesum")
+BATCH = Histogram("perceived_batch_pictures", "Pictures answered together.", buckets=(1, 2, 4, 8, 16, 32, 64))
+
+
+def render() -> bytes:
+    """Return all metrics in Prometheus' text format, of every worker where there are several."""
+    if FOLDER not in os.environ:
+        return generate_latest()
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)

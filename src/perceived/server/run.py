@@ -1,0 +1,113 @@
+"""Start the server: bind the socket, then one process, or several that share it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from perceived.errors import ConfigError
+from perceived.predictor import Predictor
+from perceived.server import logs, metrics
+from perceived.server.app import create_app
+from perceived.server.connections import PatientProtocol
+from perceived.server.gate import Gate
+from perceived.server.service import Service
+from perceived.server.settings import Settings
+
+KEEP_ALIVE = 15
+"""Seconds for which an idle connection is kept."""
+BACKLOG = 1024
+
+
+def run(settings: Settings, *, announce: Callable[[str], None] = print) -> None:
+    """Serve until a signal says to stop; ``announce`` is told the server's address.
+
+    Raises:
+        InputError: the model cannot be opened, or the address cannot be had.
+    """
+    predictor = Predictor(settings.model, threads=1)
+    with bind(settings.host, settings.port) as listener:
+        host, port = listener.getsockname()[:2]
+        announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        if settings.workers == 1:
+            serve(settings, listener, predictor)
+            return
+        del predictor
+        with shared_counts():
+            config = configuration(settings, partial(worker_app, settings), factory=True, workers=settings.workers)
+            Multiprocess(config, sockets=[listener]).run()
+
+
+def serve(settings: Settings, listener: socket.socket, predictor: Predictor) -> None:
+    """Serve in this process."""
+    logs.configure()
+    service = Service(settings, predictor)
+    server = uvicorn.Server(configuration(settings, create_app(service)))
+    service.stop_listening = lambda: stop_listening(server)
+    server.run([listener])
+
+
+def stop_listening(server: uvicorn.Server) -> None:
+    """Take no new connections, so that their callers turn elsewhere at once."""
+    for one in server.servers:
+        one.close()
+
+
+def worker_app(settings: Settings) -> Gate:
+    """Return the app of one of several processes."""
+    logs.configure()
+    return create_app(Service(settings, Predictor(settings.model, threads=1)))
+
+
+def configuration(settings: Settings, app: object, **more: object) -> uvicorn.Config:
+    """Return what uvicorn needs to know."""
+    patient = partial(PatientProtocol, most=settings.max_connections, seconds=settings.header_timeout)
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        http=patient,  # type: ignore[arg-type]
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=settings.stop_timeout,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to an address, or raise :class:`ConfigError`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"The address {host}:{port} cannot be had: {error.strerror or error}.",
+            mend="stop what listens there, or choose another with --port and --host",
+        ) from error
+    listener.set_inheritable(True)
+    return listener
+
+
+@contextlib.contextmanager
+def shared_counts() -> Iterator[None]:
+    """Let several processes count together, through a folder that is deleted at the end."""
+    with tempfile.TemporaryDirectory(prefix="perceived-metrics-") as folder:
+        os.environ[metrics.FOLDER] = folder
+        try:
+            yield
+        finally:
+            del os.environ[metrics.FOLDER]

@@ -1,0 +1,179 @@
+"""What the API takes and gives, as OpenAPI shows it; the answers are those of ``perceived predict --json``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from perceived.types import SCHEMA_VERSION
+
+Point = Annotated[list[float], Field(min_length=2, max_length=2)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+EXAMPLE_FACE = {
+    "box": [412.0, 180.5, 551.0, 366.0],
+    "detection_score": 0.94,
+    "landmarks": [[449.1, 251.0], [513.8, 249.6], [480.2, 290.7], [455.0, 322.9], [509.4, 321.8]],
+    "perceived_gender": "female",
+    "confidence": 0.98,
+    "probability": {"female": 0.98, "male": 0.02},
+}
+EXAMPLE_PICTURE = {
+    "schema": SCHEMA_VERSION,
+    "source": "holiday.jpg",
+    "width": 1024,
+    "height": 768,
+    "faces": [EXAMPLE_FACE],
+    "error": None,
+}
+EXAMPLE_FAILURE = {
+    "schema": SCHEMA_VERSION,
+    "source": "notes.txt",
+    "width": 0,
+    "height": 0,
+    "faces": [],
+    "error": "notes.txt is not a picture: it holds text, starting b'milk, eggs'.",
+}
+
+
+class EncodedPicture(BaseModel):
+    """A picture inside a JSON request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field("", description="What the answer calls it.", max_length=4096)
+    data: str = Field(description="The bytes of the picture's file in base64.")
+
+
+class PredictRequest(BaseModel):
+    """A request in JSON."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"pictures": [{"name": "a.jpg", "data": "/9j/4AAQ…"}]}]})
+
+    pictures: list[EncodedPicture]
+
+
+class Activation(BaseModel):
+    """Where the network found what it answered by: a grid over the part of the picture it saw."""
+
+    values: list[list[Share]] = Field(description="Rows of the grid; 1 where the answer drew most on the picture.")
+    corners: list[Point] = Field(
+        description="Where the grid's upper left, upper right and lower left corners lie, in pixels of the picture.",
+        min_length=3,
+        max_length=3,
+    )
+
+
+class FaceAnswer(BaseModel):
+    """The answer for one face."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_FACE]})
+
+    box: list[float] = Field(description="x0, y0, x1, y1 in pixels of the picture turned upright.", min_length=4, max_length=4)
+    detection_score: float | None = Field(description="How sure the detector is that this is a face.")
+    landmarks: list[Point] | None = Field(
+        description="Right eye, left eye, nose tip, right and left mouth corner; right and left are the person's own."
+    )
+    perceived_gender: str = Field(description="One of the model's labels, or 'uncertain' below the threshold.")
+    confidence: Share = Field(description="The larger of the calibrated probabilities.")
+    probability: dict[str, Share] = Field(description="Calibrated probability by label.")
+    activation: Activation | None = Field(None, description="With explain=true, where the model allows it.")
+
+
+class PictureAnswer(BaseModel):
+    """The answer for one picture: its faces, or the reason there is no answer."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_PICTURE, EXAMPLE_FAILURE]})
+
+    version: Literal[1] = Field(SCHEMA_VERSION, alias="schema", description="Version of this object's form.")
+    source: str = Field(description="What the sender calls the picture.")
+    width: int
+    height: int
+    faces: list[FaceAnswer]
+    error: str | None = Field(description="Why there is no answer: what happened, what was expected, how to mend it.")
+
+
+class ModelAnswer(BaseModel):
+    """A model the server answers with."""
+
+    name: str
+    sha256: str = Field(description="Hash of the model file.")
+    backbone: str
+    labels: list[str]
+    threshold: Share = Field(description="Answers less sure than this are 'uncertain', unless a request says otherwise.")
+    metrics: dict[str, Any] = Field(description="What the model file says it was measured at.")
+
+
+class PredictAnswer(BaseModel):
+    """One answer for each picture, in the request's order."""
+
+    model: str = Field(description="Name of the model.")
+    threshold: Share
+    pictures: list[PictureAnswer]
+
+
+class Limits(BaseModel):
+    """What one request may hold."""
+
+    body_bytes: int
+    file_bytes: int
+    pixels: int
+    files: int
+    faces: int
+
+
+class ModelsAnswer(BaseModel):
+    """The models, and what the server takes."""
+
+    models: list[ModelAnswer]
+    limits: Limits
+    version: str = Field(description="Version of the server.")
+
+
+class ProblemAnswer(BaseModel):
+    """An error after RFC 9457."""
+
+    type: str = Field(description="Which kind of problem: stable, and an address on this server that explains it.")
+    title: str
+    status: int
+    detail: str = Field(description="What happened.")
+    expected: str = Field(description="What was expected.")
+
+
+class ProblemKind(BaseModel):
+    """What a kind of problem means."""
+
+    status: int
+    title: str
+    about: str
+
+
+class Health(BaseModel):
+    """Whether the server is alive, or ready."""
+
+    status: Literal["ok"]
+
+
+def form_schema(field: str) -> dict[str, Any]:
+    """Return the OpenAPI schema of a multipart form with pictures in one field."""
+    return {
+        "type": "object",
+        "properties": {field: {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}},
+        "required": [field],
+        "additionalProperties": False,
+    }
+
+
+def bodies(field: str, formats: Sequence[str]) -> dict[str, Any]:
+    """Return OpenAPI's description of the bodies that a prediction may be asked with."""
+    picture = {"schema": {"type": "string", "format": "binary", "minLength": 1}}
+    return {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": form_schema(field)},
+            "application/json": {"schema": {"$ref": "#/components/schemas/PredictRequest"}},
+            **dict.fromkeys(formats, picture),
+        },
+    }

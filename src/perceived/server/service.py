@@ -1,0 +1,142 @@
+"""What the routes share: the predictor, its engine, what is held, and whether pictures are taken."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from starlette.requests import Request
+
+from perceived import __version__
+from perceived.classifier import find_model
+from perceived.predictor import Predictor
+from perceived.server import metrics
+from perceived.server.answers import Answer, Answerer, Question, relabel
+from perceived.server.engine import Engine
+from perceived.server.intake import Memory, body_of
+from perceived.server.problems import Problem, overloaded
+from perceived.server.settings import Settings
+from perceived.server.uploads import Upload, parse
+from perceived.storage import sha256_file
+
+SMALL = 2**20
+"""Bodies up to this many bytes are taken apart at once; larger ones in a thread, so that others need not wait."""
+
+
+class Service:
+    """One predictor at work for many callers."""
+
+    def __init__(self, settings: Settings, predictor: Predictor) -> None:
+        self.settings = settings
+        self._spec = predictor.spec
+        self._sha256 = sha256_file(find_model(settings.model))
+        self._threshold = predictor.threshold if settings.threshold is None else settings.threshold
+        self._memory = Memory(settings.max_memory)
+        answerer = Answerer(predictor, max_pixels=settings.max_pixels)
+        self._engine: Engine[Question, Answer] = Engine(
+            answerer, threads=settings.threads, batch=settings.batch, queue=settings.queue
+        )
+        self._ready = False
+        self.draining = False
+        self.stop_listening: Callable[[], None] | None = None
+
+    async def test_itself(self) -> None:
+        """Answer a picture of noise; from then on the server is ready."""
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(noise).save(file, "PNG")
+        answer, = await self._engine.answer([Question(upload=Upload(name="test", data=file.getvalue()))])
+        self._ready = answer.picture.error is None
+
+    def check_ready(self) -> None:
+        """Raise :class:`Problem` before the self-test has passed, and from when the server is told to stop."""
+        if not self._ready:
+            raise Problem("not-ready", "The server takes no pictures now.", headers={"Retry-After": "1"})
+
+    def drain(self) -> None:
+        """Say that the end is near: no new connections, and each answer closes its own."""
+        self._ready = False
+        self.draining = True
+        if self.stop_listening is not None:
+            self.stop_listening()
+
+    def close(self) -> None:
+        self._engine.close()
+
+    def describe(self) -> dict[str, Any]:
+        """Return what ``/v1/models`` says."""
+        spec, limits = self._spec, self.settings
+        model = {
+            "name": spec.name,
+            "sha256": self._sha256,
+            "backbone": spec.backbone,
+            "labels": list(spec.labels),
+            "threshold": self._threshold,
+            "metrics": dict(spec.metrics),
+        }
+        return {
+            "models": [model],
+            "limits": {
+                "body_bytes": limits.max_body,
+                "file_bytes": limits.max_file,
+                "pixels": limits.max_pixels,
+                "files": limits.max_files,
+                "faces": limits.max_faces,
+            },
+            "version": __version__,
+        }
+
+    async def predict(
+        self, request: Request, *, threshold: float | None, explain: bool, max_faces: int | None
+    ) -> dict[str, Any]:
+        """Read a request's pictures and return its answer.
+
+        Raises:
+            Problem: the request is refused as a whole.
+        """
+        limits = self.settings
+        self._engine.check_room()
+        async with body_of(request, self._memory, max_body=limits.max_body, seconds=limits.body_timeout) as body:
+            uploads = await self._parse(request.headers.get("content-type", ""), body)
+            del body
+            answers = await self._ask([Question(upload=upload, explain=explain) for upload in uploads])
+        at = self._threshold if threshold is None else threshold
+        most = min(max_faces or limits.max_faces, limits.max_faces)
+        pictures = [render(answer, threshold=at, max_faces=most) for answer in answers]
+        self._count(request, pictures)
+        return {"model": self._spec.name, "threshold": at, "pictures": pictures}
+
+    async def _parse(self, content_type: str, body: bytes) -> list[Upload]:
+        limits = {"max_files": self.settings.max_files, "max_file": self.settings.max_file}
+        if len(body) <= SMALL:
+            return parse(content_type, body, **limits)
+        return await asyncio.to_thread(parse, content_type, body, **limits)
+
+    async def _ask(self, questions: list[Question]) -> list[Answer]:
+        seconds = self.settings.answer_timeout
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._engine.answer(questions)
+        except TimeoutError:
+            raise overloaded(f"There was no answer within {seconds:g} s.", retry_after=5) from None
+
+    def _count(self, request: Request, pictures: list[dict[str, Any]]) -> None:
+        faces = [face["perceived_gender"] for picture in pictures for face in picture["faces"]]
+        failed = sum(picture["error"] is not None for picture in pictures)
+        metrics.PICTURES.labels("error").inc(failed)
+        metrics.PICTURES.labels("answered").inc(len(pictures) - failed)
+        for label in faces:
+            metrics.FACES.labels(label).inc()
+        request.state.log.update(pictures=len(pictures), errors=failed, faces=len(faces))
+
+
+def render(answer: Answer, *, threshold: float, max_faces: int) -> dict[str, Any]:
+    """Return a picture's answer as JSON holds it, labelled by ``threshold``."""
+    picture = relabel(answer.picture, threshold, max_faces).to_dict()
+    for face, activation in zip(picture["faces"], answer.activations, strict=False):
+        face["activation"] = activation
+    return picture

@@ -1,0 +1,81 @@
+"""How the server is set up: flags, then ``PERCEIVED_SERVE_*`` variables, then a file of them, then these defaults."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from perceived.errors import ConfigError
+
+PREFIX = "PERCEIVED_SERVE_"
+
+
+class Settings(BaseSettings):
+    """Everything about a server that can be chosen. Sizes are in bytes, times in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, protected_namespaces=())
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    workers: int = Field(1, ge=1, le=64)
+    model: str = "default"
+    threshold: float | None = Field(None, ge=0, le=1)
+    threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
+    """Pictures that are answered at the same time, each on one CPU thread."""
+    batch: int = Field(1, ge=1, le=64)
+    """Most pictures that one thread takes from the queue at once."""
+
+    api_key: SecretStr | None = None
+    """What callers of the API must present; ``None`` asks for nothing."""
+    cors_origins: list[str] = []
+    """Web origins whose pages may call the API."""
+
+    max_body: int = Field(64 * 2**20, ge=1)
+    max_file: int = Field(20 * 2**20, ge=1)
+    max_pixels: int = Field(50_000_000, ge=64)
+    max_files: int = Field(64, ge=1)
+    max_faces: int = Field(256, ge=1)
+    """Faces answered in one picture, the surest first."""
+    max_connections: int = Field(512, ge=1)
+    max_memory: int = Field(256 * 2**20, ge=1)
+    """Request bodies held at the same time, in each worker."""
+    queue: int = Field(256, ge=1)
+    """Pictures that may wait, in each worker."""
+
+    header_timeout: float = Field(10, gt=0)
+    body_timeout: float = Field(30, gt=0)
+    answer_timeout: float = Field(60, gt=0)
+    drain: float = Field(1, ge=0)
+    """How long a server that was told to stop goes on taking requests of connections it has."""
+    stop_timeout: int = Field(90, ge=1)
+    """How long it then waits for answers that are under way."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.max_files > self.queue:
+            raise ValueError(f"max_files ({self.max_files}) is more than the queue holds ({self.queue})")
+        if self.max_body > self.max_memory:
+            raise ValueError(f"max_body ({self.max_body}) is more than max_memory ({self.max_memory})")
+        return self
+
+
+def load(file: Path | None = None, **flags: Any) -> Settings:
+    """Return the settings: ``flags`` that are not ``None``, over the environment, over ``file``.
+
+    ``file`` has lines like ``PERCEIVED_SERVE_PORT=9000``.
+
+    Raises:
+        ConfigError: the file is missing, or a setting is unknown, impossible or contradicts another.
+    """
+    if file is not None and not file.is_file():
+        raise ConfigError(f"There is no file {file}.", expected=f"a file with lines like {PREFIX}PORT=9000")
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings(_env_file=file, **given)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"The server cannot be set up so: {wrong}.", mend="see docs/serve.md for every setting") from None

@@ -1,0 +1,51 @@
+"""Stopping without losing a request: first say so and go on answering, then let the server end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextmanager
+def gently(announce: Callable[[], None], *, seconds: float) -> Iterator[None]:
+    """At the first signal to stop, call ``announce``; ``seconds`` later, pass the signal on to whoever had it before.
+
+    A connection that is kept open may have its next request on the way when the server decides to
+    stop. In those seconds such requests are still answered, and their callers told to come no more.
+    A second signal is passed on at once. Where signals cannot be had (outside the main thread, on
+    Windows), nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_kill"):
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    previous = {number: signal.getsignal(number) for number in SIGNALS}
+    announced = False
+
+    def pass_on(number: signal.Signals) -> None:
+        handler = previous[number]
+        if callable(handler):
+            handler(number, None)
+
+    def on_signal(number: signal.Signals) -> None:
+        nonlocal announced
+        if announced:
+            pass_on(number)
+            return
+        announced = True
+        announce()
+        loop.call_later(seconds, pass_on, number)
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
