@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from perceived import images
-from perceived.errors import ConfigError, InputError
+from perceived.errors import InputError
 from perceived.predictor import Predictor
 from perceived.preprocess import Pixels, frame_corners
 from perceived.server.uploads import Upload
@@ -46,22 +46,28 @@ class Answerer:
     def _answer(self, question: Question) -> Answer:
         upload = question.upload
         if upload.error is not None:
-            return Answer(picture=Picture(source=upload.name, error=upload.error))
+            return Answer(picture=self._failed(upload, upload.error))
         try:
             pixels = images.decode(upload.data, source=upload.name, max_pixels=self._max_pixels)
             picture = replace(self._predictor.predict(pixels), source=upload.name)
         except InputError as error:
-            return Answer(picture=Picture(source=upload.name, error=str(error)))
+            return Answer(picture=self._failed(upload, str(error)))
         if not question.explain:
             return Answer(picture=picture)
         return Answer(picture=picture, activations=self._explain(pixels, picture))
 
 
+    def _failed(self, upload: Upload, error: str) -> Picture:
+        predictor = self._predictor
+        return Picture(
+            source=upload.name, error=error, model=predictor.spec.name, model_sha256=predictor.model_sha256
+        )
+
     def _explain(self, pixels: Pixels, picture: Picture) -> tuple[dict[str, Any], ...]:
         """Return each face's class activation, from 0 to 1, or nothing where the network has none."""
         try:
             return tuple(self._activation(pixels, face) for face in picture.faces)
-        except ConfigError:
+        except InputError:
             return ()
 
     def _activation(self, pixels: Pixels, prediction: Prediction) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from perceived.server import logs, metrics
 from perceived.server.app import create_app
 from perceived.server.connections import PatientProtocol
 from perceived.server.gate import Gate
-from perceived.server.service import Service
+from perceived.server.service import Service, open_predictor
 from perceived.server.settings import Settings
 
 KEEP_ALIVE = 15
@@ -32,7 +32,7 @@ def run(settings: Settings, *, announce: Callable[[str], None] = print) -> None:
     Raises:
         InputError: the model cannot be opened, or the address cannot be had.
     """
-    predictor = Predictor(settings.model, threads=1)
+    predictor = open_predictor(settings)
     with bind(settings.host, settings.port) as listener:
         host, port = listener.getsockname()[:2]
         announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
@@ -63,7 +63,7 @@ def stop_listening(server: uvicorn.Server) -> None:
 def worker_app(settings: Settings) -> Gate:
     """Return the app of one of several processes."""
     logs.configure()
-    return create_app(Service(settings, Predictor(settings.model, threads=1)))
+    return create_app(Service(settings, open_predictor(settings)))
 
 
 def configuration(settings: Settings, app: object, **more: object) -> uvicorn.Config:

@@ -22,6 +22,8 @@ EXAMPLE_FACE = {
 }
 EXAMPLE_PICTURE = {
     "schema": SCHEMA_VERSION,
+    "model": "default",
+    "model_sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "source": "holiday.jpg",
     "width": 1024,
     "height": 768,
@@ -30,6 +32,8 @@ EXAMPLE_PICTURE = {
 }
 EXAMPLE_FAILURE = {
     "schema": SCHEMA_VERSION,
+    "model": "default",
+    "model_sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "source": "notes.txt",
     "width": 0,
     "height": 0,
@@ -88,6 +92,8 @@ class PictureAnswer(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_PICTURE, EXAMPLE_FAILURE]})
 
     version: Literal[1] = Field(SCHEMA_VERSION, alias="schema", description="Version of this object's form.")
+    model: str = Field(description="Name of the model that answered.")
+    model_sha256: str = Field(description="Hash of its file.")
     source: str = Field(description="What the sender calls the picture.")
     width: int
     height: int
@@ -109,8 +115,7 @@ class ModelAnswer(BaseModel):
 class PredictAnswer(BaseModel):
     """One answer for each picture, in the request's order."""
 
-    model: str = Field(description="Name of the model.")
-    threshold: Share
+    threshold: Share = Field(description="Below which these answers are 'uncertain'.")
     pictures: list[PictureAnswer]
 
 

@@ -12,7 +12,6 @@ from PIL import Image
 from starlette.requests import Request
 
 from perceived import __version__
-from perceived.classifier import find_model
 from perceived.predictor import Predictor
 from perceived.server import metrics
 from perceived.server.answers import Answer, Answerer, Question, relabel
@@ -21,10 +20,24 @@ from perceived.server.intake import Memory, body_of
 from perceived.server.problems import Problem, overloaded
 from perceived.server.settings import Settings
 from perceived.server.uploads import Upload, parse
-from perceived.storage import sha256_file
 
 SMALL = 2**20
 """Bodies up to this many bytes are taken apart at once; larger ones in a thread, so that others need not wait."""
+
+
+def open_predictor(settings: Settings) -> Predictor:
+    """Return the predictor that settings name, for calls from several threads, each on one processor.
+
+    Raises:
+        InputError: the model or the detector cannot be opened.
+    """
+    return Predictor(
+        settings.model,
+        detect=settings.detect,
+        threshold=settings.threshold,
+        min_face=settings.min_face,
+        threads=1,
+    )
 
 
 class Service:
@@ -33,8 +46,8 @@ class Service:
     def __init__(self, settings: Settings, predictor: Predictor) -> None:
         self.settings = settings
         self._spec = predictor.spec
-        self._sha256 = sha256_file(find_model(settings.model))
-        self._threshold = predictor.threshold if settings.threshold is None else settings.threshold
+        self._sha256 = predictor.model_sha256
+        self._threshold = predictor.threshold
         self._memory = Memory(settings.max_memory)
         answerer = Answerer(predictor, max_pixels=settings.max_pixels)
         self._engine: Engine[Question, Answer] = Engine(
@@ -108,7 +121,7 @@ class Service:
         most = min(max_faces or limits.max_faces, limits.max_faces)
         pictures = [render(answer, threshold=at, max_faces=most) for answer in answers]
         self._count(request, pictures)
-        return {"model": self._spec.name, "threshold": at, "pictures": pictures}
+        return {"threshold": at, "pictures": pictures}
 
     async def _parse(self, content_type: str, body: bytes) -> list[Upload]:
         limits = {"max_files": self.settings.max_files, "max_file": self.settings.max_file}

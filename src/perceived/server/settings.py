@@ -24,6 +24,10 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, le=64)
     model: str = "default"
     threshold: float | None = Field(None, ge=0, le=1)
+    detect: bool = True
+    """Whether to look for faces; otherwise each picture is taken as one."""
+    min_face: int | None = Field(None, ge=1)
+    """Smallest face answered, in pixels; ``None`` leaves it to the detector."""
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     """Pictures that are answered at the same time, each on one CPU thread."""
     batch: int = Field(1, ge=1, le=64)

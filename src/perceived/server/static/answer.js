@@ -11,7 +11,7 @@ export function labelOf(face, threshold) {
 /** A share as a percentage that never rounds up to certainty: 0.9996 is "99.9 %". */
 export function percent(share) {
   const tenths = Math.floor(share * 1000 + 1e-6) / 10;
-  return `${tenths >= 99.5 ? tenths.toFixed(1) : Math.round(tenths)} %`;
+  return `${tenths >= 99.5 ? tenths.toFixed(1) : Math.round(tenths)}\u00a0%`;
 }
 
 /** "1 face", "2 faces", "no face". */

@@ -3,8 +3,6 @@
 import { count, labelOf, percent } from "./answer.js";
 import { draw, wipe } from "./overlay.js";
 
-const CROWD = 8;
-
 /** Make the card of a picture that has no answer yet. */
 export function makeCard(name, url) {
   const card = document.getElementById("card").content.firstElementChild.cloneNode(true);
@@ -29,7 +27,6 @@ export function showAnswer(card, answer, threshold, showAll) {
   card.querySelector(".stage").style.aspectRatio = `${answer.width} / ${answer.height}`;
   const boxes = card.querySelector(".boxes");
   boxes.setAttribute("aria-label", `Faces in ${answer.source}; the arrow keys go from one to the next`);
-  boxes.classList.toggle("crowded", answer.faces.length > CROWD);
   if (!answer.faces.length) boxes.remove();
   boxes.append(...answer.faces.map((face, index) => outline(answer, face, index)));
   card.querySelector(".faces").append(...answer.faces.map((_, index) => row(index)));
@@ -41,7 +38,7 @@ export function showAnswer(card, answer, threshold, showAll) {
 export function showError(card, message) {
   card.classList.remove("waiting");
   card.classList.add("failed");
-  card.querySelector(".note").textContent = message.replaceAll("\n", "\n");
+  card.querySelector(".note").textContent = message;
   card.querySelector(".boxes").remove();
 }
 
@@ -54,7 +51,7 @@ export function label(card, answer, threshold) {
     const sure = percent(face.confidence);
     outlines[index].dataset.answer = rows[index].dataset.answer = said;
     outlines[index].setAttribute("aria-label", `Face ${index + 1}: ${said}, ${sure} sure`);
-    outlines[index].firstElementChild.textContent = `${said} ${sure}`;
+    outlines[index].querySelector("span").textContent = `${said} ${sure}`;
     rows[index].querySelector(".answer").textContent = said;
     rows[index].querySelector(".sure").textContent = sure;
     rows[index].querySelector("i").style.width = `${face.confidence * 100}%`;
@@ -75,7 +72,9 @@ function outline(answer, face, index) {
   button.type = "button";
   button.className = "face";
   button.tabIndex = index ? -1 : 0;
-  button.append(document.createElement("span"));
+  const number = document.createElement("b");
+  number.textContent = index + 1;
+  button.append(number, document.createElement("span"));
   button.classList.toggle("low", y1 > answer.height * 0.9);
   Object.assign(button.style, {
     left: `${(x0 / answer.width) * 100}%`,
