@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +130,35 @@ def picture(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def start_server(tiny_model: Path) -> Callable[..., Any]:
+    """A context manager that runs a real server in a thread and gives its address.
+
+    Its model is the tiny one and takes each picture as a face, unless another ``predictor`` is
+    given; every other argument is one of the server's settings.
+    """
+    pytest.importorskip("fastapi", reason="needs the extra perceived[serve]")
+    return functools.partial(run_server, tiny_model)
+
+
+@contextlib.contextmanager
+def run_server(model: Path, predictor: Any = None, **chosen: Any) -> Iterator[str]:
+    import uvicorn
+
+    from perceived.server import app, run, service, settings
+
+    ours = settings.Settings(**{"model": str(model), "detect": False, "threads": 2, "port": 0, **chosen})
+    at_work = service.Service(ours, predictor or service.open_predictor(ours))
+    server = uvicorn.Server(run.configuration(ours, app.create_app(at_work)))
+    with run.bind(ours.host, ours.port) as listener:
+        thread = threading.Thread(target=server.run, args=([listener],), name="server under test")
+        thread.start()
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()

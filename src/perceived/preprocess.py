@@ -96,7 +96,6 @@ def center_box(width: int, height: int, aspect: float) -> tuple[float, float, fl
     return x0, y0, x0 + crop_width, y0 + crop_height
 
 
-<<<<<<< HEAD
 def frame(image: Pixels, preprocessing: Preprocessing, face: Face | None = None) -> Pixels:
     """Cut one face from an RGB picture, ``(h, w, 3)`` uint8, and return it as ``(height, width, 3)`` uint8.
 
@@ -106,17 +105,6 @@ def frame(image: Pixels, preprocessing: Preprocessing, face: Face | None = None)
     """
     if face is not None and preprocessing.alignment is not None:
         return _align(image, _placement(face, preprocessing), preprocessing)
-=======
-def frame_corners(image: Pixels, preprocessing: Preprocessing, face: Face | None = None) -> list[list[float]]:
-    """Return where :func:`frame`'s upper left, upper right and lower left corners lie in the picture, in pixels."""
-    height, width = image.shape[:2]
-    x0, y0, x1, y1 = center_box(width, height, preprocessing.width / preprocessing.height)
-    return [[x0, y0], [x1, y0], [x0, y1]]
-
-
-def frame(image: Pixels, preprocessing: Preprocessing) -> Pixels:
-    """Crop and resize one RGB picture, ``(h, w, 3)`` uint8, to ``(height, width, 3)`` uint8."""
->>>>>>> 5f74d6f (Serve an HTTP API and a page: first whole)
     height, width = image.shape[:2]
     target = (preprocessing.width, preprocessing.height)
     if (width, height) == target:

@@ -13,6 +13,8 @@ from PIL import Image
 from perceived import demo_faces, images
 
 ROWS, COLUMNS = 2, 4
+DRAWN = 32
+"""Pictures to choose from; one of each person is shown."""
 SEED = 4
 GAP = 6
 """Pixels between two faces."""
@@ -21,10 +23,13 @@ PAPER = (233, 228, 218)
 
 @functools.cache
 def sheet() -> bytes:
-    """Return a JPEG of generated faces side by side; drawn once."""
+    """Return a JPEG of generated faces of as many people side by side; drawn once."""
     with tempfile.TemporaryDirectory(prefix="perceived-demo-") as folder:
-        written = demo_faces.write(Path(folder) / "faces", count=ROWS * COLUMNS, seed=SEED)
-        faces = [images.load(path) for path in sorted((written / "img_align_celeba").iterdir())]
+        written = demo_faces.write(Path(folder) / "faces", count=DRAWN, seed=SEED)
+        people = (written / "identity_CelebA.txt").read_text(encoding="utf-8").split()
+        chosen = dict(zip(reversed(people[1::2]), reversed(people[::2]), strict=True))
+        names = sorted(chosen.values())[: ROWS * COLUMNS]
+        faces = [images.load(written / "img_align_celeba" / name) for name in names]
     height, width = (side + GAP for side in faces[0].shape[:2])
     paper = np.full((ROWS * height + GAP, COLUMNS * width + GAP, 3), PAPER, np.uint8)
     for index, face in enumerate(faces):

@@ -1,0 +1,211 @@
+"""The API: every way to send pictures, what comes back, and what is said when nothing can."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from perceived.predictor import Predictor
+
+httpx2 = pytest.importorskip("httpx2", reason="needs the extra perceived[serve]")
+PROBLEM = "application/problem+json"
+
+
+def files(*named: tuple[str, bytes]) -> list[tuple[str, tuple[str, bytes]]]:
+    return [("files", one) for one in named]
+
+
+def test_answers_are_those_of_the_offline_predictor(http, encoded, tiny_model):
+    pictures = [(f"{shade}.{kind}", encoded(shade, kind)) for shade in (10, 120, 250) for kind in ("PNG", "JPEG", "WEBP")]
+    answer = http.post("/v1/predict", files=files(*pictures))
+    assert answer.status_code == 200
+    predictor = Predictor(tiny_model, detect=False)
+    expected = predictor.stream([data for _, data in pictures], [name for name, _ in pictures])
+    assert answer.json()["pictures"] == [{**picture.to_dict()} for picture in expected]
+
+
+def test_a_bare_body_and_json_are_other_ways_to_send_the_same(http, encoded):
+    data = encoded(250)
+    form = http.post("/v1/predict", files=files(("picture", data))).json()
+    bare = http.post("/v1/predict", content=data, headers={"Content-Type": "image/png"}).json()
+    encoded_picture = {"name": "picture", "data": base64.b64encode(data).decode()}
+    as_json = http.post("/v1/predict", json={"pictures": [encoded_picture]}).json()
+    assert form == bare == as_json
+    assert form["pictures"][0]["faces"][0]["perceived_gender"] == "male"
+
+
+def test_one_bad_file_is_an_entry_beside_the_others(http, encoded):
+    answer = http.post(
+        "/v1/predict", files=files(("a", encoded(0)), ("b.txt", b"milk, eggs"), ("c", b""), ("d", encoded(255)))
+    )
+    rows = answer.json()["pictures"]
+    assert [row["source"] for row in rows] == ["a", "b.txt", "c", "d"]
+    assert [len(row["faces"]) for row in rows] == [1, 0, 0, 1]
+    assert "not a picture" in rows[1]["error"]
+    assert "empty" in rows[2]["error"]
+    assert {row["model"] for row in rows} == {"tiny"}
+
+
+def test_bad_base64_is_an_entry_too(http, encoded):
+    good = base64.b64encode(encoded(0)).decode()
+    answer = http.post("/v1/predict", json={"pictures": [{"data": "***"}, {"data": good}]})
+    first, second = answer.json()["pictures"]
+    assert "not base64" in first["error"]
+    assert second["error"] is None
+
+
+@pytest.mark.parametrize(("threshold", "label"), [(0, "male"), (0.5, "male"), (0.999, "uncertain"), (1, "uncertain")])
+def test_a_request_may_choose_its_threshold(http, encoded, threshold, label):
+    answer = http.post(f"/v1/predict?threshold={threshold}", files=files(("x", encoded(150)))).json()
+    assert answer["threshold"] == threshold
+    assert answer["pictures"][0]["faces"][0]["perceived_gender"] == label
+
+
+def test_a_model_without_activation_maps_still_answers_when_asked_for_them(http, encoded):
+    answer = http.post("/v1/predict?explain=true", files=files(("x", encoded(0))))
+    assert answer.status_code == 200
+    assert "activation" not in answer.json()["pictures"][0]["faces"][0]
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "C:\\windows\\x.jpg", "<img src=x onerror=alert(1)>.jpg", "a\x01\u202eb", "é" * 400, "%00"]
+)
+def test_names_are_shown_and_never_used(http, encoded, name):
+    body = json.dumps({"pictures": [{"name": name, "data": base64.b64encode(encoded(0)).decode()}]})
+    answer = http.post("/v1/predict", content=body, headers={"Content-Type": "application/json"}).json()
+    shown = answer["pictures"][0]["source"]
+    assert shown.isprintable()
+    assert len(shown) <= 255
+    assert answer["pictures"][0]["error"] is None
+    form = http.post("/v1/predict", files=files((name, encoded(0))))
+    assert form.status_code == 200
+
+
+def test_models_tells_what_answers_and_what_is_taken(http, tiny_model):
+    answer = http.get("/v1/models").json()
+    assert answer["models"][0]["labels"] == ["female", "male"]
+    assert answer["models"][0]["sha256"] == Predictor(tiny_model).model_sha256
+    assert answer["limits"]["files"] == 64
+
+
+def test_health_readiness_and_metrics(http, encoded):
+    http.post("/v1/predict", files=files(("a", encoded(0)), ("b", b"?")))
+    http.get("/no/such/route")
+    assert http.get("/healthz").json() == http.get("/readyz").json() == {"status": "ok"}
+    text = http.get("/metrics").text
+    for line in (
+        'perceived_requests_total{route="/v1/predict",status="200"}',
+        'perceived_pictures_total{outcome="error"}',
+        'perceived_request_seconds_bucket{le="0.1",route="/v1/predict"}',
+        'perceived_faces_total{perceived_gender="female"}',
+        "perceived_queue_pictures 0.0",
+        "perceived_held_bytes 0.0",
+        'perceived_rejected_total{problem="not-found"}',
+    ):
+        assert line in text
+    assert "no/such" not in text
+
+
+@pytest.mark.parametrize(
+    ("send", "status", "kind"),
+    [
+        ({"content": b"x", "headers": {"Content-Type": "text/plain"}}, 415, "unsupported-media-type"),
+        ({"content": b"", "headers": {"Content-Type": "image/png"}}, 400, "no-pictures"),
+        ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 400, "malformed-body"),
+        ({"json": {"pictures": []}}, 400, "no-pictures"),
+        ({"json": {"images": []}}, 400, "malformed-body"),
+        ({"files": [("image", ("a", b"x"))]}, 400, "malformed-body"),
+        ({"content": b"--x", "headers": {"Content-Type": "multipart/form-data"}}, 400, "malformed-body"),
+        ({"content": b"junk", "headers": {"Content-Type": "multipart/form-data; boundary=x"}}, 400, "malformed-body"),
+        ({"files": [("files", ("a", b"x"))], "params": {"threshold": "1.5"}}, 422, "invalid-parameter"),
+        ({"files": [("files", ("a", b"x"))], "params": {"max_faces": "0"}}, 422, "invalid-parameter"),
+    ],
+)
+def test_what_cannot_be_answered_is_a_problem_document(http, send, status, kind):
+    answer = http.post("/v1/predict", **send)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, PROBLEM)
+    problem = answer.json()
+    assert problem["type"] == f"/problems/{kind}"
+    assert problem["status"] == status
+    assert problem["detail"]
+    assert problem["expected"]
+    assert http.get(problem["type"]).json()["title"] == problem["title"]
+
+
+def test_a_form_that_is_cut_short_is_refused(http, encoded):
+    request = http.build_request("POST", "/v1/predict", files=files(("a", encoded(0))))
+    cut = request.read()[:-10]
+    answer = http.post("/v1/predict", content=cut, headers={"Content-Type": request.headers["content-type"]})
+    assert answer.status_code == 400
+    assert "cut short" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v1/predict", 405), ("GET", "/v2", 404), ("GET", "/problems/x", 404)])
+def test_other_addresses_and_methods_are_problems_too(http, method, path, status):
+    answer = http.request(method, path)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, PROBLEM)
+
+
+@pytest.mark.parametrize("path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py", "/static//etc/passwd"])
+def test_only_the_pages_own_files_are_served(http, path):
+    assert http.get(path).status_code == 404
+
+
+def test_the_page_may_load_nothing_from_elsewhere(http):
+    for path in ("/", "/static/app.js", "/v1/models", "/no/such"):
+        headers = http.get(path).headers
+        assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'; style-src 'self'")
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert "server" not in headers
+
+
+def test_the_page_is_small_and_names_no_other_origin(root):
+    static = [path for path in (root / "src/perceived/server/static").iterdir() if path.is_file()]
+    assert sum(path.stat().st_size for path in static) < 100_000
+    for path in static:
+        assert "https://" not in path.read_text(encoding="utf-8")
+        assert "http://" not in path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+
+
+def test_request_ids_are_kept_where_harmless(http):
+    assert http.get("/healthz", headers={"X-Request-ID": "abc-1"}).headers["x-request-id"] == "abc-1"
+    assert len(http.get("/healthz", headers={"X-Request-ID": "a b\tc"}).headers["x-request-id"]) == 32
+
+
+def test_logs_are_json_without_names_or_pictures(http, encoded, caplog):
+    with caplog.at_level("INFO", logger="perceived.server"):
+        http.post("/v1/predict", files=files(("secret-name.png", encoded(0)), ("other-secret.txt", b"private words")))
+    from perceived.server.logs import JsonLines
+
+    lines = [json.loads(JsonLines().format(record)) for record in caplog.records if record.name == "perceived.server"]
+    assert lines[-1].items() >= {"route": "/v1/predict", "status": 200, "pictures": 2, "errors": 1, "faces": 1}.items()
+    text = json.dumps(lines)
+    assert "secret" not in text
+    assert "private" not in text
+    assert "127.0.0.1" not in text
+
+
+def test_a_key_opens_the_api_and_not_the_page(start_server, encoded):
+    with start_server(api_key="open sesame") as url, httpx2.Client(base_url=url) as http:
+        refused = [http.get("/v1/models"), http.get("/metrics"), http.get("/v1/models", headers={"X-API-Key": "opens"})]
+        assert {answer.status_code for answer in refused} == {401}
+        assert refused[0].json()["type"] == "/problems/unauthorized"
+        assert http.get("/v1/models", headers={"X-API-Key": "open sesame"}).is_success
+        assert http.get("/v1/models", headers={"Authorization": "bearer open sesame"}).is_success
+        assert {http.get(path).status_code for path in ("/", "/healthz", "/readyz")} == {200}
+        assert "open sesame" not in repr(url)
+
+
+def test_other_origins_are_let_in_only_where_named(start_server):
+    asks = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+    with start_server() as url:
+        assert "access-control-allow-origin" not in httpx2.options(f"{url}/v1/predict", headers=asks).headers
+    with start_server(cors_origins=["https://app.example"]) as url:
+        answer = httpx2.options(f"{url}/v1/predict", headers=asks)
+        assert answer.headers["access-control-allow-origin"] == "https://app.example"
+        other = httpx2.get(f"{url}/healthz", headers={"Origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in other.headers
