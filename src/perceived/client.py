@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, repeat
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias, overload
 
@@ -124,8 +125,11 @@ class Client:
             return False
 
     def _answer(self, batch: Sequence[tuple[str, bytes | Picture]]) -> Iterator[Picture]:
-        """Send what could be read, and put the answers where they belong among what could not."""
-        files = [("files", (name, data)) for name, data in batch if isinstance(data, bytes)]
+        """Send what could be read, and put the answers where they belong among what could not.
+
+        The server is told a file's name without its folders, which are nobody else's business.
+        """
+        files = [("files", (Path(name).name or name, data)) for name, data in batch if isinstance(data, bytes)]
         answers = iter(self._send("POST", "/v1/predict", files=files).json()["pictures"] if files else ())
         for name, data in batch:
             yield data if isinstance(data, Picture) else picture_from_dict(next(answers), name)

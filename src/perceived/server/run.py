@@ -24,6 +24,8 @@ from perceived.server.settings import Settings
 KEEP_ALIVE = 15
 """Seconds for which an idle connection is kept."""
 BACKLOG = 1024
+HEALTH = 30
+"""Seconds after which a worker that does not answer its parent is replaced; more than a busy machine needs."""
 
 
 def run(settings: Settings, *, announce: Callable[[str], None] = print) -> None:
@@ -81,6 +83,7 @@ def configuration(settings: Settings, app: object, **more: object) -> uvicorn.Co
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=settings.stop_timeout,
+        timeout_worker_healthcheck=HEALTH,
         **more,  # type: ignore[arg-type]
     )
 

@@ -1,0 +1,146 @@
+"""The client: the predictor's own answers, patience with a busy server, and errors that say what to do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+pytest.importorskip("httpx2", reason="needs the extra perceived[serve]")
+
+from perceived.client import Client  # noqa: E402 -- after the skip
+from perceived.errors import ConfigError, ImageError, InputError, ServerError  # noqa: E402
+from perceived.predictor import Predictor  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def address(start_server):
+    with start_server() as url:
+        yield url
+
+
+def test_answers_are_the_predictors_own(address, tiny_model, picture, tmp_path):
+    text = tmp_path / "text.jpg"
+    text.write_text("I am not a picture")
+    sources = [picture(f"{shade}.png", shade) for shade in range(5, 250, 12)]
+    sources[3:3] = [text, tmp_path / "gone.png"]
+    with Client(address) as client:
+        answers = client.predict(sources)
+    expected = Predictor(tiny_model, detect=False).predict(sources)
+    assert [answer.source for answer in answers] == list(map(str, sources))
+    assert [answer for answer in answers if answer.error is None] == [one for one in expected if one.error is None]
+    not_a_picture, gone = (answer.error for answer in answers if answer.error is not None)
+    assert not_a_picture.startswith("text.jpg is not a picture")
+    assert gone == expected[4].error
+
+
+def test_one_picture_is_answered_alone_or_raises(address, picture):
+    with Client(address, threshold=1.0) as client:
+        bright = picture("bright.png", 150)
+        assert client.predict(bright).faces[0].perceived_gender == "uncertain"
+        assert client.predict(bright.read_bytes()).source == "<bytes>"
+        with pytest.raises(ImageError, match="not a picture"):
+            client.predict(b"milk, eggs")
+        with pytest.raises(ImageError, match="cannot be read"):
+            client.predict("gone.png")
+
+
+def test_models_and_readiness(address):
+    with Client(address) as client:
+        assert client.ready()
+        assert client.models()["models"][0]["name"] == "tiny"
+    with Client("http://127.0.0.1:9") as nowhere:
+        assert not nowhere.ready()
+
+
+class Busy:
+    """A server that answers with prepared responses, one after the other, and notes when it was asked."""
+
+    def __init__(self, *responses: tuple[int, dict[str, str], bytes]) -> None:
+        self.asked: list[float] = []
+        waiting = iter(responses)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(handler) -> None:  # noqa: N802, N805 -- the name http.server calls
+                self.asked.append(time.monotonic())
+                handler.rfile.read(int(handler.headers["Content-Length"]))
+                status, headers, body = next(waiting)
+                handler.send_response(status)
+                for name, value in headers.items():
+                    handler.send_header(name, value)
+                handler.send_header("Content-Length", str(len(body)))
+                handler.end_headers()
+                handler.wfile.write(body)
+
+            def log_message(handler, *_: object) -> None:  # noqa: N805
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def busy():
+    servers: list[Busy] = []
+
+    def start(*responses):
+        servers.append(Busy(*responses))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+GOOD = (200, {}, b'{"pictures": [{"width": 1, "height": 2, "faces": [], "error": null}]}')
+FULL = (503, {"Retry-After": "1", "Content-Type": "application/problem+json"}, b'{"detail": "full", "expected": "wait"}')
+
+
+def test_a_busy_server_is_asked_again_when_it_says(busy):
+    server = busy(FULL, GOOD)
+    with Client(server.url) as client:
+        assert client.predict(b"x").width == 1
+    first, second = server.asked
+    assert 1 <= second - first < 5
+
+
+def test_patience_ends(busy):
+    server = busy(FULL, FULL)
+    with Client(server.url, tries=2) as client, pytest.raises(ServerError, match="503: full"):
+        client.predict(b"x")
+    assert len(server.asked) == 2
+
+
+def test_what_a_server_refuses_is_not_asked_again(busy):
+    problem = (422, {"Content-Type": "application/problem+json"}, b'{"detail": "no", "expected": "yes"}')
+    server = busy(problem)
+    with Client(server.url) as client, pytest.raises(InputError, match="422: no") as caught:
+        client.predict(b"x")
+    assert caught.value.expected == "yes"
+    assert len(server.asked) == 1
+
+
+def test_a_server_that_is_not_there_is_a_sentence():
+    with Client("http://127.0.0.1:9", tries=2) as client, pytest.raises(ServerError, match="cannot be reached") as caught:
+        client.predict(b"x")
+    assert "perceived serve" in caught.value.mend
+
+
+def test_an_address_must_be_one():
+    with pytest.raises(ConfigError, match="no server's address"):
+        Client("localhost:8000")
+
+
+def test_a_key_travels_with_each_request(start_server, picture):
+    with start_server(api_key="sesame") as url:
+        with Client(url, key="sesame") as client:
+            assert client.predict(picture("a.png", 0)).faces
+        with Client(url) as client, pytest.raises(InputError, match="401"):
+            client.predict(picture("b.png", 0))

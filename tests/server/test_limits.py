@@ -1,0 +1,200 @@
+"""What would use a server up: each is refused cleanly, and the server goes on."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import threading
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from PIL import Image
+
+httpx2 = pytest.importorskip("httpx2", reason="needs the extra perceived[serve]")
+
+
+def refusal(answer: httpx2.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["type"].removeprefix("/problems/")
+
+
+def test_a_body_that_says_it_is_too_large_is_refused_before_it_is_read(start_server):
+    with start_server(max_body=1000) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999\r\n\r\n")
+            answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_body_that_does_not_say_so_is_cut_off(start_server):
+    with start_server(max_body=1000) as url:
+        answer = httpx2.post(
+            f"{url}/v1/predict", content=(b"x" * 500 for _ in range(1000)), headers={"Content-Type": "image/png"}
+        )
+        assert refusal(answer) == (413, "body-too-large")
+        assert httpx2.get(f"{url}/metrics").text.count("perceived_held_bytes 0.0") == 1
+
+
+def test_a_large_file_is_an_entry_and_the_others_are_answered(start_server, encoded):
+    with start_server(max_file=5000) as url:
+        files = [("files", ("large.png", b"x" * 5001)), ("files", ("small.png", encoded(0)))]
+        large, small = httpx2.post(f"{url}/v1/predict", files=files).json()["pictures"]
+    assert large["error"] == "large.png has 5,001 bytes.\nExpected: at most 5,000"
+    assert small["error"] is None
+
+
+def test_ten_thousand_files_are_refused(http):
+    answer = http.post("/v1/predict", files=[("files", (f"{i}.png", b"x")) for i in range(10_000)])
+    assert refusal(answer) == (413, "too-many-files")
+    assert answer.json()["expected"] == "at most 64"
+    body = json.dumps({"pictures": [{"data": ""}] * 10_000})
+    answer = http.post("/v1/predict", content=body, headers={"Content-Type": "application/json"})
+    assert refusal(answer) == (413, "too-many-files")
+
+
+def png_header(width: int, height: int) -> bytes:
+    """Return a PNG whose header promises so many pixels, and which holds a few bytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 2, 0, 0, 0])
+    pixels = zlib.compress(b"\0" * 1_000_000)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [(7100, 7100), (40_000, 40_000), (2**31 - 1, 2**31 - 1)])
+def test_a_decompression_bomb_is_refused_by_its_header(http, size):
+    started = time.monotonic()
+    answer = http.post("/v1/predict", files={"files": ("bomb.png", png_header(*size))})
+    assert answer.status_code == 200
+    assert "pixels" in answer.json()["pictures"][0]["error"]
+    assert time.monotonic() - started < 20
+
+
+def test_a_bomb_of_text_inside_a_picture_is_an_entry(http):
+    from PIL import PngImagePlugin
+
+    info = PngImagePlugin.PngInfo()
+    info.add_text("comment", "x" * 80_000_000, zip=True)
+    file = io.BytesIO()
+    Image.new("RGB", (20, 20)).save(file, "PNG", pnginfo=info)
+    answer = http.post("/v1/predict", files={"files": ("bomb.png", file.getvalue())})
+    assert answer.status_code == 200
+    assert answer.json()["pictures"][0]["error"]
+
+
+def test_a_body_that_trickles_is_given_up(start_server):
+    with start_server(body_timeout=0.5) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
+            answer = read_until(connection, b"}")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"/problems/body-too-slow" in answer
+
+
+def read_until(connection: socket.socket, end: bytes) -> bytes:
+    answer = b""
+    while not answer.endswith(end) and (part := connection.recv(4096)):
+        answer += part
+    return answer
+
+
+@pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\nHost: x\r\nX-A: "])
+@pytest.mark.parametrize("later", [False, True])
+def test_slow_loris_connections_are_closed(start_server, start, later):
+    """Headers that never end, at the first request of a connection or at a later one."""
+    with start_server(header_timeout=0.5) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            if later and start:
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                read_until(connection, b"}")
+            connection.sendall(start)
+            while connection.recv(4096):
+                pass
+
+
+def test_a_slow_answer_does_not_count_as_slow_headers(start_server, heavy):
+    with start_server(header_timeout=0.2, threads=1) as url:
+        files = [("files", (f"{i}.png", heavy)) for i in range(5)]
+        answer = httpx2.post(f"{url}/v1/predict", files=files, timeout=120)
+    assert [row["error"] for row in answer.json()["pictures"]] == [None] * 5
+
+
+def test_connections_beyond_the_limit_are_told_so(start_server):
+    with start_server(max_connections=3) as url:
+        host, port = url.removeprefix("http://").split(":")
+        held = [socket.create_connection((host, int(port)), timeout=30) for _ in range(3)]
+        time.sleep(0.3)
+        with socket.create_connection((host, int(port)), timeout=30) as another:
+            answer = another.recv(4096)
+        for connection in held:
+            connection.close()
+        time.sleep(0.3)
+        assert httpx2.get(f"{url}/healthz").is_success
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After: 1\r\n" in answer
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["type"] == "/problems/overloaded"
+
+
+def test_overload_is_503_with_a_time_to_come_again_and_nothing_else(start_server, heavy):
+    """Thirty callers of a server that holds four pictures: each is answered rightly or told to wait."""
+
+    def ask(_: int) -> httpx2.Response:
+        return httpx2.post(f"{url}/v1/predict", files={"files": ("a.png", heavy)}, timeout=120)
+
+    with start_server(queue=3, max_files=1, threads=1) as url, ThreadPoolExecutor(30) as pool:
+        answers = list(pool.map(ask, range(30)))
+        after = ask(0)
+    busy = [answer for answer in answers if answer.status_code == 503]
+    assert {answer.status_code for answer in answers} == {200, 503}
+    assert all(1 <= int(answer.headers["retry-after"]) <= 30 for answer in busy)
+    assert {refusal(answer)[1] for answer in busy} == {"overloaded"}
+    assert after.status_code == 200
+
+
+def test_memory_for_bodies_is_shared_out_and_given_back(start_server, encoded):
+    started, go_on = threading.Event(), threading.Event()
+
+    def slowly():
+        yield b"x" * 60_000
+        started.set()
+        go_on.wait(30)
+        yield b"x"
+
+    with start_server(max_memory=100_000, max_body=100_000) as url, ThreadPoolExecutor(1) as pool:
+        headers = {"Content-Type": "image/png"}
+        first = pool.submit(lambda: httpx2.post(f"{url}/v1/predict", content=slowly(), headers=headers, timeout=60))
+        started.wait(30)
+        time.sleep(0.3)
+        second = httpx2.post(f"{url}/v1/predict", content=b"x" * 60_000, headers=headers)
+        go_on.set()
+        assert first.result().status_code == 200
+        third = httpx2.post(f"{url}/v1/predict", content=b"x" * 60_000, headers=headers)
+    assert refusal(second) == (503, "overloaded")
+    assert "retry-after" in second.headers
+    assert third.status_code == 200
+
+
+def test_an_answer_that_takes_too_long_is_given_up(start_server, heavy):
+    with start_server(answer_timeout=0.001) as url:
+        answer = httpx2.post(f"{url}/v1/predict", files={"files": ("a.png", heavy)}, timeout=60)
+        assert refusal(answer) == (503, "overloaded")
+        assert httpx2.get(f"{url}/readyz").is_success
+
+
+def test_a_caller_who_hangs_up_leaves_nothing_behind(start_server):
+    with start_server() as url:
+        host, port = url.removeprefix("http://").split(":")
+        for _ in range(3):
+            with socket.create_connection((host, int(port)), timeout=30) as connection:
+                connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
+        time.sleep(0.5)
+        text = httpx2.get(f"{url}/metrics").text
+    assert "perceived_held_bytes 0.0" in text
+    assert 'perceived_requests_total{route="/v1/predict",status="499"}' in text

@@ -1,0 +1,56 @@
+"""Where settings come from, and what is said of impossible ones."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra perceived[serve]")
+
+from perceived.errors import ConfigError  # noqa: E402 -- after the skip
+from perceived.server.settings import Settings, load  # noqa: E402
+
+
+def test_flags_win_over_the_environment_and_it_over_the_file(monkeypatch, tmp_path):
+    file = tmp_path / "serve.env"
+    file.write_text("PERCEIVED_SERVE_PORT=1\nPERCEIVED_SERVE_QUEUE=101\nPERCEIVED_SERVE_MAX_FILES=11\n")
+    monkeypatch.setenv("PERCEIVED_SERVE_PORT", "2")
+    monkeypatch.setenv("PERCEIVED_SERVE_QUEUE", "102")
+    chosen = load(file, port=3, host=None)
+    assert (chosen.port, chosen.queue, chosen.max_files, chosen.host) == (3, 102, 11, "127.0.0.1")
+
+
+def test_nobody_outside_this_machine_is_let_in_unless_asked_for():
+    chosen = Settings()
+    assert (chosen.host, chosen.cors_origins, chosen.api_key) == ("127.0.0.1", [], None)
+
+
+def test_a_key_is_never_shown(monkeypatch):
+    monkeypatch.setenv("PERCEIVED_SERVE_API_KEY", "sesame")
+    chosen = load()
+    assert chosen.api_key is not None
+    assert chosen.api_key.get_secret_value() == "sesame"
+    assert "sesame" not in repr(chosen)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"port": 70_000}, "port"),
+        ({"threshold": 2.0}, "threshold"),
+        ({"max_files": 500, "queue": 100}, "more than the queue holds"),
+        ({"max_body": 2**40}, "more than max_memory"),
+        ({"wokers": 2}, "wokers"),
+    ],
+)
+def test_impossible_settings_are_sentences(flags, says):
+    with pytest.raises(ConfigError, match=says):
+        load(**flags)
+
+
+def test_a_misspelt_line_or_a_missing_file_is_not_passed_over(tmp_path):
+    file = tmp_path / "serve.env"
+    file.write_text("PERCEIVED_SERVE_QUEUEE=101\n")
+    with pytest.raises(ConfigError, match=r"(?i)queuee"):
+        load(file)
+    with pytest.raises(ConfigError, match="There is no file"):
+        load(tmp_path / "gone.env")

@@ -1,0 +1,131 @@
+"""SIGTERM in the middle of load: whoever was let in is answered, and the process ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+httpx2 = pytest.importorskip("httpx2", reason="needs the extra perceived[serve]")
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals as POSIX has them")
+
+
+@pytest.fixture
+def start(tmp_path):
+    """A function that starts ``perceived serve`` on a free port and returns the process and its address."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start_one(model: Path, *arguments: str) -> tuple[subprocess.Popen[str], str]:
+        with (tmp_path / "log").open("w") as log:
+            processes.append(begin(model, log, *arguments))
+        return processes[-1], address_of(processes[-1])
+
+    yield start_one
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def begin(model: Path, log: IO[str], *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "perceived", "serve", "--model", str(model), "--port", "0", *arguments]
+    environment = {**os.environ, "PERCEIVED_SERVE_DETECT": "false", "PERCEIVED_SERVE_DRAIN": "0.5"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
+
+
+def address_of(process: subprocess.Popen[str]) -> str:
+    """Wait until the server is ready."""
+    assert process.stdout is not None
+    found = re.search(r"http://\S+", process.stdout.readline())
+    assert found is not None
+    for _ in range(600):
+        try:
+            if httpx2.get(f"{found[0]}/readyz").is_success:
+                return found[0]
+        except httpx2.TransportError:
+            time.sleep(0.1)
+    raise AssertionError("the server is not ready after a minute")
+
+
+class Load:
+    """Callers with connections of their own, who ask again and again until the server is gone."""
+
+    def __init__(self, url: str, picture: bytes, callers: int) -> None:
+        self.answered = self.lost = 0
+        self._url, self._picture = url, picture
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(callers)]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self) -> None:
+        with httpx2.Client(base_url=self._url, timeout=60) as http:
+            while True:
+                try:
+                    good = http.post("/v1/predict", files={"files": ("a.png", self._picture)}).is_success
+                except httpx2.ConnectError:
+                    return
+                except httpx2.TransportError:
+                    good = False
+                with self._lock:
+                    self.answered += good
+                    self.lost += not good
+
+    def wait_for(self, answers: int) -> None:
+        while self.answered < answers:
+            assert any(thread.is_alive() for thread in self._threads)
+            time.sleep(0.05)
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_whoever_was_let_in_is_answered(start, tiny_model, encoded, tmp_path, workers):
+    process, url = start(tiny_model, "--workers", str(workers))
+    load = Load(url, encoded(200, size=(400, 300)), callers=8)
+    load.wait_for(30)
+    process.send_signal(signal.SIGTERM)
+    load.join()
+    process.wait(timeout=60)
+    assert load.lost == 0
+    assert "Traceback" not in (tmp_path / "log").read_text()
+    assert process.returncode in (0, -signal.SIGTERM)
+
+
+def test_an_answer_under_way_is_finished_and_readiness_is_taken_back(start, tiny_model, heavy):
+    process, url = start(tiny_model)
+    answers: list[httpx2.Response] = []
+    files = [("files", (f"{i}.png", heavy)) for i in range(12)]
+    caller = threading.Thread(target=lambda: answers.append(httpx2.post(f"{url}/v1/predict", files=files, timeout=60)))
+    with httpx2.Client(base_url=url) as kept:
+        assert kept.get("/readyz").is_success
+        caller.start()
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+        last = kept.get("/readyz")
+        assert last.status_code == 503
+        assert last.headers["connection"] == "close"
+    caller.join()
+    process.wait(timeout=60)
+    assert answers[0].is_success
+    assert len(answers[0].json()["pictures"]) == 12
+
+
+def test_a_taken_port_is_a_sentence(start, tiny_model):
+    _, url = start(tiny_model)
+    port = url.rpartition(":")[2]
+    command = [sys.executable, "-m", "perceived", "serve", "--model", str(tiny_model), "--port", port]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert second.returncode == 2
+    assert f"The address 127.0.0.1:{port} cannot be had" in second.stderr
+    assert "Traceback" not in second.stderr
