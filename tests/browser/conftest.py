@@ -83,7 +83,7 @@ def open_page(browser, seer) -> Iterator[Any]:
     """A function that opens the page; what the page complains of, or asks of other servers, fails the test."""
     contexts, complaints = [], []
 
-    def open_one(url: str = seer, **options: Any) -> Any:
+    def open_one(url: str = seer, *, ready: bool = True, **options: Any) -> Any:
         contexts.append(browser.new_context(viewport={"width": 1100, "height": 800}, **options))
         page = contexts[-1].new_page()
         page.set_default_timeout(PATIENCE)
@@ -91,7 +91,8 @@ def open_page(browser, seer) -> Iterator[Any]:
         page.on("console", lambda m: complaints.append(m.text) if "Content Security Policy" in m.text else None)
         page.on("request", lambda r: complaints.append(r.url) if not r.url.startswith((url, "blob:")) else None)
         page.goto(url)
-        page.wait_for_function("document.getElementById('about-server').textContent || !!window.locked")
+        if ready:
+            page.locator("#about-server:not(:empty)").wait_for()
         return page
 
     yield open_one

@@ -15,7 +15,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs
 
 def give(page, *uploads, faces: int | None = None):
     page.set_input_files("#files", list(uploads))
-    page.wait_for_function(f"document.querySelectorAll('.card:not(.waiting)').length >= {len(uploads)}")
+    page.locator(".card:not(.waiting)").nth(len(uploads) - 1).wait_for()
     if faces is not None:
         assert page.locator(".face").count() == faces
 
@@ -145,15 +145,14 @@ def test_pictures_may_be_dropped_or_pasted(open_page, upload):
             }""",
             [event, holder, list(upload.four["buffer"])],
         )
-    page.wait_for_function("document.querySelectorAll('.face').length === 8")
+    page.locator(".face").nth(7).wait_for()
 
 
 def test_the_camera_is_asked_for_and_let_go(open_page):
     page = open_page()
     page.locator("#camera-open").click()
-    page.wait_for_function("document.querySelector('video').videoWidth > 0")
     page.locator("#camera-take").click()
-    page.wait_for_function("document.querySelectorAll('.face').length === 4")
+    page.locator(".face").nth(3).wait_for()
     assert page.locator("#camera").is_hidden()
     assert page.evaluate("document.querySelector('video').srcObject") is None
 
@@ -161,7 +160,7 @@ def test_the_camera_is_asked_for_and_let_go(open_page):
 def test_faces_of_nobody_are_at_hand(open_page):
     page = open_page()
     page.locator("#demo").click()
-    page.wait_for_function("document.querySelectorAll('.face').length === 4")
+    page.locator(".face").nth(3).wait_for()
     page.locator("#clear").click()
     assert page.locator(".card").count() == 0
     assert page.locator("#results").is_hidden()
@@ -173,17 +172,17 @@ def test_many_pictures_at_once_show_their_progress(open_page, upload):
       new MutationObserver(() => window.seen.push(document.querySelector('#progress span').textContent))
         .observe(document.getElementById('progress'), { childList: true, subtree: true, characterData: true }); }""")
     give(page, *({**upload.none, "name": f"{index}.jpg"} for index in range(12)))
-    page.wait_for_function("document.getElementById('progress').hidden")
+    page.locator("#progress").wait_for(state="hidden")
     assert "6 of 12" in page.evaluate("window.seen")
 
 
 def test_a_key_is_asked_for_where_there_is_one(open_page, start_server, upload):
     with start_server(api_key="sesame", detect=False) as url:
-        page = open_page(url)
+        page = open_page(url, ready=False)
         page.set_input_files("#files", [upload.four])
         page.locator("#key-input").fill("sesame")
         page.keyboard.press("Enter")
-        page.wait_for_function("document.querySelectorAll('.face').length === 1")
+        page.locator(".face").wait_for()
         page.context.close()
 
 

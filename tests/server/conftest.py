@@ -35,5 +35,7 @@ def encoded() -> Callable[..., bytes]:
 def heavy() -> bytes:
     """A picture of noise that takes a while to decode: 2 MB of PNG."""
     file = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (700, 1000, 3), np.uint8)).save(file, "PNG", compress_level=1)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (700, 1000, 3), np.uint8)).save(
+        file, "PNG", compress_level=1
+    )
     return file.getvalue()

@@ -18,7 +18,9 @@ def files(*named: tuple[str, bytes]) -> list[tuple[str, tuple[str, bytes]]]:
 
 
 def test_answers_are_those_of_the_offline_predictor(http, encoded, tiny_model):
-    pictures = [(f"{shade}.{kind}", encoded(shade, kind)) for shade in (10, 120, 250) for kind in ("PNG", "JPEG", "WEBP")]
+    pictures = [
+        (f"{shade}.{kind}", encoded(shade, kind)) for shade in (10, 120, 250) for kind in ("PNG", "JPEG", "WEBP")
+    ]
     answer = http.post("/v1/predict", files=files(*pictures))
     assert answer.status_code == 200
     predictor = Predictor(tiny_model, detect=False)
@@ -70,7 +72,8 @@ def test_a_model_without_activation_maps_still_answers_when_asked_for_them(http,
 
 
 @pytest.mark.parametrize(
-    "name", ["../../etc/passwd", "C:\\windows\\x.jpg", "<img src=x onerror=alert(1)>.jpg", "a\x01\u202eb", "é" * 400, "%00"]
+    "name",
+    ["../../etc/passwd", "C:\\windows\\x.jpg", "<img src=x onerror=alert(1)>.jpg", "a\x01\u202eb", "é" * 400, "%00"],
 )
 def test_names_are_shown_and_never_used(http, encoded, name):
     body = json.dumps({"pictures": [{"name": name, "data": base64.b64encode(encoded(0)).decode()}]})
@@ -142,13 +145,17 @@ def test_a_form_that_is_cut_short_is_refused(http, encoded):
     assert "cut short" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v1/predict", 405), ("GET", "/v2", 404), ("GET", "/problems/x", 404)])
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/v1/predict", 405), ("GET", "/v2", 404), ("GET", "/problems/x", 404)]
+)
 def test_other_addresses_and_methods_are_problems_too(http, method, path, status):
     answer = http.request(method, path)
     assert (answer.status_code, answer.headers["content-type"]) == (status, PROBLEM)
 
 
-@pytest.mark.parametrize("path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py", "/static//etc/passwd"])
+@pytest.mark.parametrize(
+    "path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py", "/static//etc/passwd"]
+)
 def test_only_the_pages_own_files_are_served(http, path):
     assert http.get(path).status_code == 404
 

@@ -10,9 +10,9 @@ import pytest
 
 pytest.importorskip("httpx2", reason="needs the extra perceived[serve]")
 
-from perceived.client import Client  # noqa: E402 -- after the skip
-from perceived.errors import ConfigError, ImageError, InputError, ServerError  # noqa: E402
-from perceived.predictor import Predictor  # noqa: E402
+from perceived.client import Client
+from perceived.errors import ConfigError, ImageError, InputError, ServerError
+from perceived.predictor import Predictor
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ class Busy:
         waiting = iter(responses)
 
         class Handler(BaseHTTPRequestHandler):
-            def do_POST(handler) -> None:  # noqa: N802, N805 -- the name http.server calls
+            def do_POST(handler) -> None:  # noqa: N805 -- the name http.server calls
                 self.asked.append(time.monotonic())
                 handler.rfile.read(int(handler.headers["Content-Length"]))
                 status, headers, body = next(waiting)
@@ -100,7 +100,11 @@ def busy():
 
 
 GOOD = (200, {}, b'{"pictures": [{"width": 1, "height": 2, "faces": [], "error": null}]}')
-FULL = (503, {"Retry-After": "1", "Content-Type": "application/problem+json"}, b'{"detail": "full", "expected": "wait"}')
+FULL = (
+    503,
+    {"Retry-After": "1", "Content-Type": "application/problem+json"},
+    b'{"detail": "full", "expected": "wait"}',
+)
 
 
 def test_a_busy_server_is_asked_again_when_it_says(busy):
@@ -128,7 +132,10 @@ def test_what_a_server_refuses_is_not_asked_again(busy):
 
 
 def test_a_server_that_is_not_there_is_a_sentence():
-    with Client("http://127.0.0.1:9", tries=2) as client, pytest.raises(ServerError, match="cannot be reached") as caught:
+    with (
+        Client("http://127.0.0.1:9", tries=2) as client,
+        pytest.raises(ServerError, match="cannot be reached") as caught,
+    ):
         client.predict(b"x")
     assert "perceived serve" in caught.value.mend
 

@@ -10,8 +10,8 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra perceived[serve]")
 
-from perceived.server.engine import Engine  # noqa: E402 -- after the skip
-from perceived.server.problems import Problem  # noqa: E402
+from perceived.server.engine import Engine
+from perceived.server.problems import Problem
 
 
 def run(engine: Engine[int, int], *requests: list[int]) -> list[list[int] | BaseException]:

@@ -6,8 +6,8 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra perceived[serve]")
 
-from perceived.errors import ConfigError  # noqa: E402 -- after the skip
-from perceived.server.settings import Settings, load  # noqa: E402
+from perceived.errors import ConfigError
+from perceived.server.settings import Settings, load
 
 
 def test_flags_win_over_the_environment_and_it_over_the_file(monkeypatch, tmp_path):

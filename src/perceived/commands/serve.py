@@ -16,8 +16,12 @@ def serve(
     host: Annotated[
         str | None, typer.Option(help="Address to listen on; 0.0.0.0 lets others in.", show_default="127.0.0.1")
     ] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.", show_default="8000")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes, each with a model of its own.", show_default="1")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; 0 takes a free one.", show_default="8000")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes, each with a model of its own.", show_default="1")
+    ] = None,
     threshold: Annotated[
         float | None, typer.Option(help="Answer 'uncertain' below this confidence.", show_default="the model's own")
     ] = None,

@@ -56,12 +56,9 @@ class Answerer:
             return Answer(picture=picture)
         return Answer(picture=picture, activations=self._explain(pixels, picture))
 
-
     def _failed(self, upload: Upload, error: str) -> Picture:
         predictor = self._predictor
-        return Picture(
-            source=upload.name, error=error, model=predictor.spec.name, model_sha256=predictor.model_sha256
-        )
+        return Picture(source=upload.name, error=error, model=predictor.spec.name, model_sha256=predictor.model_sha256)
 
     def _explain(self, pixels: Pixels, picture: Picture) -> tuple[dict[str, Any], ...]:
         """Return each face's class activation, from 0 to 1, or nothing where the network has none."""

@@ -124,7 +124,9 @@ def metrics_page() -> Response:
     return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-@router.get(PREFIX + "{kind}", response_model=schema.ProblemKind, responses=_refusals(404, 422), summary="What a problem means")
+@router.get(
+    PREFIX + "{kind}", response_model=schema.ProblemKind, responses=_refusals(404, 422), summary="What a problem means"
+)
 async def problem(kind: str) -> Response:
     """Explain a problem's `type`."""
     if kind not in KINDS:

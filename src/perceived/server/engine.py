@@ -94,7 +94,9 @@ class Engine(Generic[Question, Answer]):
         started = time.perf_counter()
         return self._answers([job.question for job in batch]), time.perf_counter() - started
 
-    def _finish(self, batch: Sequence[_Job[Question, Answer]], done: asyncio.Future[tuple[Sequence[Answer], float]]) -> None:
+    def _finish(
+        self, batch: Sequence[_Job[Question, Answer]], done: asyncio.Future[tuple[Sequence[Answer], float]]
+    ) -> None:
         self._running -= 1
         self._start()
         waited_for = [(index, job.answer) for index, job in enumerate(batch) if not job.answer.done()]

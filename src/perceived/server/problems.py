@@ -45,9 +45,7 @@ KINDS = {
 class Problem(Exception):  # noqa: N818 -- RFC 9457 calls it so
     """A request that gets no answer: which kind of problem, what happened, what was expected."""
 
-    def __init__(
-        self, kind: str, detail: str, *, expected: str = "", headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, kind: str, detail: str, *, expected: str = "", headers: Mapping[str, str] | None = None) -> None:
         self.kind = kind
         self.detail = detail
         self.expected = expected

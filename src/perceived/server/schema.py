@@ -54,7 +54,9 @@ class EncodedPicture(BaseModel):
 class PredictRequest(BaseModel):
     """A request in JSON."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"pictures": [{"name": "a.jpg", "data": "/9j/4AAQ…"}]}]})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"pictures": [{"name": "a.jpg", "data": "/9j/4AAQ…"}]}]}
+    )
 
     pictures: list[EncodedPicture]
 
@@ -75,7 +77,9 @@ class FaceAnswer(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_FACE]})
 
-    box: list[float] = Field(description="x0, y0, x1, y1 in pixels of the picture turned upright.", min_length=4, max_length=4)
+    box: list[float] = Field(
+        description="x0, y0, x1, y1 in pixels of the picture turned upright.", min_length=4, max_length=4
+    )
     detection_score: float | None = Field(description="How sure the detector is that this is a face.")
     landmarks: list[Point] | None = Field(
         description="Right eye, left eye, nose tip, right and left mouth corner; right and left are the person's own."
@@ -108,7 +112,9 @@ class ModelAnswer(BaseModel):
     sha256: str = Field(description="Hash of the model file.")
     backbone: str
     labels: list[str]
-    threshold: Share = Field(description="Answers less sure than this are 'uncertain', unless a request says otherwise.")
+    threshold: Share = Field(
+        description="Answers less sure than this are 'uncertain', unless a request says otherwise."
+    )
     metrics: dict[str, Any] = Field(description="What the model file says it was measured at.")
 
 

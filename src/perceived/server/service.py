@@ -62,7 +62,7 @@ class Service:
         noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
         file = io.BytesIO()
         Image.fromarray(noise).save(file, "PNG")
-        answer, = await self._engine.answer([Question(upload=Upload(name="test", data=file.getvalue()))])
+        (answer,) = await self._engine.answer([Question(upload=Upload(name="test", data=file.getvalue()))])
         self._ready = answer.picture.error is None
 
     def check_ready(self) -> None:

@@ -82,4 +82,6 @@ def load(file: Path | None = None, **flags: Any) -> Settings:
         return Settings(_env_file=file, **given)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"The server cannot be set up so: {wrong}.", mend="see docs/serve.md for every setting") from None
+        raise ConfigError(
+            f"The server cannot be set up so: {wrong}.", mend="see docs/serve.md for every setting"
+        ) from None

@@ -127,7 +127,9 @@ class _Form:
 
 def _from_form(body: bytes, boundary: bytes, max_files: int) -> list[Upload]:
     if not boundary:
-        raise Problem("malformed-body", "The Content-Type names no boundary.", expected="multipart/form-data; boundary=…")
+        raise Problem(
+            "malformed-body", "The Content-Type names no boundary.", expected="multipart/form-data; boundary=…"
+        )
     form = _Form(max_files)
     try:
         MultipartParser(boundary, form.callbacks()).write(body)
@@ -144,7 +146,9 @@ def _from_json(body: bytes, max_files: int) -> list[Upload]:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "body"
-        raise Problem("malformed-body", f"{where}: {first['msg']}.", expected='{"pictures": [{"data": "<base64>"}]}') from None
+        raise Problem(
+            "malformed-body", f"{where}: {first['msg']}.", expected='{"pictures": [{"data": "<base64>"}]}'
+        ) from None
     if len(request.pictures) > max_files:
         raise _too_many(max_files)
     return [_decoded(picture, number) for number, picture in enumerate(request.pictures, 1)]

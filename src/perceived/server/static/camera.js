@@ -2,6 +2,7 @@
 
 const section = document.getElementById("camera");
 const video = section.querySelector("video");
+const button = document.getElementById("camera-take");
 
 /** Offer the camera where the browser has one to give; `take` receives the picture as a file. */
 export function offerCamera(take, say) {
@@ -16,10 +17,11 @@ export function offerCamera(take, say) {
     }
     section.hidden = false;
     await video.play();
-    document.getElementById("camera-take").focus();
+    button.disabled = false;
+    button.focus();
   });
   document.getElementById("camera-close").addEventListener("click", () => close(open));
-  document.getElementById("camera-take").addEventListener("click", async () => {
+  button.addEventListener("click", async () => {
     const picture = await still();
     close(open);
     take(new File([picture], `camera ${new Date().toLocaleTimeString()}.jpg`, { type: "image/jpeg" }));
@@ -38,5 +40,6 @@ function close(opener) {
   video.srcObject?.getTracks().forEach((track) => track.stop());
   video.srcObject = null;
   section.hidden = true;
+  button.disabled = true;
   opener.focus();
 }

@@ -1,0 +1,170 @@
+"""The server under load, beside the same predictor in a single-threaded loop.
+
+    python benchmarks/serve.py --seconds 60
+    python benchmarks/serve.py --requests 50000      memory after 5,000 requests and after the last
+
+Many connections send pictures of mixed sizes, each twentieth of which is damaged. Every answer is
+compared with the offline predictor's. Callers and server share the machine's processors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from perceived import demo_faces
+from perceived.errors import ImageError
+from perceived.predictor import Predictor
+
+WIDTHS = (178, 320, 640, 1280)
+BAD_EVERY = 20
+BOUNDARY = b"perceived-benchmark"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A request as bytes, and the faces that must come back: ``None`` where the picture is damaged."""
+
+    request: bytes
+    picture: bytes
+    faces: list[dict[str, Any]] | None
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the callers met."""
+
+    seconds: list[float] = field(default_factory=list)
+    statuses: Counter[int] = field(default_factory=Counter)
+    wrong: int = 0
+    memory: dict[int, int] = field(default_factory=dict)
+
+
+def pictures(count: int) -> list[bytes]:
+    """Return JPEGs of generated faces at several sizes, each twentieth damaged."""
+    with tempfile.TemporaryDirectory() as folder:
+        written = demo_faces.write(Path(folder) / "faces", count=count)
+        images = [cv2.imread(str(path)) for path in sorted((written / "img_align_celeba").iterdir())]
+    made = []
+    for index, image in enumerate(images):
+        width = WIDTHS[index % len(WIDTHS)]
+        larger = cv2.resize(image, (width, round(width * image.shape[0] / image.shape[1])))
+        data = cv2.imencode(".jpg", larger)[1].tobytes()
+        made.append(data[: len(data) // 2] if index % BAD_EVERY == BAD_EVERY - 1 else data)
+    return made
+
+
+def case_of(picture: bytes, predictor: Predictor) -> Case:
+    head = b'--%s\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n' % BOUNDARY
+    body = head + picture + b"\r\n--%s--\r\n" % BOUNDARY
+    request = (
+        b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=%s\r\n"
+        b"Content-Length: %d\r\n\r\n" % (BOUNDARY, len(body))
+    )
+    try:
+        faces = [face.to_dict() for face in predictor.predict(picture).faces]
+    except ImageError:
+        return Case(request + body, picture, None)
+    return Case(request + body, picture, json.loads(json.dumps(faces)))
+
+
+def loop_rate(predictor: Predictor, cases: list[Case], seconds: float) -> float:
+    """Return pictures a second of a single-threaded loop, damaged ones included."""
+    done, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        with contextlib.suppress(ImageError):
+            predictor.predict(cases[done % len(cases)].picture)
+        done += 1
+    return done / (time.perf_counter() - started)
+
+
+async def caller(port: int, cases: list[Case], tally: Tally, start: int, until: Any, pid: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    index = start
+    while not until(tally):
+        case = cases[index % len(cases)]
+        index += 1
+        began = time.perf_counter()
+        writer.write(case.request)
+        await writer.drain()
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        body = await reader.readexactly(int(re.search(rb"content-length: (\d+)", head)[1]))
+        tally.seconds.append(time.perf_counter() - began)
+        status = int(head.split()[1])
+        tally.statuses[status] += 1
+        if status == 200:
+            [answer] = json.loads(body)["pictures"]
+            tally.wrong += answer["error"] is None if case.faces is None else answer["faces"] != case.faces
+        elif status == 503:
+            await asyncio.sleep(int(re.search(rb"retry-after: (\d+)", head)[1]))
+        if (done := len(tally.seconds)) % 5000 == 0:
+            tally.memory[done] = resident(pid)
+    writer.close()
+    await writer.wait_closed()
+
+
+def resident(pid: int) -> int:
+    """Return a process' resident memory in MiB."""
+    kilobytes = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return int(kilobytes[1]) // 1024 if kilobytes else 0
+
+
+async def load(port: int, pid: int, cases: list[Case], options: argparse.Namespace) -> Tally:
+    tally = Tally()
+    ends = time.perf_counter() + options.seconds
+
+    def until(tally: Tally) -> bool:
+        return len(tally.seconds) >= options.requests if options.requests else time.perf_counter() >= ends
+
+    callers = (caller(port, cases, tally, start * 7, until, pid) for start in range(options.connections))
+    await asyncio.gather(*callers)
+    return tally
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--requests", type=int, default=0, help="so many, however long it takes")
+    parser.add_argument("serve", nargs="*", help="after --: more flags of 'perceived serve'")
+    options = parser.parse_args()
+
+    predictor = Predictor(options.model, threads=1)
+    cases = [case_of(picture, predictor) for picture in pictures(200)]
+    alone = loop_rate(predictor, cases, min(options.seconds, 20))
+    command = [sys.executable, "-m", "perceived", "serve", "--model", options.model, "--port", "0", *options.serve]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        port = int(server.stdout.readline().rpartition(":")[2])
+        time.sleep(3)
+        began = time.perf_counter()
+        tally = asyncio.run(load(port, server.pid, cases, options))
+        rate = tally.statuses[200] / (time.perf_counter() - began)
+    finally:
+        server.terminate()
+        server.wait()
+
+    p50, p99 = np.percentile(tally.seconds, [50, 99])
+    print(f"single-threaded loop: {alone:.1f} pictures/s")
+    print(f"{options.connections} connections: {rate:.1f} pictures/s ({rate / alone:.0%} of the loop)")
+    print(f"answered {len(tally.seconds):,}: p50 {p50:.3f} s, p99 {p99:.3f} s; statuses {dict(tally.statuses)}")
+    print(f"wrong answers: {tally.wrong}; resident memory by requests, MiB: {tally.memory or resident(server.pid)}")
+
+
+if __name__ == "__main__":
+    main()
