@@ -13,10 +13,16 @@ def cut(image: Pixels, box: Box, margin: float) -> Pixels:
 
     What would lie outside the picture is left out; at least one pixel is returned. It is a view.
     """
+    x0, y0, x1, y1 = bounds(image, box, margin)
+    return image[y0:y1, x0:x1]
+
+
+def bounds(image: Pixels, box: Box, margin: float) -> tuple[int, int, int, int]:
+    """Return ``(x0, y0, x1, y1)`` of what :func:`cut` returns, in pixels of ``image``."""
     height, width = image.shape[:2]
     x0, x1 = _inside(box.x0 - margin * box.width, box.x1 + margin * box.width, width)
     y0, y1 = _inside(box.y0 - margin * box.height, box.y1 + margin * box.height, height)
-    return image[y0:y1, x0:x1]
+    return x0, y0, x1, y1
 
 
 def _inside(low: float, high: float, length: int) -> tuple[int, int]:

@@ -94,17 +94,21 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         raise _cannot_read(location, error) from error
 
 
-def decode(data: bytes, *, source: str = "") -> Pixels:
+def decode(data: bytes, *, source: str = "", max_pixels: int = MAX_PIXELS) -> Pixels:
     """Decode one picture to RGB uint8 ``(height, width, 3)``; ``source`` names it in messages.
+
+    A picture of more than ``max_pixels`` is refused by its header, before its pixels take memory.
 
     Raises:
         ImageError: the bytes are empty, truncated or no picture, or the picture is beyond the limits.
         MissingExtraError: the picture is HEIC, and the extra that reads it is not installed.
     """
-    return decode_reduced(data, at_least=(MAX_SIDE, MAX_SIDE), source=source).pixels
+    return decode_reduced(data, at_least=(MAX_SIDE, MAX_SIDE), source=source, max_pixels=max_pixels).pixels
 
 
-def decode_reduced(data: bytes, *, at_least: tuple[int, int], source: str = "") -> Decoded:
+def decode_reduced(
+    data: bytes, *, at_least: tuple[int, int], source: str = "", max_pixels: int = MAX_PIXELS
+) -> Decoded:
     """Decode one picture at the smallest cheap scale that is ``at_least`` so ``(wide, high)``, upright.
 
     JPEGs are decoded at a half, a quarter or an eighth of their size, several times as fast; other
@@ -115,7 +119,7 @@ def decode_reduced(data: bytes, *, at_least: tuple[int, int], source: str = "") 
     try:
         with _open(data) as image:
             width, height = image.size
-            _check_size(image.size, name)
+            _check_size(image.size, name, max_pixels)
             orientation = _orientation(image)
             sideways = orientation in _SIDEWAYS
             image.draft(None, at_least[::-1] if sideways else at_least)
@@ -248,7 +252,7 @@ def _check_bytes(count: int, name: str) -> None:
         raise ImageError(f"{name} has {count:,} bytes.", expected=f"at most {MAX_BYTES:,}")
 
 
-def _check_size(size: tuple[int, int], name: str) -> None:
+def _check_size(size: tuple[int, int], name: str, max_pixels: int = MAX_PIXELS) -> None:
     width, height = size
     if min(size) < MIN_SIDE:
         raise ImageError(
@@ -258,9 +262,9 @@ def _check_size(size: tuple[int, int], name: str) -> None:
         )
     if max(size) > MAX_SIDE:
         raise ImageError(f"{name} is {width}×{height} pixels.", expected=f"at most {MAX_SIDE:,} a side")
-    if width * height > MAX_PIXELS:
+    if width * height > max_pixels:
         raise ImageError(
-            f"{name} is {width}×{height} pixels.", expected=f"at most {MAX_PIXELS:,} pixels", mend="scale it down"
+            f"{name} is {width}×{height} pixels.", expected=f"at most {max_pixels:,} pixels", mend="scale it down"
         )
 
 

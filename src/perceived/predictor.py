@@ -18,12 +18,12 @@ import numpy.typing as npt
 
 from perceived import images
 from perceived.classifier import Classifier, check_threshold, find_model, whole
-from perceived.crop import cut
+from perceived.crop import bounds, cut
 from perceived.detector import Detector, YuNet
 from perceived.devices import providers
 from perceived.errors import ConfigError, ImageError, InputError
 from perceived.overlap import ahead
-from perceived.preprocess import Pixels, frame
+from perceived.preprocess import Pixels, frame, frame_corners
 from perceived.selection import Selection
 from perceived.storage import sha256_file
 from perceived.types import Face, Picture, Prediction
@@ -165,6 +165,19 @@ class Predictor:
         maps = self._classifier.activations(framed[None])
         label = max(prediction.probability, key=prediction.probability.__getitem__)
         return framed, maps[0, self.spec.labels.index(label)]
+
+    def corners(self, image: Pixels, prediction: Prediction) -> npt.NDArray[np.float64]:
+        """Return where the corners of what :meth:`explain` returns lie in ``image``, in pixels, ``(3, 2)``.
+
+        They are the upper left, the upper right and the lower left one; turned faces have turned corners.
+        """
+        framing, box = self.spec.preprocessing, prediction.face.box
+        if self._detector is None:
+            return frame_corners(image, framing)
+        if framing.alignment is None:
+            part, left_top = cut(image, box, SURROUNDINGS), bounds(image, box, SURROUNDINGS)[:2]
+            return frame_corners(part, framing) + left_top
+        return frame_corners(image, framing, prediction.face)
 
     def check_explains(self) -> None:
         """Raise :class:`ModelFileError` if the model's network has no maps for :meth:`explain`."""

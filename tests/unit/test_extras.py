@@ -16,7 +16,7 @@ def test_the_extras_are_those_of_the_package(root):
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for extra, packages in EXTRAS.items():
         names = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in project["optional-dependencies"][extra]]
-        assert packages == {IMPORTED_AS.get(name, name) for name in names}
+        assert packages == {IMPORTED_AS.get(name, name.replace("-", "_")) for name in names}
 
 
 @pytest.mark.parametrize("module", ["torch", "torch.nn", "sklearn.linear_model"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -43,7 +44,8 @@ def run(settings: Settings, *, announce: Callable[[str], None] = print) -> None:
             return
         del predictor
         with shared_counts():
-            config = configuration(settings, partial(worker_app, settings), factory=True, workers=settings.workers)
+            app = partial(worker_app, settings, listener)
+            config = configuration(settings, app, factory=True, workers=settings.workers)
             Multiprocess(config, sockets=[listener]).run()
 
 
@@ -52,20 +54,23 @@ def serve(settings: Settings, listener: socket.socket, predictor: Predictor) -> 
     logs.configure()
     service = Service(settings, predictor)
     server = uvicorn.Server(configuration(settings, create_app(service)))
-    service.stop_listening = lambda: stop_listening(server)
+    service.stop_listening = partial(stop_listening, listener)
     server.run([listener])
 
 
-def stop_listening(server: uvicorn.Server) -> None:
-    """Take no new connections, so that their callers turn elsewhere at once."""
-    for one in server.servers:
-        one.close()
+def stop_listening(listener: socket.socket) -> None:
+    """Take no new connections, in any process that shares the socket, so that callers turn elsewhere at once."""
+    asyncio.get_running_loop().remove_reader(listener)
+    with contextlib.suppress(OSError):  # another process has done it, or the system knows no such thing
+        listener.shutdown(socket.SHUT_RD)
 
 
-def worker_app(settings: Settings) -> Gate:
+def worker_app(settings: Settings, listener: socket.socket) -> Gate:
     """Return the app of one of several processes."""
     logs.configure()
-    return create_app(Service(settings, open_predictor(settings)))
+    service = Service(settings, open_predictor(settings))
+    service.stop_listening = partial(stop_listening, listener)
+    return create_app(service)
 
 
 def configuration(settings: Settings, app: object, **more: object) -> uvicorn.Config:

@@ -12,7 +12,7 @@ from perceived.types import SCHEMA_VERSION
 Point = Annotated[list[float], Field(min_length=2, max_length=2)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-EXAMPLE_FACE = {
+EXAMPLE_FACE: dict[str, Any] = {
     "box": [412.0, 180.5, 551.0, 366.0],
     "detection_score": 0.94,
     "landmarks": [[449.1, 251.0], [513.8, 249.6], [480.2, 290.7], [455.0, 322.9], [509.4, 321.8]],
@@ -20,7 +20,7 @@ EXAMPLE_FACE = {
     "confidence": 0.98,
     "probability": {"female": 0.98, "male": 0.02},
 }
-EXAMPLE_PICTURE = {
+EXAMPLE_PICTURE: dict[str, Any] = {
     "schema": SCHEMA_VERSION,
     "model": "default",
     "model_sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
@@ -30,7 +30,7 @@ EXAMPLE_PICTURE = {
     "faces": [EXAMPLE_FACE],
     "error": None,
 }
-EXAMPLE_FAILURE = {
+EXAMPLE_FAILURE: dict[str, Any] = {
     "schema": SCHEMA_VERSION,
     "model": "default",
     "model_sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
@@ -95,7 +95,7 @@ class PictureAnswer(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_PICTURE, EXAMPLE_FAILURE]})
 
-    version: Literal[1] = Field(SCHEMA_VERSION, alias="schema", description="Version of this object's form.")
+    version: int = Field(SCHEMA_VERSION, alias="schema", description="Version of this object's form.")
     model: str = Field(description="Name of the model that answered.")
     model_sha256: str = Field(description="Hash of its file.")
     source: str = Field(description="What the sender calls the picture.")

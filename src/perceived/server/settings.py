@@ -79,7 +79,7 @@ def load(file: Path | None = None, **flags: Any) -> Settings:
         raise ConfigError(f"There is no file {file}.", expected=f"a file with lines like {PREFIX}PORT=9000")
     given = {name: value for name, value in flags.items() if value is not None}
     try:
-        return Settings(_env_file=file, **given)
+        return Settings(_env_file=file, **given)  # type: ignore[call-arg]
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
         raise ConfigError(
