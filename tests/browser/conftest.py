@@ -57,6 +57,10 @@ class Seer:
     def explain(self, pixels: np.ndarray[Any, Any], prediction: Prediction) -> tuple[Any, np.ndarray[Any, Any]]:
         return pixels, np.array([[0.0, 1.0], [0.5, 0.0]])
 
+    def corners(self, pixels: np.ndarray[Any, Any], prediction: Prediction) -> np.ndarray[Any, Any]:
+        box = prediction.face.box
+        return np.array([[box.x0, box.y0], [box.x1, box.y0], [box.x0, box.y1]])
+
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:

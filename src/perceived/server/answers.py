@@ -11,7 +11,7 @@ import numpy as np
 from perceived import images
 from perceived.errors import InputError
 from perceived.predictor import Predictor
-from perceived.preprocess import Pixels, frame_corners
+from perceived.preprocess import Pixels
 from perceived.server.uploads import Upload
 from perceived.spec import UNCERTAIN
 from perceived.types import Picture, Prediction
@@ -71,7 +71,7 @@ class Answerer:
         _, found = self._predictor.explain(pixels, prediction)
         strength = np.maximum(found, 0)
         values = strength / max(float(strength.max()), 1e-6)
-        corners = frame_corners(pixels, self._predictor.spec.preprocessing, prediction.face)
+        corners = self._predictor.corners(pixels, prediction)
         return {"values": values.round(3).tolist(), "corners": corners.round(2).tolist()}
 
 
