@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import time
@@ -116,6 +117,21 @@ class Client:
         """Return the server's models and limits."""
         answer: dict[str, Any] = self._send("GET", "/v1/models").json()
         return answer
+
+    @functools.cached_property
+    def _model(self) -> Mapping[str, Any]:
+        model: Mapping[str, Any] = self.models()["models"][0]
+        return model
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the server's model, in its order."""
+        return tuple(self._model["labels"])
+
+    @property
+    def model_sha256(self) -> str:
+        """Hash of the server's model file."""
+        return str(self._model["sha256"])
 
     def ready(self) -> bool:
         """Return whether the server takes pictures now; ``False`` also where it cannot be reached."""

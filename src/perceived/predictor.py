@@ -98,6 +98,10 @@ class Predictor:
         self.threads = _processors() if threads is None else threads
         self._detector = detector or (_yunet(min_face) if detect else None)
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.spec.labels
+
     @overload
     def predict(self, picture: Source) -> Picture: ...  # type: ignore[overload-overlap]  # str and bytes are sequences
     @overload

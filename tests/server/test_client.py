@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +11,7 @@ import pytest
 
 pytest.importorskip("httpx2", reason="needs the extra perceived[serve]")
 
+from perceived import cli
 from perceived.client import Client
 from perceived.errors import ConfigError, ImageError, InputError, ServerError
 from perceived.predictor import Predictor
@@ -45,6 +47,20 @@ def test_one_picture_is_answered_alone_or_raises(address, picture):
             client.predict(b"milk, eggs")
         with pytest.raises(ImageError, match="cannot be read"):
             client.predict("gone.png")
+
+
+def test_predict_asks_a_server_for_the_rows_it_would_print_itself(address, tiny_model, picture, monkeypatch, capsys):
+    pictures = [str(picture(f"{shade}.png", shade)) for shade in (10, 240)]
+
+    def run(*options: str) -> tuple[object, str]:
+        monkeypatch.setattr(sys, "argv", ["perceived", "predict", *pictures, *options])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code, capsys.readouterr().out
+
+    assert run("--json", "--server", address) == run("--json", "--model", str(tiny_model), "--no-detect")
+    assert run("--csv", "--server", address)[0] in (0, None)
+    assert run("--server", address, "--no-detect")[0] == 2
 
 
 def test_models_and_readiness(address):

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perceived import rows, sources
+from perceived.commands import remote
 from perceived.errors import ConfigError
 from perceived.storage import atomic_path, storage_errors
 from perceived.types import Picture
 
 if TYPE_CHECKING:
     from perceived.album import Album
+    from perceived.client import Client
     from perceived.predictor import Predictor
 
 Model = Annotated[
@@ -104,25 +106,40 @@ def predict(
     threads: Annotated[
         int | None, typer.Option(help="Pictures worked on at the same time.", show_default="one per processor")
     ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Ask a server that 'perceived serve' runs.", show_default=False),
+    ] = None,
 ) -> None:
     """Find the faces in pictures. Print the perceived gender of each; exit with 1 if a picture cannot be read."""
     output = _output(as_json=as_json, as_csv=as_csv, out=out, resume=resume)
     if explain and annotate is None:
         raise ConfigError("--explain draws beside annotated pictures.", mend="give --annotate DIR too")
+    least = threshold_of(threshold, always_answer=always_answer)
+    if server is not None:
+        local = {"model": model != "default", "annotate": annotate, "crops": crops, "no_detect": no_detect}
+        local |= {"min_face": min_face, "max_faces": max_faces, "main_face": main_face, "threads": threads}
+        with remote.connect(server, threshold=least, local={**local, "device": device != "cpu"}) as client:
+            _report(answer(client, paths, output, None), out or resume)
+        return
     from perceived.predictor import Predictor
 
     predictor = Predictor(
         model,
         detect=not no_detect,
-        threshold=threshold_of(threshold, always_answer=always_answer),
+        threshold=least,
         min_face=min_face,
         max_faces=max_faces,
         main_face=main_face,
         device=device,
         threads=threads,
     )
-    tally = answer(predictor, paths, output, _album(predictor, annotate, crops, explain=explain))
-    if (target := out or resume) is not None:
+    _report(answer(predictor, paths, output, _album(predictor, annotate, crops, explain=explain)), out or resume)
+
+
+def _report(tally: Tally, target: Path | None) -> None:
+    """Say what became of the pictures, and exit with 1 if one could not be read."""
+    if target is not None:
         typer.echo(f"answers: {target}: {tally}")
     if tally.unreadable:
         raise typer.Exit(1)
@@ -135,7 +152,7 @@ def threshold_of(threshold: float | None, *, always_answer: bool) -> float | Non
     return 0.0 if always_answer else threshold
 
 
-def answer(predictor: Predictor, words: Iterable[str], output: Output, album: Album | None) -> Tally:
+def answer(predictor: Predictor | Client, words: Iterable[str], output: Output, album: Album | None) -> Tally:
     """Write a row, and what is to be drawn, for every picture that ``words`` mean.
 
     Raises:
@@ -146,7 +163,7 @@ def answer(predictor: Predictor, words: Iterable[str], output: Output, album: Al
     done = _answered(output, predictor)
     found = _some(sources.find(words), words)
     fresh = (one for one in sources.distinct(found) if one.location not in done)
-    labels = predictor.spec.labels
+    labels = predictor.labels
     with _writing(output, labels) as write, _progress(output, words, skipped=len(done)) as progress:
         for picture in _answers(predictor, fresh, album):
             write(rows.rows(output.form, picture, labels))
@@ -157,7 +174,7 @@ def answer(predictor: Predictor, words: Iterable[str], output: Output, album: Al
     return tally
 
 
-def _answers(predictor: Predictor, found: Iterable[sources.Found], album: Album | None) -> Iterator[Picture]:
+def _answers(predictor: Predictor | Client, found: Iterable[sources.Found], album: Album | None) -> Iterator[Picture]:
     """Answer for the pictures, and draw them where there is an album."""
     read, named, drawn = tee(found, 3)
     pictures = (_stdin() if one.location == sources.STDIN else one.location for one in read)
@@ -165,6 +182,9 @@ def _answers(predictor: Predictor, found: Iterable[sources.Found], album: Album 
     if album is None:
         yield from predictor.stream(pictures, names)
         return
+    from perceived.predictor import Predictor
+
+    assert isinstance(predictor, Predictor)
     for one, (picture, image) in zip(drawn, predictor.stream_with_pixels(pictures, names), strict=True):
         if image is not None:
             album.add(one.relative, picture, image)
@@ -211,7 +231,7 @@ def _album(predictor: Predictor, annotate: Path | None, crops: Path | None, *, e
     return Album(annotate, crops, explain=predictor.explain if explain else None)
 
 
-def _answered(output: Output, predictor: Predictor) -> set[str]:
+def _answered(output: Output, predictor: Predictor | Client) -> set[str]:
     if output.resume is None:
         return set()
     from perceived.resume import answered

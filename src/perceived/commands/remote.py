@@ -1,0 +1,32 @@
+"""``perceived predict --server URL``: the same rows, answered by a running server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from perceived.errors import ConfigError
+
+if TYPE_CHECKING:
+    from perceived.client import Client
+
+KEY = "PERCEIVED_SERVE_API_KEY"
+"""Variable that holds the key a server asks for: the one the server itself takes it from."""
+
+
+def connect(url: str, *, threshold: float | None, local: Mapping[str, Any]) -> Client:
+    """Return a client of the server at ``url``; ``local`` are options that only a predictor here could follow.
+
+    Raises:
+        ConfigError: one of those was given, or the address is none.
+    """
+    given = [f"--{name.replace('_', '-')}" for name, value in local.items() if value]
+    if given:
+        raise ConfigError(
+            f"{', '.join(given)} cannot be used with --server, which has settings of its own.",
+            mend="leave it out, or start the server so",
+        )
+    from perceived.client import Client
+
+    return Client(url, key=os.environ.get(KEY), threshold=threshold)
