@@ -225,4 +225,4 @@ def _seconds(header: str) -> float | None:
 
 def _pause(tried: int) -> float:
     """Return the seconds to wait after so many tries, longer each time, and never quite the same."""
-    return min(0.25 * 2**tried, 10.0) * (0.5 + random.random() / 2)
+    return min(0.25 * 2.0**tried, 10.0) * (0.5 + random.random() / 2)

@@ -117,7 +117,12 @@ def predict(
         raise ConfigError("--explain draws beside annotated pictures.", mend="give --annotate DIR too")
     least = threshold_of(threshold, always_answer=always_answer)
     if server is not None:
-        local = {"model": model != "default", "annotate": annotate, "crops": crops, "no_detect": no_detect}
+        local: dict[str, object] = {
+            "model": model != "default",
+            "annotate": annotate,
+            "crops": crops,
+            "no_detect": no_detect,
+        }
         local |= {"min_face": min_face, "max_faces": max_faces, "main_face": main_face, "threads": threads}
         with remote.connect(server, threshold=least, local={**local, "device": device != "cpu"}) as client:
             _report(answer(client, paths, output, None), out or resume)
