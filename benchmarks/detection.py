@@ -13,13 +13,11 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import platform
 import shlex
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +31,9 @@ from perceived.detector import Detector, YuNet
 from perceived.types import Face
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "docs"))
+from record_result import provenance
+
 Pixels = npt.NDArray[np.uint8]
 BACKGROUNDS = ("gradient", "fine noise", "coarse noise", "noise on a gradient")
 
@@ -181,24 +182,49 @@ def main() -> None:
         "celeba": sample((args.shared / "data/celeba-mini").rglob("*.jpg"), args.crops),
         "fairface": sample((args.shared / "data/fairface-mini").rglob("*.jpg"), args.crops),
     }
+    photographs = {f"turned by {90 * quarters}": measure_photos(detector, photos, quarters) for quarters in range(4)}
+    scenes = {
+        "pictures pasted 20-40 px high": measure_scenes(detector, args.scenes, (20, 40)),
+        "faces 20-40 px high": measure_scenes(detector, args.scenes, (40, 80)),
+    }
+    crops = {name: measure_crops(detector, paths) for name, paths in sets.items()}
+    thumbnails = {
+        f"{name}, {side} px": measure_crops(detector, paths[: len(paths) // 4], side)
+        for name, paths in sets.items()
+        for side in (48, 64, 100)
+    }
+    upright = photographs["turned by 0"]
     result = {
-        "command": shlex.join(["python", *sys.argv]),
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
-        "versions": {name: metadata.version(name) for name in ("onnxruntime", "opencv-python-headless", "numpy")},
-        "weights_sha256": yunet.SHA256,
-        "photos": {f"turned by {90 * quarters}": measure_photos(detector, photos, quarters) for quarters in range(4)},
-        "scenes": {
-            "pictures pasted 20-40 px high": measure_scenes(detector, args.scenes, (20, 40)),
-            "faces 20-40 px high": measure_scenes(detector, args.scenes, (40, 80)),
+        "what": "Faces found: photographs with one person, a group of 29, scenes of 12 megapixels, tight crops",
+        "config": {
+            "versions": {name: metadata.version(name) for name in ("onnxruntime", "opencv-python-headless", "numpy")},
+            "weights_sha256": yunet.SHA256,
+            "crops": args.crops,
+            "scenes": args.scenes,
         },
-        "crops": {name: measure_crops(detector, paths) for name, paths in sets.items()},
-        "thumbnails": {
-            f"{name}, {side} px": measure_crops(detector, paths[: len(paths) // 4], side)
-            for name, paths in sets.items()
-            for side in (48, 64, 100)
+        "metrics": {
+            "single_person_found_share": upright["share"],
+            "more_boxes": upright["more_boxes"],
+            "solvay_1927_boxes": upright["groups"]["solvay-1927.jpg"]["boxes"],
+            "scene_pictures_20_to_40_px_found_share": scenes["pictures pasted 20-40 px high"]["share"],
+            "scene_faces_20_to_40_px_found_share": scenes["faces 20-40 px high"]["share"],
+            **{f"{name}_crops_found_share": crop["share"] for name, crop in crops.items()},
         },
-        "milliseconds": measure_time(detector, photos, args.repeats),
+        "targets": {
+            "single_person_found_share": ">= 0.95",
+            "more_boxes": "<= 2",
+            "solvay_1927_boxes": ">= 29",
+            "scene_pictures_20_to_40_px_found_share": ">= 0.9",
+            **{f"{name}_crops_found_share": ">= 0.99" for name in crops},
+        },
+        **provenance(shlex.join(["python", *sys.argv])),
+        "measured": {
+            "photographs": photographs,
+            "scenes": scenes,
+            "crops": crops,
+            "thumbnails": thumbnails,
+            "milliseconds": measure_time(detector, photos, args.repeats),
+        },
     }
     text = json.dumps(result, indent=2, ensure_ascii=False)
     print(text)
