@@ -30,10 +30,10 @@ from perceived import demo_faces, images, yunet
 from perceived.detector import Detector, YuNet
 from perceived.types import Face
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "docs"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
 from record_result import provenance
 
+ROOT = Path(__file__).resolve().parents[1]
 Pixels = npt.NDArray[np.uint8]
 BACKGROUNDS = ("gradient", "fine noise", "coarse noise", "noise on a gradient")
 

@@ -40,12 +40,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--recipe", default="fast")
     parser.add_argument("--set", action="append", default=[], help="as for 'perceived train'")
+    parser.add_argument("--size", type=int, nargs=2, default=(218, 178), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=4, help="of either kind in a round")
     parser.add_argument("--out", type=Path, help="also write the JSON to this file")
     arguments = parser.parse_args()
-    recipe = recipes.get(arguments.recipe, ["weights=none", *arguments.set])
-    height, width = recipe.input_size
+    height, width = arguments.size
     recipe = recipes.get(arguments.recipe, ["weights=none", *arguments.set, f"sizes=[[0, {height}, {width}]]"])
     result = {
         "what": f"Training loop against bare forward and backward, {recipe.backbone} at {height}×{width}",

@@ -171,14 +171,15 @@ def last_layer() -> Recipe:
 def fast() -> Recipe:
     """The default: the best accuracy per minute on two CPU cores.
 
-    Small pictures first, the study's 218×178 for the last part; the stem and the batch norms keep
-    their ImageNet values; a moving average of the weights, and of each picture with its mirror image.
+    Pictures of 160×130 pixels, which cost half of the study's 218×178 and teach as much; the stem and
+    the batch norms keep their ImageNet values; a moving average of the weights, and of each picture
+    with its mirror image.
     """
     return Recipe(
         name="fast",
-        sizes=((0.0, 160, 130), (0.6, 218, 178)),
+        sizes=((0.0, 160, 130),),
         frozen=STEM,
-        epochs=3.5,
+        epochs=3.7,
         learning_rate=4e-4,
         head_learning_rate=2e-3,
         label_smoothing=0.05,

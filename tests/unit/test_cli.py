@@ -58,7 +58,7 @@ def test_a_missing_model_is_the_callers_mistake(run, picture):
 
 
 def test_a_full_disk_is_told_in_one_message(run, monkeypatch, tmp_path):
-    def full(*_: Any) -> None:
+    def full(*_: Any, **__: Any) -> None:
         raise StorageError("The disk is full.")
 
     monkeypatch.setattr("perceived.export.export", full)
@@ -78,7 +78,7 @@ def test_a_missing_extra_is_named(run, monkeypatch, tmp_path):
 
 
 def test_a_module_that_no_extra_brings_is_a_defect_of_ours(monkeypatch, tmp_path):
-    def miss(*_: Any) -> None:
+    def miss(*_: Any, **__: Any) -> None:
         raise ModuleNotFoundError("No module named 'perceived.oops'", name="perceived.oops")
 
     monkeypatch.setattr("perceived.export.export", miss)
@@ -198,7 +198,9 @@ def test_evaluate(run, called):
 def test_export(run, called):
     calls = called("perceived.export.export", Path("model.onnx"))
     assert run("export", "run", "model.onnx").out == "model: model.onnx\n"
-    assert calls == [((Path("run"), Path("model.onnx")), {})]
+    run("export", "run", "model.onnx", "--half")
+    files = (Path("run"), Path("model.onnx"))
+    assert calls == [(files, {"half": False}), (files, {"half": True})]
 
 
 def test_demo(run, called):

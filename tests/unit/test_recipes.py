@@ -58,7 +58,7 @@ def test_a_wrong_override_says_what_is_wrong(override: str, message: str) -> Non
 
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="study, last-layer, fast, best, demo"):
+    with pytest.raises(ConfigError, match="study, last-layer, fast, best, teacher, small, demo"):
         recipes.get("fastest")
 
 

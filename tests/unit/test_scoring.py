@@ -167,7 +167,8 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 
 def test_only_splits_that_exist_are_read(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    pl.DataFrame({"id": ["a"], "split": ["val"]}).write_parquet(workspace.split)
+    row = {"id": ["a"], "path": ["a.jpg"], "label": ["male"], "split": ["val"]}
+    pl.DataFrame(row).write_parquet(workspace.split)
     assert scoring.read_split(workspace, "val")["id"].to_list() == ["a"]
     with pytest.raises(SplitError, match="The test split has no pictures"):
         scoring.read_split(workspace, "test")
