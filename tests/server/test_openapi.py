@@ -26,7 +26,9 @@ def test_the_document_names_every_route_and_every_way_to_send_pictures(http):
     predict = document["paths"]["/v1/predict"]["post"]
     assert {"multipart/form-data", "application/json", "image/jpeg"} <= set(predict["requestBody"]["content"])
     assert {one["name"] for one in predict["parameters"]} == {"threshold", "explain", "max_faces"}
-    assert "PredictRequest" in document["components"]["schemas"]
+    as_json = predict["requestBody"]["content"]["application/json"]["schema"]
+    assert set(as_json["properties"]["pictures"]["items"]["properties"]) == {"name", "data"}
+    assert "$ref" not in str(as_json)
     assert document["components"]["schemas"]["PictureAnswer"]["examples"]
 
 

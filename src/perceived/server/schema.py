@@ -177,6 +177,13 @@ def form_schema(field: str) -> dict[str, Any]:
     }
 
 
+def json_request() -> dict[str, Any]:
+    """Return the schema of :class:`PredictRequest` with nothing to look up elsewhere."""
+    request = PredictRequest.model_json_schema()
+    request["properties"]["pictures"] |= {"items": request.pop("$defs")["EncodedPicture"], "minItems": 1}
+    return request
+
+
 def bodies(field: str, formats: Sequence[str]) -> dict[str, Any]:
     """Return OpenAPI's description of the bodies that a prediction may be asked with."""
     picture = {"schema": {"type": "string", "format": "binary", "minLength": 1}}
@@ -184,7 +191,7 @@ def bodies(field: str, formats: Sequence[str]) -> dict[str, Any]:
         "required": True,
         "content": {
             "multipart/form-data": {"schema": form_schema(field)},
-            "application/json": {"schema": {"$ref": "#/components/schemas/PredictRequest"}},
+            "application/json": {"schema": json_request()},
             **dict.fromkeys(formats, picture),
         },
     }
