@@ -155,6 +155,7 @@ def main() -> None:
         began = time.perf_counter()
         tally = asyncio.run(load(port, server.pid, cases, options))
         rate = tally.statuses[200] / (time.perf_counter() - began)
+        tally.memory[len(tally.seconds)] = resident(server.pid)
     finally:
         server.terminate()
         server.wait()
@@ -163,7 +164,7 @@ def main() -> None:
     print(f"single-threaded loop: {alone:.1f} pictures/s")
     print(f"{options.connections} connections: {rate:.1f} pictures/s ({rate / alone:.0%} of the loop)")
     print(f"answered {len(tally.seconds):,}: p50 {p50:.3f} s, p99 {p99:.3f} s; statuses {dict(tally.statuses)}")
-    print(f"wrong answers: {tally.wrong}; resident memory by requests, MiB: {tally.memory or resident(server.pid)}")
+    print(f"wrong answers: {tally.wrong}; resident memory by requests, MiB: {tally.memory}")
 
 
 if __name__ == "__main__":
