@@ -62,7 +62,7 @@ $(VENV)/installed-wheel: $(VENV)/installed-pins pyproject.toml LICENSE $(SOURCES
 	@rm -f $(VENV)/installed-editable
 	@touch $@
 
-# One set of versions for everybody: core.txt and train.txt take theirs from dev.txt.
+# One set of versions for everybody: the others take theirs from dev.txt.
 COMPILE := $(UV) pip compile --quiet --no-config --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make pins"
 

@@ -13,7 +13,7 @@ import perceived
 
 APACHE_2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
 """SHA-256 of the licence text as the Apache Software Foundation publishes it."""
-PINS = ("core", "train", "dev", "uv")
+PINS = ("core", "serve", "train", "dev", "uv")
 PIN = re.compile(
     r"^([a-z0-9][a-z0-9._-]*)==([^\s;]+)( ; [^\\]+)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.M
 )
