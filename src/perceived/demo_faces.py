@@ -23,7 +23,7 @@ from perceived.storage import atomic_path
 
 SHARES = (0.70, 0.15, 0.15)
 """Train, validation and test; CelebA's own are 80, 10 and 10 %, too few to test on in a small set."""
-BREADTH = 0.8
+BREADTH = 0.6
 """How far samples stray from their gender's mean face, against the real spread (1.0)."""
 ALIKE = 0.85
 """Correlation of two pictures of one person in the model's coordinates."""

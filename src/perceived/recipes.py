@@ -246,13 +246,15 @@ def demo() -> Recipe:
         name="demo",
         backbone="mobilenetv2_100",
         sizes=((0.0, 109, 89),),
-        epochs=8,
+        epochs=10,
         learning_rate=5e-4,
         head_learning_rate=3e-3,
         freeze_batch_norm=False,
         label_smoothing=0.05,
         precision="fp32",
-        augmentation=Augmentation(rotate=8, shift=0.04, zoom=0.1, light=0.08),
+        augmentation=Augmentation(
+            rotate=12, shift=0.06, zoom=0.15, stretch=0.08, shear=5, light=0.1, contrast=0.2, color=0.05
+        ),
         average_flip=True,
         select_by="loss",
     )

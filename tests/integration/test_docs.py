@@ -36,7 +36,9 @@ def sections(page: Path) -> dict[str, list[tuple[str, str]]]:
 
 
 def commands(code: str) -> list[list[str]]:
-    return [words for line in code.splitlines() if (words := shlex.split(line, comments=True))]
+    """Return the words of each command; a backslash at the end of a line goes on with the next."""
+    whole = code.replace("\\\n", " ")
+    return [words for line in whole.splitlines() if (words := shlex.split(line, comments=True))]
 
 
 @pytest.fixture
