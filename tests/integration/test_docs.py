@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -54,7 +55,14 @@ def readme(root: Path) -> dict[str, list[tuple[str, str]]]:
 
 
 def test_every_block_of_the_readme_is_run_below(readme: dict[str, list[tuple[str, str]]]) -> None:
-    assert list(readme) == ["See it happen", "Install", "The study on CelebA", "In Python", "Work on it"]
+    assert list(readme) == [
+        "See it happen",
+        "Install",
+        "Any photograph",
+        "The study on CelebA",
+        "In Python",
+        "Work on it",
+    ]
 
 
 def test_make_demo(root: Path, desk: Path, readme: dict[str, list[tuple[str, str]]]) -> None:
@@ -92,6 +100,31 @@ def test_what_the_readme_installs_exists(root: Path, readme: dict[str, list[tupl
             match = re.fullmatch(r"\.(?:\[(\w+)\])?", what)
             assert match is not None
             assert match[1] is None or match[1] in extras
+
+
+def test_any_photograph(
+    desk: Path,
+    readme: dict[str, list[tuple[str, str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With the model that ships; the server's own tests start it."""
+    demo_faces.write(desk / "elsewhere", count=3)
+    pictures = desk / "elsewhere" / "img_align_celeba"
+    shutil.copy(pictures / "000001.jpg", "holiday.jpg")
+    shutil.copytree(pictures, "album")
+    ((_, code),) = readme["Any photograph"]
+    answered = [words for words in commands(code) if words[1] == "predict"]
+    assert len(answered) == 2
+    for words in answered:
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code, capsys.readouterr().err
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert [len(row["faces"]) for row in rows] == [1, 1, 1]
+    assert {row["model"] for row in rows} == {"default"}
+    assert len(list(Path("drawn").iterdir())) == 3
 
 
 def test_the_study_on_celeba_and_the_quick_start(
