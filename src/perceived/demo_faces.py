@@ -24,12 +24,13 @@ from perceived.storage import atomic_path
 SHARES = (0.70, 0.15, 0.15)
 """Train, validation and test; CelebA's own are 80, 10 and 10 %, too few to test on in a small set."""
 BREADTH = 0.6
-"""How far samples stray from their gender's mean face, against the real spread (1.0)."""
+"""How far samples stray from their gender's mean face, against the real spread (1.0): little enough
+that a small network learns to tell most of them apart from a few hundred pictures."""
 ALIKE = 0.85
 """Correlation of two pictures of one person in the model's coordinates."""
 QUALITY = 92
 MOST = 999_999
-STYLE_ODDS = {False: (0.50, 0.22, 0.18, 0.10), True: (0.07, 0.05, 0.03, 0.85)}
+STYLE_ODDS = {False: (0.53, 0.25, 0.19, 0.03), True: (0.02, 0.02, 0.01, 0.95)}
 """By male or not, of the first four of :data:`demo_portrait.STYLES`; baldness is an attribute."""
 HAIR = {
     "Black_Hair": (32, 27, 27),
@@ -49,7 +50,7 @@ Joo, WACV 2021; CC BY 4.0), and hair, clothes and background are drawn around th
 The attributes are synthetic: drawn by lot at the rates CelebA has for each gender. Male decided which
 model was sampled; hair colour, Bald, Bangs, Receding_Hairline, Wavy_Hair, Eyeglasses and Blurry were drawn
 to agree with the picture; all others are lots that say nothing about it.
-Each person has one to four pictures, listed in identity_CelebA.txt, all in one partition.
+Each person has one or two pictures, listed in identity_CelebA.txt, all in one partition.
 
 For trying out the software only: what a model learns here says nothing about real faces.
 """
@@ -111,7 +112,7 @@ def _read(path: Path) -> str:
 
 
 def draw_cast(rng: np.random.Generator, count: int) -> Cast:
-    """Share the pictures out to partitions, and in each to people with one to four pictures."""
+    """Share the pictures out to partitions, and in each to people with one or two pictures."""
     ends = np.rint(np.cumsum(SHARES) * count).astype(int)
     identity: list[int] = []
     partition: list[int] = []
@@ -120,7 +121,7 @@ def draw_cast(rng: np.random.Generator, count: int) -> Cast:
         people: list[int] = []
         taken = 0
         while len(people) < size:
-            people += [taken] * int(min(rng.integers(1, 5), size - len(people)))
+            people += [taken] * int(min(rng.integers(1, 3), size - len(people)))
             taken += 1
         men = round(taken * demo_attributes.MALE_SHARE)
         identity += [len(male) + person for person in rng.permutation(people).astype(int)]
