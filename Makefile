@@ -55,7 +55,7 @@ $(VENV)/installed-editable: $(VENV)/installed-pins pyproject.toml
 	@rm -f $(VENV)/installed-wheel
 	@touch $@
 
-$(VENV)/installed-wheel: $(VENV)/installed-pins pyproject.toml LICENSE $(SOURCES)
+$(VENV)/installed-wheel: $(VENV)/installed-pins pyproject.toml README.md LICENSE $(SOURCES)
 	rm -rf dist
 	$(BIN)/python -m hatchling build -t wheel
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --reinstall dist/*.whl

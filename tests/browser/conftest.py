@@ -62,9 +62,12 @@ class Seer:
         return np.array([[box.x0, box.y0], [box.x1, box.y0], [box.x0, box.y1]])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Headless Chromium: the one ``PERCEIVED_CHROMIUM`` names, or Debian's, or a skip that says so."""
+    """Headless Chromium: the one ``PERCEIVED_CHROMIUM`` names, or Debian's, or a skip that says so.
+
+    It ends with the module: while Playwright runs, so does an event loop, and other tests start their own.
+    """
     chromium = os.environ.get("PERCEIVED_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("no Chromium here: apt-get install chromium, or set PERCEIVED_CHROMIUM")

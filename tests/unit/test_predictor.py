@@ -250,10 +250,12 @@ def test_explain_shows_the_map_of_the_answer(tiny_model, monkeypatch):
 
 def test_a_stream_that_is_left_stops_reading(tiny_model):
     model = Predictor(tiny_model, detector=Halves(), threads=2)
+    before = set(threading.enumerate())
     stream = model.stream(halves(0, 255) for _ in range(10**9))
     next(stream)
+    assert [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("perceived")]
     stream.close()
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("perceived")]
+    assert not [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("perceived")]
 
 
 @pytest.mark.full
