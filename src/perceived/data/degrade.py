@@ -6,12 +6,13 @@ Like the variations of :mod:`perceived.data.augment`, what happens to a picture 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from perceived.errors import ConfigError
 from perceived.preprocess import Pixels
 
 COVERED = (0.15, 0.45)
@@ -39,6 +40,16 @@ class Degradation:
     jpeg: float = 0.0
     grey: float = 0.0
     cover: float = 0.0
+
+    def __post_init__(self) -> None:
+        odds = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "smallest"}
+        wrong = [name for name, value in odds.items() if not 0 <= value <= 1]
+        if wrong or self.smallest < 1:
+            name = wrong[0] if wrong else "smallest"
+            raise ConfigError(
+                f"The degradation's {name} cannot be {getattr(self, name)!r}.",
+                expected="odds from 0 to 1, and a smallest height of 1 pixel or more",
+            )
 
 
 def batch(pixels: Pixels, degradation: Degradation, rows: npt.NDArray[np.int64], *, seed: int, epoch: int) -> Pixels:

@@ -9,6 +9,7 @@ import pytest
 
 from perceived.data import degrade
 from perceived.data.degrade import Degradation
+from perceived.errors import ConfigError
 
 ODDS = ("shrink", "blur", "noise", "jpeg", "grey", "cover")
 
@@ -74,3 +75,9 @@ def test_the_odds_are_those_asked_for():
 def test_every_kind_of_fault_has_its_odds():
     names = {field.name for field in dataclasses.fields(Degradation)}
     assert names == {*ODDS, "smallest"}
+
+
+@pytest.mark.parametrize("wrong", [{"blur": 1.1}, {"jpeg": -0.1}, {"grey": float("nan")}, {"smallest": 0}])
+def test_odds_out_of_range_are_refused(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        Degradation(**wrong)
