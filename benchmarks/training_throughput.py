@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import statistics
 import sys
 import time
@@ -52,7 +53,7 @@ def main() -> None:
         "config": {"recipe": recipe.to_dict(), "rounds": arguments.rounds, "steps": arguments.steps},
         "metrics": measure(recipe, rounds=arguments.rounds, steps=arguments.steps),
         "targets": {"training_share_of_bare": f">= {AIM}"},
-        **provenance("python benchmarks/training_throughput.py"),
+        **provenance(shlex.join(["python", *sys.argv])),
     }
     print(json.dumps(result, indent=2, ensure_ascii=False))
     if arguments.out:

@@ -52,6 +52,8 @@ def read_predictions(
         table = _read_json_lines(path, reading)
     else:
         table = _read_table(path)
+        if id_column not in table.columns and {"source", *_BOX} <= set(table.columns):
+            table, id_column = _largest_faces(table, reading), "source"
         answer = "perceived_gender"
         _require(table, (id_column, answer), path)
         probability = pl.col("probability_male") if "probability_male" in table.columns else pl.lit(None, pl.String)
@@ -148,6 +150,20 @@ def _read_table(path: Path) -> pl.DataFrame:
             f"{path} cannot be read as a table: {str(error).splitlines()[0]}",
             expected="UTF-8 CSV with a line of column names, or Parquet",
         ) from error
+
+
+_BOX = ("x0", "y0", "x1", "y1")
+
+
+def _largest_faces(rows: pl.DataFrame, reading: Reading) -> pl.DataFrame:
+    """Return one row for each picture of what ``perceived predict --csv`` wrote: that of its largest face."""
+    x0, y0, x1, y1 = (pl.col(name).cast(pl.Float64, strict=False) for name in _BOX)
+    area = ((x1 - x0) * (y1 - y0)).fill_null(0)
+    largest = rows.sort(area, descending=True, maintain_order=True).unique("source", keep="first", maintain_order=True)
+    several = rows.filter(pl.col("source").is_duplicated())["source"].n_unique()
+    if several:
+        reading.notes.append(f"{several:,} pictures show several faces; the largest one counts.")
+    return largest
 
 
 _FACE = pl.Struct(

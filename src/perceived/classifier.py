@@ -31,6 +31,8 @@ ACTIVATION = "activation"
 
 CPU = "CPUExecutionProvider"
 SHIPPED = Path(__file__).parent / "weights"
+DETECTORS = "face_detection*"
+"""Files beside the models that find faces and answer nothing."""
 _EXPORT_AGAIN = "export the model again with 'perceived export RUN MODEL.onnx'"
 
 
@@ -160,14 +162,14 @@ def find_model(model: str | Path) -> Path:
     path = Path(model)
     if path.exists():
         return path
-    shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.onnx"))}
+    shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.onnx")) if not file.match(DETECTORS)}
     if str(model) in shipped:
         return shipped[str(model)]
     names = f", or one of the names {', '.join(shipped)}" if shipped else ""
     raise ModelFileError(
         f"There is no model {str(model)!r}.",
         expected=f"the path of an ONNX file that 'perceived export' wrote{names}",
-        mend="perceived export RUN MODEL.onnx",
+        mend="check the path, or make the file: perceived export RUN MODEL.onnx",
     )
 
 

@@ -117,6 +117,12 @@ class Predictor:
         """
         if isinstance(picture, str | os.PathLike | bytes | np.ndarray):
             return self._answer([self._prepare(picture, _name(picture), keep=False)])[0].picture
+        if not isinstance(picture, Iterable):
+            raise InputError(
+                f"A {type(picture).__name__} is no picture.",
+                expected="a path, a file's bytes, RGB pixels (height, width, 3) of type uint8, or a list of them",
+                mend="of a Pillow image, give numpy.asarray(image.convert('RGB'))",
+            )
         return list(self.stream(picture))
 
     def predict_faces(self, crops: Iterable[Source]) -> list[Prediction]:

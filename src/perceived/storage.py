@@ -38,6 +38,12 @@ def storage_errors(path: Path) -> Iterator[None]:
                 expected="a folder this user may write to",
                 mend="choose another output folder",
             ) from error
+        if error.errno in (errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY):
+            raise StorageError(
+                f"{path} cannot be written: a {'folder' if path.is_dir() else 'file'} is in the way.",
+                expected="a name that is free, or that of an earlier result of the same kind",
+                mend="choose another name",
+            ) from error
         raise
 
 

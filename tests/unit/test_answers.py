@@ -55,6 +55,22 @@ def test_json_lines_give_the_largest_face_of_each_picture(write: Callable[..., P
     assert "1 pictures show several faces" in reading.notes[0]
 
 
+def test_the_csv_of_predict_gives_the_largest_face_of_each_picture(write: Callable[..., Path]) -> None:
+    path = write(
+        "p.csv",
+        "source,face,x0,y0,x1,y1,perceived_gender,probability_male",
+        "one.jpg,1,0,0,10,10,female,0.2",
+        "one.jpg,2,5,5,40,40,male,0.8",
+        "none.jpg,,,,,,,",
+        "two.jpg,1,0,0,9,9,uncertain,0.5",
+    )
+    reading = Reading()
+    table = answers.read_predictions(path, reading=reading).sort("id")
+    assert table["id"].to_list() == ["none.jpg", "one.jpg", "two.jpg"]
+    assert table["answer"].to_list() == ["missed", "male", "uncertain"]
+    assert "1 pictures show several faces" in reading.notes[0]
+
+
 def test_labels_keep_their_groups_and_count_what_has_no_label(write: Callable[..., Path]) -> None:
     reading = Reading()
     path = write("l.csv", "file,gender,race", "a,Female,Black", "b,,White", "c,?,White")

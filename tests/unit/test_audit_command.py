@@ -51,7 +51,7 @@ def test_an_audit_prints_the_worst_and_what_was_left_out(
     assert answer.code == 0, answer.err
     assert "worst accuracy 0.5000  race: B (n = 20)" in answer.out
     assert "left out: 1 labels without a prediction" in answer.out
-    assert "passed: worst_group_accuracy<0.4" in answer.out
+    assert "not so: worst_group_accuracy<0.4" in answer.out
     assert (tmp_path / "out" / "audit.html").is_file()
     failed = run(*common, "--fail-if", "worst_group_accuracy<0.9")
     assert failed.code == 1

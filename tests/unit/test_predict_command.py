@@ -274,3 +274,25 @@ def test_predict_opens_no_socket_in_a_process_of_its_own(tiny_model, group):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "one.png" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (["--annotate", "."], "drawings of the same names"),
+        (["--crops", "album", "--annotate", "drawn"], "drawings of the same names"),
+        (["--json", "--out", "holiday.png"], "a picture to read"),
+        (["--resume", "holiday.png"], "a picture to read"),
+        (["--json", "--out", "album"], "a folder"),
+        (["--annotate", "holiday.png"], "in the way"),
+    ],
+)
+def test_what_is_read_is_never_written_over(run, tiny_model, picture, tmp_path, monkeypatch, options, what):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "album").mkdir()
+    originals = [picture("holiday.png", 255), picture("album/other.png", 0)]
+    before = [path.read_bytes() for path in originals]
+    answer = run("predict", "holiday.png", "album", "--model", tiny_model, "--no-detect", *options)
+    assert answer.code == 2
+    assert what in answer.err
+    assert [path.read_bytes() for path in originals] == before

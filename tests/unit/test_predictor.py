@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perceived.errors import ConfigError, ImageError, ModelFileError
+from perceived.errors import ConfigError, ImageError, InputError, ModelFileError
 from perceived.predictor import Predictor
 from perceived.preprocess import Pixels
 from perceived.types import Box, Face
@@ -246,6 +246,12 @@ def test_explain_shows_the_map_of_the_answer(tiny_model, monkeypatch):
     framed, activation = model.explain(image, second)
     assert framed.shape == (6, 4, 3)
     np.testing.assert_array_equal(activation, maps[0, 1])
+
+
+@pytest.mark.parametrize("thing", [None, 3.5, Image.new("RGB", (30, 30))])
+def test_what_is_no_picture_is_told_what_would_be(tiny_model, thing):
+    with pytest.raises(InputError, match="is no picture"):
+        Predictor(tiny_model).predict(thing)
 
 
 def test_a_stream_that_is_left_stops_reading(tiny_model):

@@ -99,4 +99,4 @@ def _show(found: dict, worst: dict) -> None:  # type: ignore[type-arg]
         typer.echo(f"left out: {count:,} {why}")
     for row in found["criteria"]:
         value = "unknown" if row["value"] is None else f"{row['value']:.4f}"
-        typer.echo(f"{'FAILED' if row['failed'] else 'passed'}: {row['criterion']}  found {value}  {row['where']}")
+        typer.echo(f"{'FAILED' if row['failed'] else 'not so'}: {row['criterion']}  found {value}  {row['where']}")

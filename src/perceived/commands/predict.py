@@ -113,6 +113,7 @@ def predict(
 ) -> None:
     """Find the faces in pictures. Print the perceived gender of each; exit with 1 if a picture cannot be read."""
     output = _output(as_json=as_json, as_csv=as_csv, out=out, resume=resume)
+    _spare_pictures(paths, files=(out, resume), folders=(annotate, crops))
     if explain and annotate is None:
         raise ConfigError("--explain draws beside annotated pictures.", mend="give --annotate DIR too")
     least = threshold_of(threshold, always_answer=always_answer)
@@ -213,6 +214,27 @@ def _some(found: Iterator[sources.Found], words: Iterable[str]) -> Iterator[sour
         )
     yield first
     yield from found
+
+
+def _spare_pictures(words: Iterable[str], *, files: Iterable[Path | None], folders: Iterable[Path | None]) -> None:
+    """Refuse to write where the pictures are: drawings carry their names, and would take their places."""
+    read = [Path(word).resolve() for word in words if word != sources.STDIN]
+    read += [path.parent for path in read if not path.is_dir()]
+    for target in (path for path in files if path is not None):
+        if target.is_dir() or target.resolve() in read:
+            what = "a folder" if target.is_dir() else "a picture to read"
+            raise ConfigError(
+                f"Answers cannot be written to {target}: it is {what}.",
+                expected="the name of a file for the answers",
+                mend="--out answers.jsonl",
+            )
+    for folder in (path for path in folders if path is not None):
+        if folder.is_dir() and folder.resolve() in read:
+            raise ConfigError(
+                f"The pictures are in {folder}: drawings of the same names would take their places.",
+                expected="another folder for what is drawn",
+                mend="--annotate drawn, --crops faces",
+            )
 
 
 def _output(*, as_json: bool, as_csv: bool, out: Path | None, resume: Path | None) -> Output:
