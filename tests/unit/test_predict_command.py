@@ -190,7 +190,10 @@ def test_resume_skips_what_is_answered_and_mends_a_broken_end(run, tiny_model, p
     assert all(row["error"] is None for row in rows)
     assert "3 pictures" in answer.out
     before = log.read_bytes()
-    assert run(*words, "--resume", log).code == 0
+    again = run(*words, "--resume", log)
+    assert again.code == 0
+    assert "0 pictures" in again.out
+    assert "besides 4 answered before" in again.out
     assert log.read_bytes() == before
 
 

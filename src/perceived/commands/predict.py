@@ -45,6 +45,7 @@ class Tally:
     faces: int = 0
     faceless: int = 0
     unreadable: int = 0
+    answered_before: int = 0
 
     def add(self, picture: Picture) -> None:
         self.pictures += 1
@@ -53,9 +54,10 @@ class Tally:
         self.faceless += picture.error is None and not picture.faces
 
     def __str__(self) -> str:
+        before = f", besides {self.answered_before:,} answered before" if self.answered_before else ""
         return (
             f"{self.pictures:,} pictures, {self.faces:,} faces"
-            f" ({self.faceless:,} pictures without a face, {self.unreadable:,} unreadable)"
+            f" ({self.faceless:,} pictures without a face, {self.unreadable:,} unreadable){before}"
         )
 
 
@@ -164,9 +166,9 @@ def answer(predictor: Predictor | Client, words: Iterable[str], output: Output, 
     Raises:
         ConfigError: there is no picture.
     """
-    tally = Tally()
     words = list(words)
     done = _answered(output, predictor)
+    tally = Tally(answered_before=len(done))
     found = _some(sources.find(words), words)
     fresh = (one for one in sources.distinct(found) if one.location not in done)
     labels = predictor.labels
