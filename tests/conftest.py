@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import hypothesis
@@ -117,6 +119,21 @@ def write_model(
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file of ours that answers by brightness; see :func:`make_model`."""
     return write_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., SimpleNamespace]:
+    """A function that runs the command line here and returns its exit code, output and messages."""
+    from perceived import cli
+
+    def run_here(*arguments: object) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["perceived", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return SimpleNamespace(code=ended.value.code or 0, out=captured.out, err=captured.err)
+
+    return run_here
 
 
 @pytest.fixture

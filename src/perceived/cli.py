@@ -258,7 +258,7 @@ def evaluate(
     """Score a model. The report has intervals, calibration and the most confident mistakes."""
     from perceived import evaluate as evaluation
 
-    folder = out or evaluation._output(model, on)
+    folder = out or evaluation.output_folder(model, on)
     found = evaluation.evaluate(model, work, on=on, out=folder)
     terminal.table((f"on {on}", "value", "95 % from", "to"), terminal.rates(found["metrics"]))
     for note in found["notes"]:

@@ -55,7 +55,7 @@ def evaluate(
         "study": report.STUDY,
     }
     found["notes"] = _notes(found, workspace)
-    _write(_output(model, on) if out is None else Path(out), found, scored)
+    _write(output_folder(model, on) if out is None else Path(out), found, scored)
     return found
 
 
@@ -150,7 +150,8 @@ def _weights_sha256(model: Path) -> str:
     return storage.sha256_file(find_model(model))
 
 
-def _output(model: Path, on: str) -> Path:
+def output_folder(model: Path, on: str) -> Path:
+    """Return where the report on a model goes unless told otherwise: inside a run, beside an ONNX file."""
     name = f"evaluation-{on}"
     return model / name if model.is_dir() else model.with_name(f"{model.stem}-{name}")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,24 +13,10 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from perceived import cli, recipes, train
+from perceived import recipes, train
 from perceived.storage import sha256_file, write_json
 
 Run = Callable[..., SimpleNamespace]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """A function that runs the command line here and returns its exit code, output and messages."""
-
-    def run_here(*arguments: object) -> SimpleNamespace:
-        monkeypatch.setattr(sys, "argv", ["perceived", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return SimpleNamespace(code=ended.value.code or 0, out=captured.out, err=captured.err)
-
-    return run_here
 
 
 @pytest.fixture

@@ -1,31 +1,15 @@
-"""What tests of single modules share: the command line in this process, and pictures with faces of nobody."""
+"""What tests of single modules share: pictures with faces of nobody."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from perceived import cli, images
+from perceived import images
 from perceived.preprocess import Pixels
-
-
-@pytest.fixture
-def run(monkeypatch, capsys) -> Callable[..., SimpleNamespace]:
-    """A function that runs the command line here and returns its exit code, output and messages."""
-
-    def run_here(*arguments: str | Path) -> SimpleNamespace:
-        monkeypatch.setattr(sys, "argv", ["perceived", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return SimpleNamespace(code=ended.value.code or 0, out=captured.out, err=captured.err)
-
-    return run_here
 
 
 @pytest.fixture(scope="session")

@@ -147,7 +147,7 @@ def test_reports_stand_beside_the_model(workspace: Callable[..., Path], tiny_mod
     work = workspace(ROWS)
     evaluate.evaluate(tiny_model, work)
     assert (tiny_model.parent / "tiny-evaluation-test" / "report.html").is_file()
-    assert evaluate._output(work, "val") == work / "evaluation-val"
+    assert evaluate.output_folder(work, "val") == work / "evaluation-val"
 
 
 def test_the_same_answers_give_the_same_report(
