@@ -17,10 +17,11 @@ import numpy.typing as npt
 import polars as pl
 
 from perceived import charts, metrics, progress, storage
-from perceived.classifier import SHIPPED, Classifier, find_model, softmax
+from perceived.classifier import Classifier, softmax
 from perceived.data import sampling
 from perceived.errors import ConfigError, ModelFileError, SplitError
 from perceived.metrics import Booleans, Floats, Integers
+from perceived.models import SHIPPED, find_model
 from perceived.scoring import read_split, score
 from perceived.spec import METADATA_KEY, ModelSpec
 from perceived.workspace import Workspace

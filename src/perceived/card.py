@@ -99,7 +99,7 @@ def read_model(model: Path) -> tuple[ModelSpec, dict[str, Any]]:
 
         file = Run(model).best / MODEL_FILE
     else:
-        from perceived.classifier import find_model
+        from perceived.models import find_model
 
         file = find_model(model)
     return spec, {"file": file.name, "sha256": storage.sha256_file(file), "bytes": file.stat().st_size}

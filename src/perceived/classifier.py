@@ -30,9 +30,6 @@ ACTIVATION = "activation"
 ``(h, w)`` is, up to a constant, the logits: what each part of the picture adds to each answer."""
 
 CPU = "CPUExecutionProvider"
-SHIPPED = Path(__file__).parent / "weights"
-DETECTORS = "face_detection*"
-"""Files beside the models that find faces and answer nothing."""
 _EXPORT_AGAIN = "export the model again with 'perceived export RUN MODEL.onnx'"
 
 
@@ -151,26 +148,6 @@ def softmax(logits: npt.NDArray[np.float32]) -> Probabilities:
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     result: Probabilities = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
     return result
-
-
-def find_model(model: str | Path) -> Path:
-    """Return the file of a model given by path, or by the name of one that ships with the package.
-
-    Raises:
-        ModelFileError: there is neither such a file nor such a name.
-    """
-    path = Path(model)
-    if path.exists():
-        return path
-    shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.onnx")) if not file.match(DETECTORS)}
-    if str(model) in shipped:
-        return shipped[str(model)]
-    names = f", or one of the names {', '.join(shipped)}" if shipped else ""
-    raise ModelFileError(
-        f"There is no model {str(model)!r}.",
-        expected=f"the path of an ONNX file that 'perceived export' wrote{names}",
-        mend="check the path, or make the file: perceived export RUN MODEL.onnx",
-    )
 
 
 def _open(path: Path, threads: int | None, providers: Sequence[str]) -> Any:

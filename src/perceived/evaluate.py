@@ -145,7 +145,7 @@ def _weights_sha256(model: Path) -> str:
         from perceived.checkpoint import MODEL_FILE, Run
 
         return storage.sha256_file(Run(model).best / MODEL_FILE)
-    from perceived.classifier import find_model
+    from perceived.models import find_model
 
     return storage.sha256_file(find_model(model))
 

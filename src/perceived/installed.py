@@ -51,7 +51,8 @@ def model(name: str) -> dict[str, Any]:
     Raises:
         ModelFileError: there is no such model, or it cannot be read.
     """
-    from perceived.classifier import Classifier, find_model
+    from perceived.classifier import Classifier
+    from perceived.models import find_model
 
     path = find_model(name)
     return {"file": str(path), "sha256": sha256_file(path), **Classifier(path).spec.to_dict()}

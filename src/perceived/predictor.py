@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from perceived import images
-from perceived.classifier import Classifier, check_threshold, find_model, whole
+from perceived.classifier import Classifier, check_threshold, whole
 from perceived.crop import bounds, cut
 from perceived.detector import Detector, YuNet
 from perceived.devices import providers
 from perceived.errors import ConfigError, ImageError, InputError
+from perceived.models import find_model
 from perceived.overlap import ahead
 from perceived.preprocess import Pixels, frame, frame_corners
 from perceived.selection import Selection

@@ -58,7 +58,8 @@ def load_model(path: Path) -> Model:
         trained = TrainedModel.load(Path(path))
         trained.network.to("cuda" if torch.cuda.is_available() else "cpu")
         return trained
-    from perceived.classifier import Classifier, find_model
+    from perceived.classifier import Classifier
+    from perceived.models import find_model
 
     return Classifier(find_model(path))
 

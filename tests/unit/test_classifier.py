@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from perceived.classifier import Classifier, answer, find_model, softmax, whole
+from perceived.classifier import Classifier, answer, softmax, whole
 from perceived.errors import ConfigError, InputError, ModelFileError
 
 BRIGHT = np.full((1, 6, 4, 3), 160, np.uint8)
@@ -126,20 +126,6 @@ def test_other_inputs_or_outputs_than_specified(make_model, tmp_path, change):
 def test_an_opset_that_is_too_new(make_model, tmp_path):
     path = make_model(tmp_path / "future.onnx", opset=999)
     assert "opset" in message(path)
-
-
-def test_find_model_takes_paths_and_says_what_it_looked_for(tiny_model):
-    assert find_model(tiny_model) == tiny_model
-    with pytest.raises(ModelFileError, match="no model 'nothing'"):
-        find_model("nothing")
-
-
-def test_find_model_takes_the_name_of_a_shipped_model(tiny_model, monkeypatch):
-    monkeypatch.setattr("perceived.classifier.SHIPPED", tiny_model.parent)
-    assert find_model("tiny") == tiny_model
-    with pytest.raises(ModelFileError) as caught:
-        find_model("other")
-    assert "tiny" in caught.value.expected
 
 
 ROWS = st.tuples(st.integers(1, 4), st.integers(2, 4))

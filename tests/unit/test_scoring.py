@@ -150,7 +150,7 @@ def test_what_is_read_ahead_is_bounded(picture: Picture, monkeypatch: pytest.Mon
 
 def test_an_onnx_file_is_opened_by_path_or_name(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert scoring.load_model(tiny_model).spec.name == "tiny"
-    monkeypatch.setattr("perceived.classifier.SHIPPED", tiny_model.parent)
+    monkeypatch.setattr("perceived.models.SHIPPED", tiny_model.parent)
     assert scoring.load_model(Path("tiny")).spec.name == "tiny"
 
 

@@ -1,0 +1,50 @@
+"""Models by name: shipped, brought by a package, or in neither place."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from perceived import models
+from perceived.errors import ModelFileError
+from perceived.models import find_model
+
+
+@pytest.fixture
+def package(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on the path that holds an installed package with a model named research."""
+    (tmp_path / "some_weights").mkdir()
+    (tmp_path / "some_weights" / "__init__.py").touch()
+    shutil.copyfile(tiny_model, tmp_path / "some_weights" / "research.onnx")
+    record = tmp_path / "some_weights-1.0.dist-info"
+    record.mkdir()
+    (record / "METADATA").write_text("Metadata-Version: 2.1\nName: some-weights\nVersion: 1.0\n")
+    (record / "entry_points.txt").write_text(f"[{models.ENTRY_POINTS}]\nresearch = some_weights\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def test_a_path_is_taken_as_it_is(tiny_model: Path) -> None:
+    assert find_model(tiny_model) == tiny_model
+
+
+def test_a_shipped_model_is_found_by_its_name(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "SHIPPED", tiny_model.parent)
+    assert find_model("tiny") == tiny_model
+    with pytest.raises(ModelFileError, match="no model 'other'") as caught:
+        find_model("other")
+    assert caught.value.expected is not None
+    assert "tiny" in caught.value.expected
+
+
+def test_a_model_that_a_package_brings_is_found_by_its_name(package: Path) -> None:
+    assert find_model("research") == package / "some_weights" / "research.onnx"
+
+
+def test_a_package_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "installed", dict)
+    with pytest.raises(ModelFileError) as caught:
+        find_model("research")
+    assert caught.value.mend == "pip install perceived-research-weights"
