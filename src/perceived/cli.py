@@ -304,12 +304,17 @@ def export(
         Path, typer.Argument(metavar="RUN", help="Folder that 'perceived train' wrote.", show_default=False)
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="ONNX file to write.", show_default=False)],
-    half: Annotated[bool, typer.Option("--half", help="Keep the weights as float16, in half the space.")] = False,
+    store: Annotated[
+        str,
+        typer.Option(
+            metavar="TYPE", help="Keep the weights as float32, float16 (half the space) or int8 (a quarter of it)."
+        ),
+    ] = "float32",
 ) -> None:
     """Write a run's best model as one ONNX file. It is checked against the run's own answers."""
     from perceived import export as exporter
 
-    typer.echo(f"model: {exporter.export(run, out, half=half)}")
+    typer.echo(f"model: {exporter.export(run, out, store=store)}")
 
 
 app.command()(predict_command.predict)

@@ -11,7 +11,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from perceived import storage
+from perceived import compact, storage
 from perceived.classifier import ACTIVATION, INPUT, OUTPUT, Classifier, softmax
 from perceived.errors import ConfigError, ModelFileError
 from perceived.model import Network, explains
@@ -19,51 +19,51 @@ from perceived.preprocess import Pixels, frame
 from perceived.spec import METADATA_KEY, ModelSpec
 
 OPSET = 20
-HALF_FROM = 256
-"""Smallest number of values in a tensor that a file of half the size keeps as float16."""
-TOLERANCE = 1e-3
-"""Largest difference in probability, on the run's check pictures, between ONNX Runtime and torch in float32."""
-HALF_TOLERANCE = 5e-3
-"""The same where the file keeps its weights as float16: the rounding of the weights comes on top."""
+TOLERANCES = {"float32": 1e-3, "float16": 5e-3, "int8": 5e-2}
+"""Largest difference in probability, on the run's check pictures, between ONNX Runtime and torch in float32,
+by the type in which the file keeps its weights: their rounding comes on top."""
 
 
-def export(run: Path, out: Path, *, half: bool = False) -> Path:
+def export(run: Path, out: Path, *, store: str = "float32") -> Path:
     """Write the best model of ``run`` to the ONNX file ``out`` and return ``out``.
 
     The file holds the network (input ``pixels``, uint8 ``(n, height, width, 3)`` RGB; outputs
     ``logits``, float32 ``(n, labels)``, and, where the network allows it, ``activation``, float32
-    ``(n, labels, h', w')``) and, in its metadata, the :class:`ModelSpec`. With ``half`` the weights
-    are kept as float16, in half the space; the network computes in float32 all the same.
+    ``(n, labels, h', w')``) and, in its metadata, the :class:`ModelSpec`. ``store``, one of
+    :data:`perceived.compact.STORES`, is the type in which the weights are kept.
 
     Raises:
+        ConfigError: there is no such type, or ``out`` is a folder.
         ModelFileError: the run is damaged, or ONNX Runtime and torch disagree; no file is left.
     """
     from perceived.checkpoint import Run, TrainedModel
 
     trained = TrainedModel.load(run)
     return write(
-        trained.network, trained.spec, read_check_pictures(Run(run).check_pictures, trained.spec), out, half=half
+        trained.network, trained.spec, read_check_pictures(Run(run).check_pictures, trained.spec), out, store=store
     )
 
 
-def write(network: nn.Module, spec: ModelSpec, check: Pixels, out: Path, *, half: bool = False) -> Path:
+def write(network: nn.Module, spec: ModelSpec, check: Pixels, out: Path, *, store: str = "float32") -> Path:
     """Write ``network``, which takes float RGB ``(n, 3, h, w)`` of 0-255, as :func:`export` does.
 
     The network is put into evaluation mode and float32. ``check`` are the framed pictures,
     ``(n, h, w, 3)`` uint8, on which the file has to agree with it.
     """
     out = Path(out)
+    if store not in compact.STORES:
+        raise ConfigError(f"Weights cannot be kept as {store!r}.", expected=f"one of {', '.join(compact.STORES)}")
     if out.is_dir():
         raise ConfigError(f"{out} is a folder.", expected="the name of an ONNX file", mend=f"{out}/model.onnx")
     network.float().eval()
     served = _Explained(network) if explains(network, _planes(check)) else _Served(network)
     model = _to_onnx(served.eval(), spec)
     with storage.atomic_path(out) as partial:
-        difference = _agree(model, network, spec, check, partial, TOLERANCE)
-        if half:
-            _keep_halves(model.graph)
-            difference = _agree(model, network, spec, check, partial, HALF_TOLERANCE)
-        _save(model, _with_provenance(spec, len(check), difference), partial)
+        difference = _agree(model, network, spec, check, partial, TOLERANCES["float32"])
+        if store != "float32":
+            compact.store(model.graph, store)
+            difference = _agree(model, network, spec, check, partial, TOLERANCES[store])
+        _save(model, _with_provenance(spec, store, len(check), difference), partial)
     return out
 
 
@@ -177,32 +177,18 @@ def _forget_the_machine(graph: Any) -> None:
             item.doc_string = ""
 
 
-def _keep_halves(graph: Any) -> None:
-    """Store large float32 tensors as float16, each behind a cast that ONNX Runtime carries out once, on loading."""
-    casts = []
-    for tensor in graph.initializer:
-        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < HALF_FROM:
-            continue
-        values = onnx.numpy_helper.to_array(tensor).astype(np.float16)
-        name, stored = tensor.name, f"{tensor.name}.float16"
-        tensor.CopyFrom(onnx.numpy_helper.from_array(values, stored))
-        casts.append(onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
-
-
 def _save(model: Any, spec: ModelSpec, path: Path) -> None:
     onnx.helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
     model.producer_name = "perceived"
     onnx.save(model, path)
 
 
-def _with_provenance(spec: ModelSpec, pictures: int, difference: float) -> ModelSpec:
+def _with_provenance(spec: ModelSpec, store: str, pictures: int, difference: float) -> ModelSpec:
     made = {
         "torch": torch.__version__,
         "onnx": onnx.__version__,
         "opset": OPSET,
+        "weights": store,
         "check_pictures": pictures,
         "largest_difference": difference,
     }

@@ -10,7 +10,7 @@ import pytest
 from perceived import backbones, checkpoint
 from perceived.classifier import Classifier
 from perceived.errors import ModelFileError
-from perceived.export import TOLERANCE, export
+from perceived.export import TOLERANCES, export
 from perceived.model import Network, build_head
 from perceived.preprocess import Preprocessing
 from perceived.spec import ModelSpec
@@ -38,7 +38,7 @@ def run(tmp_path):
 def test_the_file_answers_as_the_run_does(run, tmp_path):
     trained = checkpoint.TrainedModel.load(run)
     served = Classifier(export(run, tmp_path / "model.onnx"), threads=1)
-    assert np.abs(served.probabilities(CHECK) - trained.probabilities(CHECK)).max() <= TOLERANCE
+    assert np.abs(served.probabilities(CHECK) - trained.probabilities(CHECK)).max() <= TOLERANCES["float32"]
     assert dataclasses.replace(served.spec, provenance={}) == trained.spec
 
 

@@ -198,9 +198,9 @@ def test_evaluate(run, called):
 def test_export(run, called):
     calls = called("perceived.export.export", Path("model.onnx"))
     assert run("export", "run", "model.onnx").out == "model: model.onnx\n"
-    run("export", "run", "model.onnx", "--half")
+    run("export", "run", "model.onnx", "--store", "int8")
     files = (Path("run"), Path("model.onnx"))
-    assert calls == [(files, {"half": False}), (files, {"half": True})]
+    assert calls == [(files, {"store": "float32"}), (files, {"store": "int8"})]
 
 
 def test_demo(run, called):

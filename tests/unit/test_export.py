@@ -85,7 +85,8 @@ def test_the_file_says_everything_about_itself(exported):
     assert spec.provenance["dataset"] == "demo"
     assert made["check_pictures"] == 5
     assert made["opset"] == export.OPSET
-    assert 0 <= made["largest_difference"] <= export.TOLERANCE
+    assert 0 <= made["largest_difference"] <= export.TOLERANCES["float32"]
+    assert made["weights"] == "float32"
 
 
 def test_the_file_is_alone_and_names_nothing_of_this_machine(exported):
@@ -204,10 +205,20 @@ def test_a_network_whose_answer_is_no_mean_of_places_has_no_activation_maps(opaq
         classifier.activations(CHECK)
 
 
-def test_half_the_bytes_answer_nearly_alike(tmp_path):
+@pytest.mark.parametrize(
+    ("store", "kept", "difference"),
+    [("float16", onnx.TensorProto.FLOAT16, 1e-3), ("int8", onnx.TensorProto.INT8, 1e-2)],
+)
+def test_fewer_bytes_answer_nearly_alike(store, kept, difference, tmp_path):
     whole = export.write(network(), SPEC, CHECK, tmp_path / "whole.onnx")
-    half = export.write(network(), SPEC, CHECK, tmp_path / "half.onnx", half=True)
-    stored = {t.name: t.data_type for t in onnx.load(half).graph.initializer}
-    assert onnx.TensorProto.FLOAT16 in stored.values()
-    one, other = (Classifier(path).probabilities(CHECK) for path in (whole, half))
-    assert 0 < np.abs(one - other).max() < 1e-3
+    small = export.write(network(), SPEC, CHECK, tmp_path / "small.onnx", store=store)
+    stored = {t.name: t.data_type for t in onnx.load(small).graph.initializer}
+    assert kept in stored.values()
+    one, other = (Classifier(path).probabilities(CHECK) for path in (whole, small))
+    assert 0 < np.abs(one - other).max() < difference
+    assert Classifier(small).spec.provenance["export"]["weights"] == store
+
+
+def test_weights_of_an_unknown_type_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="'int4'"):
+        export.write(network(), SPEC, CHECK, tmp_path / "model.onnx", store="int4")

@@ -1,0 +1,56 @@
+"""An ONNX network's weights in fewer bytes: as float16 or int8, turned into float32 again as a file is opened.
+
+The network computes in float32 all the same. What turns the weights back is made of plain ``Cast`` and
+``Mul`` nodes on constants, which ONNX Runtime carries out once, on loading.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+STORES = ("float32", "float16", "int8")
+SMALLEST = 256
+"""Number of values from which on a tensor is kept in fewer bytes."""
+_LEVELS = 127
+
+
+def store(graph: Any, kind: str) -> None:
+    """Keep the large float32 tensors of ``graph`` as ``kind``, one of :data:`STORES`.
+
+    As ``"int8"`` a convolution's weights are whole multiples, from -127 to 127, of one step for each
+    output channel; other tensors, which are small beside them, are kept as float16.
+    """
+    if kind == "float32":
+        return
+    nodes: list[Any] = []
+    steps: list[Any] = []
+    for tensor in graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < SMALLEST:
+            continue
+        name = tensor.name
+        values: npt.NDArray[np.float32] = onnx.numpy_helper.to_array(tensor)
+        stored = f"{name}.{kind}"
+        if kind == "int8" and values.ndim == 4:
+            levels, step = _quantised(values)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(levels, stored))
+            steps.append(onnx.numpy_helper.from_array(step, f"{name}.step"))
+            nodes.append(onnx.helper.make_node("Cast", [stored], [f"{name}.levels"], to=onnx.TensorProto.FLOAT))
+            nodes.append(onnx.helper.make_node("Mul", [f"{name}.levels", f"{name}.step"], [name]))
+        else:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), stored))
+            nodes.append(onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
+    graph.initializer.extend(steps)
+    nodes.extend(graph.node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _quantised(weights: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """Return levels, shaped as the weights, and one step for each output channel, ``(out, 1, 1, 1)``."""
+    step = np.abs(weights).max(axis=(1, 2, 3), keepdims=True) / np.float32(_LEVELS)
+    step = np.where(step == 0, np.float32(1), step).astype(np.float32)
+    return np.rint(weights / step).astype(np.int8), step
