@@ -26,20 +26,20 @@ def main() -> None:
     parser.add_argument("fairface", type=Path)
     parser.add_argument("--out", type=Path, default=Path("build/default"))
     parser.add_argument("--weights", default="auto", help="auto, hub or package; see 'perceived backbones'")
-    parser.add_argument("--epochs", type=float, default=3.0, help="of the network that ships")
-    parser.add_argument("--no-teacher", action="store_true", help="learn from the labels alone")
+    parser.add_argument("--epochs", type=float, default=recipes.small().epochs, help="of the network that ships")
+    parser.add_argument("--teacher", action="store_true", help="train a larger network first, and learn from it too")
     choice = parser.parse_args()
     work = choice.out / "work"
     if not Workspace(work).examples.is_file():
         table.prepare(choice.fairface, work)
     split.make(work, everything=True, balance=False)
     settings = [f"weights={choice.weights}", f"epochs={choice.epochs}"]
-    if not choice.no_teacher:
+    if choice.teacher:
         teacher = choice.out / "teacher"
         train.train(work, recipes.get("teacher", settings[:1]), teacher)
         settings.append(f"teacher={teacher}")
     train.train(work, recipes.get("small", settings), choice.out / "default")
-    raw = export.export(choice.out / "default", choice.out / "raw.onnx", half=True)
+    raw = export.export(choice.out / "default", choice.out / "raw.onnx", store="int8")
     calibrate.calibrate(raw, work, on="val", out=choice.out / "default.onnx")
     evaluate.evaluate(choice.out / "default.onnx", work, on="test")
     shutil.copyfile(choice.out / "default.onnx", SHIPPED)

