@@ -81,11 +81,19 @@ def perceived(
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything the study leaves behind.")] = Path("demo"),
     settings: Settings = None,
+    photograph: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PICTURE",
+            help="Answer for this photograph at the end; may be repeated.",
+            show_default="scikit-image's astronaut, where that is installed",
+        ),
+    ] = None,
 ) -> None:
     """Run the whole study on faces of nobody. It takes a few minutes, and goes on if interrupted."""
     from perceived import study
 
-    typer.echo(f"report: {study.run(out, settings=settings or [])}")
+    typer.echo(f"report: {study.run(out, settings=settings or [], photographs=photograph)}")
 
 
 @app.command("demo-data")

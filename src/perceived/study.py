@@ -8,6 +8,7 @@ else, and whatever follows it. Training resumes in the middle.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,13 +18,13 @@ from typing import Any, TypeAlias
 import polars as pl
 
 import perceived
-from perceived import demo_faces, progress, recipes, storage, study_page
+from perceived import demo_faces, draw, images, progress, recipes, storage, study_page
 from perceived import evaluate as evaluation
 from perceived import explore as exploration
 from perceived import export as exporter
 from perceived import train as training
 from perceived.data import augment, split, table
-from perceived.errors import WeightsError
+from perceived.errors import InputError, WeightsError
 from perceived.predictor import Predictor
 from perceived.spec import LABELS
 from perceived.study_page import Files
@@ -31,7 +32,7 @@ from perceived.workspace import Workspace
 
 PICTURES = 1000
 ANSWERED = 8
-"""Test pictures that the exported model answers at the end, half of either label."""
+"""Test pictures that the exported model answers, half of either label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,7 @@ class Plan:
     count: int
     seed: int
     recipe: recipes.Recipe
+    photographs: tuple[Path, ...] = ()
 
 
 Work: TypeAlias = Callable[[Plan, Files], None]
@@ -57,17 +59,30 @@ class Stage:
     choices: Callable[[Plan], Any] = lambda plan: None
 
 
-def run(out: Path, *, count: int = PICTURES, seed: int = 0, settings: Sequence[str] = ()) -> Path:
+def run(
+    out: Path,
+    *,
+    count: int = PICTURES,
+    seed: int = 0,
+    settings: Sequence[str] = (),
+    photographs: Sequence[Path] | None = None,
+) -> Path:
     """Run the study in the folder ``out``, or what is missing of it, and return the path of its page.
 
-    ``count`` pictures are drawn; ``settings`` change the recipe ``demo`` as ``train --set`` does. A
-    line per stage goes to standard error, with a bar where that is a terminal.
+    ``count`` pictures are drawn; ``settings`` change the recipe ``demo`` as ``train --set`` does. At
+    the end the model that ships answers for ``photographs``, by default scikit-image's where that is
+    installed. A line per stage goes to standard error, with a bar where that is a terminal.
 
     Raises:
         WeightsError: the pretrained backbone is out of reach; what was done before it is kept.
+        InputError: there is no such photograph.
         ConfigError, ResumeError: ``out`` holds something else, or another study.
     """
-    plan = Plan(count=count, seed=seed, recipe=recipes.get("demo", settings))
+    chosen = _astronaut() if photographs is None else tuple(map(Path, photographs))
+    for path in chosen:
+        if not path.is_file():
+            raise InputError(f"There is no picture {path}.", expected="the path of a photograph")
+    plan = Plan(count=count, seed=seed, recipe=recipes.get("demo", settings), photographs=chosen)
     files = Files(Path(out))
     done: dict[str, Any] = storage.read_json(files.record) if files.record.is_file() else {}
     key, redo = perceived.__version__, False
@@ -131,6 +146,29 @@ def _predict(plan: Plan, files: Files) -> None:
     storage.write_json(files.answers, [{"id": id_, "label": label, **a.to_dict()} for id_, label, a in rows])
 
 
+def _answer_photographs(plan: Plan, files: Files) -> None:
+    """Answer for real photographs with the model that ships, and draw its answers; unreadable ones say so."""
+    files.photographs.mkdir(exist_ok=True)
+    answers = Predictor().predict([str(path) for path in plan.photographs])
+    told = []
+    for number, (path, answer) in enumerate(zip(plan.photographs, answers, strict=True)):
+        drawn = None
+        if answer.error is None:
+            drawn = f"{number}.png"
+            with storage.atomic_path(files.photographs / drawn) as partial:
+                images.save_png(draw.annotate(images.load(str(path)), answer.faces), partial)
+        told.append({**answer.to_dict(), "source": path.name, "drawn": drawn})
+    storage.write_json(files.photographs / "answers.json", told)
+
+
+def _astronaut() -> tuple[Path, ...]:
+    """Return the photograph of Eileen Collins (NASA, in the public domain) of scikit-image, if it is there."""
+    found = importlib.util.find_spec("skimage")
+    folders = (found and found.submodule_search_locations) or ()
+    pictures = [Path(folder) / "data" / "astronaut.png" for folder in folders]
+    return tuple(picture for picture in pictures if picture.is_file())
+
+
 def _tell(plan: Plan, files: Files) -> None:
     study_page.write(files)
 
@@ -147,8 +185,13 @@ STAGES = (
     Stage("evaluate", "Scoring on the test pictures", _evaluate, lambda f: f.evaluation / "report.html"),
     Stage("export", "Exporting one ONNX file", _export, lambda f: f.model),
     Stage("predict", "Answering with that file alone", _predict, lambda f: f.answers),
-    # Real photographs, answered by the model that ships with the package, come here: a stage that
-    # writes its answers to a file of its own, and a section of study.html.jinja that shows them.
+    Stage(
+        "photographs",
+        "Answering photographs with the model that ships",
+        _answer_photographs,
+        lambda f: f.photographs / "answers.json",
+        lambda p: [[str(path), storage.sha256_file(path)] for path in p.photographs],
+    ),
     Stage("tell", "Writing the report", _tell, lambda f: f.page),
 )
 """The study, in order; each stage reads what those before it left."""

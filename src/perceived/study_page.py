@@ -67,6 +67,10 @@ class Files:
         return self.root / "answers.json"
 
     @property
+    def photographs(self) -> Path:
+        return self.root / "photographs"
+
+    @property
     def page(self) -> Path:
         return self.root / "report.html"
 
@@ -100,6 +104,7 @@ def context(files: Files) -> dict[str, Any]:
         "mistakes": _gallery(paths, scored["mistakes"]),
         "exported": _exported(files.model),
         "answers": _gallery(paths, storage.read_json(files.answers)),
+        "photographs": _photographs(files.photographs),
         "charts": _charts(explored, history, files),
         "seconds": seconds,
         "total": sum(seconds.values()),
@@ -118,6 +123,16 @@ def _history(files: Files) -> list[dict[str, Any]]:
 def _gallery(paths: Mapping[str, str], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Add to each row, which names a picture by its ``id``, the picture itself."""
     return [{**row, "uri": report.picture_uri(images.load(paths[row["id"]]))} for row in rows]
+
+
+def _photographs(folder: Path) -> list[dict[str, Any]]:
+    """Return the answers for real photographs, each with the picture on which they are drawn."""
+    rows: list[dict[str, Any]] = storage.read_json(folder / "answers.json")
+    drawn = [row["drawn"] and images.load(str(folder / row["drawn"])) for row in rows]
+    return [
+        {**row, "uri": None if pixels is None else report.picture_uri(pixels, side=_PREVIEW_SIDE)}
+        for row, pixels in zip(rows, drawn, strict=True)
+    ]
 
 
 def _exported(model: Path) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from perceived import export, setup, study
-from perceived.errors import ConfigError, StorageError, WeightsError
+from perceived import export, recipes, setup, study
+from perceived.errors import ConfigError, InputError, StorageError, WeightsError
 from perceived.study_page import Files
 
 COUNT = 120
@@ -89,6 +89,26 @@ def test_the_page_tells_what_was_measured(files: Files) -> None:
     answers = json.loads(files.answers.read_text())
     assert [row["label"] for row in answers] == ["female"] * 4 + ["male"] * 4
     assert all(row["error"] is None for row in answers)
+
+
+def test_photographs_are_answered_by_the_model_that_ships(files: Files, tmp_path: Path) -> None:
+    face = sorted((files.data).rglob("*.jpg"))[0]
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    elsewhere = Files(tmp_path)
+    plan = study.Plan(count=0, seed=0, recipe=recipes.demo(), photographs=(face, broken))
+    study._answer_photographs(plan, elsewhere)
+    answered, failed = json.loads((elsewhere.photographs / "answers.json").read_text())
+    assert (answered["source"], answered["model"], answered["error"]) == (face.name, "default", None)
+    assert (elsewhere.photographs / answered["drawn"]).is_file()
+    assert failed["drawn"] is None
+    assert failed["error"]
+
+
+def test_a_photograph_that_is_not_there_is_told_before_anything_is_done(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no picture gone\.jpg"):
+        study.run(tmp_path / "demo", photographs=[Path("gone.jpg")])
+    assert not (tmp_path / "demo").exists()
 
 
 def test_the_split_is_balanced(files: Files) -> None:

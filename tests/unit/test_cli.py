@@ -206,8 +206,11 @@ def test_export(run, called):
 def test_demo(run, called):
     calls = called("perceived.study.run", Path("demo/report.html"))
     assert run("demo").out == "report: demo/report.html\n"
-    run("demo", "--out", "elsewhere", "--set", "weights=one.whl")
-    assert calls == [((Path("demo"),), {"settings": []}), ((Path("elsewhere"),), {"settings": ["weights=one.whl"]})]
+    run("demo", "--out", "elsewhere", "--set", "weights=one.whl", "--photograph", "a.jpg", "--photograph", "b.jpg")
+    assert calls == [
+        ((Path("demo"),), {"settings": [], "photographs": None}),
+        ((Path("elsewhere"),), {"settings": ["weights=one.whl"], "photographs": [Path("a.jpg"), Path("b.jpg")]}),
+    ]
 
 
 def test_demo_data(run, called):

@@ -1,0 +1,63 @@
+"""Rebuild a model that ships, from the data, with one command:
+
+    python runs/shipped_models.py default FAIRFACE
+    python runs/shipped_models.py research CELEBA FAIRFACE --init build/default/default
+
+CELEBA and FAIRFACE are folders in a layout that 'perceived prepare' reads. ImageNet weights come from
+packages of the registry, or from the hub with --weights hub. Interrupted, the same command goes on.
+Networks are trained, chosen and calibrated on training and validation pictures; the test pictures are
+opened once, by the last stage.
+
+``default`` learns from FairFace (CC BY 4.0) alone: no picture, model or label of CelebA touches it.
+``research`` learns from both, for non-commercial research as CelebA asks, and may start from ``default``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from perceived import calibrate, evaluate, export, recipes, train
+from perceived.data import split, table
+from perceived.workspace import Workspace
+
+ROOT = Path(__file__).parents[1]
+PLACES = {
+    "default": ROOT / "src" / "perceived" / "weights",
+    "research": ROOT / "packages" / "research-weights" / "src" / "perceived_research_weights",
+}
+SOURCES = {"default": {"fairface"}, "research": {"celeba", "fairface"}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=PLACES)
+    parser.add_argument("data", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, help="build/NAME unless said otherwise")
+    parser.add_argument("--init", type=Path, help="a run whose best model gives the starting weights")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe 'small'")
+    choice = parser.parse_args()
+    out = choice.out or Path("build") / choice.name
+    work = out / "work"
+    if not Workspace(work).examples.is_file():
+        table.prepare(choice.data, work)
+    require_sources(work, SOURCES[choice.name])
+    split.make(work, everything=True, balance=False)
+    run, model = out / choice.name, out / f"{choice.name}.onnx"
+    train.train(work, recipes.get("small", choice.set), run, init=choice.init)
+    raw = export.export(run, out / "raw.onnx", store="int8")
+    calibrate.calibrate(raw, work, on="val", out=model)
+    evaluate.evaluate(model, work, on="test")
+    shutil.copyfile(model, PLACES[choice.name] / model.name)
+
+
+def require_sources(work: Path, expected: set[str]) -> None:
+    """Refuse pictures whose licence is not that of the model."""
+    found = set(Workspace(work).read_examples()["source"].unique())
+    if found != expected:
+        raise SystemExit(f"The pictures come from {', '.join(sorted(found))}, not {', '.join(sorted(expected))}.")
+
+
+if __name__ == "__main__":
+    main()
