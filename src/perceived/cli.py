@@ -186,7 +186,7 @@ def split(
     everything: Annotated[bool, typer.Option("--all", help="Take every picture of each partition.")] = False,
     balance: Annotated[bool, typer.Option(help="Take as many female as male.")] = True,
     weigh_by: Annotated[
-        str, typer.Option(metavar="COLUMNS", help="Weigh pictures so that groups count alike: source,label,race.")
+        str, typer.Option(metavar="COLUMNS", help="Train on groups alike, however unequal: source,label,race.")
     ] = "",
     seed: Seed = 0,
 ) -> None:

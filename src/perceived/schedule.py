@@ -9,22 +9,25 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from perceived.data import sampling
 from perceived.recipes import Recipe
 
 FINAL_RATE = 0.01
 """Where a cosine schedule ends, relative to its peak."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Schedule:
     """A recipe laid over ``pictures`` training pictures.
 
     Nothing here depends on the past, so a run can go on from any step. An epoch is a permutation of
-    all rows; the few that do not fill a last batch are left for the next epoch's shuffle.
+    all rows; the few that do not fill a last batch are left for the next epoch's shuffle. With ``weights``,
+    one for each picture, an epoch is as long, and shows each as often as its weight says.
     """
 
     recipe: Recipe
     pictures: int
+    weights: npt.NDArray[np.float64] | None = None
 
     @property
     def batch_size(self) -> int:
@@ -43,7 +46,7 @@ class Schedule:
 
     def rows(self, step: int, rank: int = 0, processes: int = 1) -> npt.NDArray[np.int64]:
         """Return the rows of this step's batch that fall to one of several processes."""
-        order = _permutation(self.pictures, self.recipe.seed, self.epoch(step))
+        order = _order(self, self.epoch(step))
         start = (step % self.steps_per_epoch) * self.batch_size
         return order[start : start + self.batch_size][rank::processes]
 
@@ -73,6 +76,9 @@ class Schedule:
 
 
 @functools.lru_cache(maxsize=2)
-def _permutation(pictures: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    """Return an epoch's shuffle, remembered because every step of the epoch asks for it."""
-    return np.random.default_rng([seed, epoch]).permutation(pictures)
+def _order(schedule: Schedule, epoch: int) -> npt.NDArray[np.int64]:
+    """Return an epoch's rows, remembered because every step of the epoch asks for them."""
+    seed = schedule.recipe.seed
+    if schedule.weights is not None:
+        return sampling.draw(schedule.weights, seed=seed, epoch=epoch)
+    return np.random.default_rng([seed, epoch]).permutation(schedule.pictures)

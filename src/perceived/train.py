@@ -165,7 +165,7 @@ def _moving_average(decay: float) -> Any:
 
 def _fit(learner: Learner, setup: Setup, accelerator: Accelerator, *, quiet: bool) -> dict[str, Any]:
     recipe, feed, run = setup.recipe, setup.feed, setup.run
-    schedule = Schedule(recipe, len(feed.train))
+    schedule = Schedule(recipe, len(feed.train), feed.weights)
     progress = learner.progress
     main = accelerator.is_main_process
     history = _metrics_until(run.metrics, progress.step) if main else []

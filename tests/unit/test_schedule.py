@@ -41,6 +41,15 @@ def test_processes_share_out_exactly_the_batch_of_one_process(
     assert sorted(np.concatenate(shares)) == sorted(plan.rows(step))
 
 
+def test_weighed_pictures_come_as_often_as_their_weights_say() -> None:
+    weights = np.repeat([0.5, 1.0, 2.0], [40, 20, 10])
+    plan = Schedule(Recipe(name="test", batch_size=10, epochs=20.0), 70, weights)
+    shown = np.bincount(np.concatenate([plan.rows(step) for step in range(plan.steps)]), minlength=70)
+    assert shown.sum() == 20 * 70
+    for weight in (0.5, 1.0, 2.0):
+        assert shown[weights == weight].mean() == pytest.approx(20 * weight * 70 / weights.sum(), rel=0.02)
+
+
 def test_epochs_are_shuffled_differently_and_the_same_by_seed() -> None:
     plan = schedule(100, batch_size=100)
     assert plan.rows(0).tolist() != plan.rows(1).tolist()

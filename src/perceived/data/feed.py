@@ -35,6 +35,8 @@ class Feed:
     fingerprint: str
     soft_labels: npt.NDArray[np.float32] | None = None
     """A teacher's probabilities for the training pictures, ``(n, labels)``."""
+    weights: npt.NDArray[np.float64] | None = None
+    """How often to show each training picture, ``(n,)`` of mean 1; without them each once an epoch."""
 
     def batch(
         self, rows: npt.NDArray[np.int64], recipe: Recipe, epoch: int, size: tuple[int, int], device: torch.device
@@ -88,12 +90,14 @@ def load(work: Path, recipe: Recipe, preprocessing: Preprocessing, *, progress: 
                 expected=f"pictures of both {' and '.join(LABELS)}",
                 mend=f"perceived split {work}",
             )
+    identity = [table[name].to_list() for name in ("id", "label", "split", "weight") if name in table.columns]
     return Feed(
         cache.pixels(train, preprocessing, workspace.cache, progress=progress),
         label_indices(train),
         cache.pixels(val, preprocessing, workspace.cache, progress=progress),
         label_indices(val),
-        sha256_json([table["id"].to_list(), table["label"].to_list(), table["split"].to_list()]),
+        sha256_json(identity),
+        weights=train["weight"].to_numpy() if "weight" in train.columns else None,
     )
 
 
