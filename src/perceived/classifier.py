@@ -6,7 +6,7 @@ file itself, so any file that ``perceived export`` wrote can take the place of a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,14 +126,19 @@ def whole(width: int, height: int) -> Face:
 
 def answer(face: Face, probabilities: Probabilities, labels: Sequence[str], threshold: float) -> Prediction:
     """Turn one row of probabilities into an answer: the likelier label, or ``"uncertain"`` below the threshold."""
-    best = int(np.argmax(probabilities))
-    confidence = float(probabilities[best])
+    probability = {label: float(value) for label, value in zip(labels, probabilities, strict=True)}
     return Prediction(
         face=face,
-        perceived_gender=labels[best] if confidence >= threshold else UNCERTAIN,
-        confidence=confidence,
-        probability={label: float(value) for label, value in zip(labels, probabilities, strict=True)},
+        perceived_gender=label_at(threshold, probability),
+        confidence=max(probability.values()),
+        probability=probability,
     )
+
+
+def label_at(threshold: float, probability: Mapping[str, float]) -> str:
+    """Return the likelier label, or ``"uncertain"`` where its probability lies below the threshold."""
+    likelier = max(probability, key=probability.__getitem__)
+    return likelier if probability[likelier] >= threshold else UNCERTAIN
 
 
 def check_threshold(threshold: float) -> float:

@@ -22,6 +22,7 @@ import httpx2
 
 from perceived import __version__, images
 from perceived.errors import ConfigError, ImageError, InputError, ServerError
+from perceived.selection import Selection
 from perceived.types import Box, Face, Picture, Prediction
 
 Source: TypeAlias = str | os.PathLike[str] | bytes
@@ -119,8 +120,12 @@ class Client:
         return answer
 
     @functools.cached_property
+    def _described(self) -> Mapping[str, Any]:
+        return self.models()
+
+    @property
     def _model(self) -> Mapping[str, Any]:
-        model: Mapping[str, Any] = self.models()["models"][0]
+        model: Mapping[str, Any] = self._described["models"][0]
         return model
 
     @property
@@ -132,6 +137,19 @@ class Client:
     def model_sha256(self) -> str:
         """Hash of the server's model file."""
         return str(self._model["sha256"])
+
+    @property
+    def threshold(self) -> float:
+        """Below which answers are ``"uncertain"``."""
+        return float(self._parameters.get("threshold", self._model["threshold"]))
+
+    @property
+    def detects(self) -> bool:
+        """Whether the server looks for faces; otherwise it takes each picture as one."""
+        return bool(self._described["detects"])
+
+    selection = Selection()
+    """What is asked of faces: nothing, beyond what the server asks."""
 
     def ready(self) -> bool:
         """Return whether the server takes pictures now; ``False`` also where it cannot be reached."""

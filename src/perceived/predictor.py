@@ -90,7 +90,7 @@ class Predictor:
             raise ConfigError(f"{threads} threads can do nothing.", expected="1 or more")
         if detector is not None and not detect:
             raise ConfigError("A detector was given, and detect=False says to use none.", mend="give one of them")
-        self._selection = Selection(min_face=min_face or 0, max_faces=max_faces, main_face=main_face)
+        self.selection = Selection(min_face=min_face or 0, max_faces=max_faces, main_face=main_face)
         self._classifier = Classifier(find_model(model), threads=1, providers=providers(device))
         self.spec = self._classifier.spec
         self.threshold = check_threshold(self.spec.threshold if threshold is None else threshold)
@@ -102,6 +102,11 @@ class Predictor:
     @property
     def labels(self) -> tuple[str, ...]:
         return self.spec.labels
+
+    @property
+    def detects(self) -> bool:
+        """Whether faces are looked for; otherwise each picture is taken as one."""
+        return self._detector is not None
 
     @overload
     def predict(self, picture: Source) -> Picture: ...  # type: ignore[overload-overlap]  # str and bytes are sequences
@@ -230,7 +235,7 @@ class Predictor:
         height, width = pixels.shape[:2]
         if self._detector is None:
             return [whole(width, height)]
-        return self._selection.of(self._detector.detect(pixels), width, height)
+        return self.selection.of(self._detector.detect(pixels), width, height)
 
     def _frame(self, pixels: Pixels, face: Face) -> Pixels:
         """Frame a face as the model's preprocessing says; without an alignment, what is around its box."""

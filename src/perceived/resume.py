@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from perceived.classifier import label_at
 from perceived.errors import ResumeError
 from perceived.storage import atomic_path
-from perceived.types import SCHEMA_VERSION
+from perceived.types import SCHEMA_VERSION, Box, Face
+
+if TYPE_CHECKING:
+    from perceived.client import Client
+    from perceived.predictor import Predictor
+
+_MEMBERS = {"source", "width", "height", "faces", "error", "model", "model_sha256", "schema"}
+_FACE_MEMBERS = {"box", "detection_score", "perceived_gender", "confidence", "probability"}
 
 
-def answered(path: Path, model_sha256: str) -> set[str]:
+def answered(path: Path, predictor: Predictor | Client) -> set[str]:
     """Return the sources that the JSON lines at ``path`` answer, and make the file ready to be appended to.
 
     What an interruption left of the last line is cut off, and rows with an ``error`` are taken out:
     those pictures are tried again. A file that does not exist answers nothing.
 
     Raises:
-        ResumeError: the file is something else, or another model answered.
+        ResumeError: the file is something else, another model answered, or an answer in it is not
+            what ``predictor``, with its threshold and its choice of faces, would say.
         StorageError: it cannot be written.
     """
     if not path.exists():
@@ -29,8 +38,10 @@ def answered(path: Path, model_sha256: str) -> set[str]:
             if not line.endswith(b"\n"):
                 break
             row = _row(line, path, number)
-            _check(row, path, model_sha256)
+            _check_model(row, path, predictor.model_sha256)
             if row["error"] is None:
+                if other := _differs(row, predictor):
+                    raise _begun_otherwise(path, number, other)
                 sources.add(row["source"])
                 after.write(line)
     return sources
@@ -39,9 +50,11 @@ def answered(path: Path, model_sha256: str) -> set[str]:
 def _row(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line)
-        if not {"source", "error", "model_sha256", "schema"} <= row.keys():
-            raise ValueError("it has no source, error, model_sha256 and schema")
-    except (ValueError, AttributeError) as error:
+        if not row.keys() >= _MEMBERS:
+            raise ValueError(f"it has no {' and no '.join(sorted(_MEMBERS - row.keys()))}")
+        if not all(face.keys() >= _FACE_MEMBERS for face in row["faces"]):
+            raise ValueError(f"a face of it lacks one of {', '.join(sorted(_FACE_MEMBERS))}")
+    except (ValueError, TypeError, AttributeError) as error:
         raise ResumeError(
             f"{path} cannot be continued: line {number} is no answer of ours: {error}.",
             expected="what 'perceived predict --json' wrote",
@@ -51,7 +64,7 @@ def _row(line: bytes, path: Path, number: int) -> dict[str, Any]:
     return row
 
 
-def _check(row: dict[str, Any], path: Path, model_sha256: str) -> None:
+def _check_model(row: dict[str, Any], path: Path, model_sha256: str) -> None:
     if (row["schema"], row["model_sha256"]) != (SCHEMA_VERSION, model_sha256):
         raise ResumeError(
             f"{path} was begun with the model {row.get('model')!r} ({str(row['model_sha256'])[:12]}),"
@@ -59,3 +72,30 @@ def _check(row: dict[str, Any], path: Path, model_sha256: str) -> None:
             expected=f"the model {model_sha256[:12]}, schema {SCHEMA_VERSION}: one file holds one model's answers",
             mend="use the same --model, or write to another file",
         )
+
+
+def _differs(row: dict[str, Any], predictor: Predictor | Client) -> str:
+    """Say in which way a row was answered otherwise than ``predictor`` would, or nothing."""
+    faces, threshold = row["faces"], predictor.threshold
+    if predictor.detects and any(face["detection_score"] is None for face in faces):
+        return "with --no-detect, which takes a picture as a face"
+    if not predictor.detects and not (faces and all(face["detection_score"] is None for face in faces)):
+        return "without --no-detect, by looking for faces"
+    for face in faces:
+        if face["perceived_gender"] != label_at(threshold, face["probability"]):
+            return (
+                f"with another threshold than {threshold:g}: {face['confidence']:.1%} is"
+                f" {face['perceived_gender']!r} there"
+            )
+    boxes = [Face(box=Box(**dict(zip(("x0", "y0", "x1", "y1"), face["box"], strict=True)))) for face in faces]
+    if predictor.detects and predictor.selection.of(boxes, row["width"], row["height"]) != boxes:
+        return "for more faces than --min-face, --max-faces or --main-face leave now"
+    return ""
+
+
+def _begun_otherwise(path: Path, number: int, how: str) -> ResumeError:
+    return ResumeError(
+        f"{path} cannot be continued: line {number} was answered {how}.",
+        expected="the options of the run that was interrupted: one file holds answers of one kind",
+        mend="give the same options, or write to another file",
+    )

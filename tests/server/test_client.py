@@ -63,6 +63,15 @@ def test_predict_asks_a_server_for_the_rows_it_would_print_itself(address, tiny_
     assert run("--server", address, "--no-detect")[0] == 2
 
 
+def test_a_file_of_answers_goes_on_with_a_server_that_says_the_same(address, tiny_model, picture, run, tmp_path):
+    log, words = tmp_path / "log.jsonl", ("predict", picture("grey.png", 140))
+    assert run(*words, "--no-detect", "--model", tiny_model, "--resume", log).code == 0
+    assert "besides 1 answered before" in run(*words, "--server", address, "--resume", log).out
+    refused = run(*words, "--server", address, "--threshold", "0.9", "--resume", log)
+    assert refused.code == 2
+    assert "with another threshold than 0.9" in refused.err
+
+
 def test_models_and_readiness(address):
     with Client(address) as client:
         assert client.ready()

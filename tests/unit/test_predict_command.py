@@ -206,13 +206,44 @@ def test_resume_refuses_other_models_and_other_files(run, tiny_model, make_model
     assert other.code == 2
     assert "one file holds one model's answers" in other.err
     assert log.read_bytes() == before
-    for text in ("hello\n", "[1]\n", "{}\n"):
+    faces = json.dumps({**answers(before.decode())[0], "faces": [{}]}) + "\n"
+    for text in ("hello\n", "[1]\n", "{}\n", faces):
         log.write_text(text)
         strange = run(*words, "--model", tiny_model)
         assert (strange.code, log.read_text()) == (2, text)
         assert "line 1" in strange.err
     assert run(*words, "--model", tiny_model, "--csv").code == 2
     assert run(*words, "--model", tiny_model, "--out", tmp_path / "x").code == 2
+
+
+@pytest.mark.parametrize(
+    ("begun", "continued", "says"),
+    [
+        (
+            ["--no-detect", "--threshold", "0.5"],
+            ["--no-detect", "--threshold", "0.9"],
+            "with another threshold than 0.9",
+        ),
+        (["--no-detect", "--threshold", "0.9"], ["--no-detect", "--always-answer"], "another threshold than 0"),
+        (["--no-detect"], [], "with --no-detect"),
+        ([], ["--no-detect"], "without --no-detect"),
+        ([], ["--max-faces", "1"], "for more faces"),
+        ([], ["--main-face"], "for more faces"),
+        ([], ["--min-face", "300"], "for more faces"),
+    ],
+)
+def test_resume_refuses_answers_that_other_options_gave(
+    run, tiny_model, picture, group, tmp_path, begun, continued, says
+):
+    log = tmp_path / "log.jsonl"
+    path = picture("grey.png", 140) if "--no-detect" in begun else group("two.png", (40, 60), (380, 200))
+    words = ("predict", path, "--model", tiny_model, "--resume", log)
+    assert run(*words, *begun).code == 0
+    before = log.read_bytes()
+    answer = run(*words, *continued)
+    assert (answer.code, log.read_bytes()) == (2, before)
+    assert says in answer.err
+    assert run(*words, *begun).code == 0
 
 
 def test_annotated_pictures_and_crops_keep_their_folders(run, tiny_model, group, tmp_path):

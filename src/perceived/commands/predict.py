@@ -265,7 +265,7 @@ def _answered(output: Output, predictor: Predictor | Client) -> set[str]:
         return set()
     from perceived.resume import answered
 
-    return answered(output.resume, predictor.model_sha256)
+    return answered(output.resume, predictor)
 
 
 @contextlib.contextmanager

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from perceived import images
+from perceived.classifier import label_at
 from perceived.errors import InputError
 from perceived.predictor import Predictor
 from perceived.preprocess import Pixels
 from perceived.server.uploads import Upload
-from perceived.spec import UNCERTAIN
 from perceived.types import Picture, Prediction
 
 
@@ -76,13 +76,9 @@ class Answerer:
 
 
 def relabel(picture: Picture, threshold: float, max_faces: int) -> Picture:
-    """Return the answer as it would be at another threshold, for at most ``max_faces`` faces, the surest found first.
-
-    The labels follow from the probabilities as in :func:`perceived.classifier.answer`.
-    """
-
-    def at(face: Prediction) -> Prediction:
-        likelier = max(face.probability, key=face.probability.__getitem__)
-        return replace(face, perceived_gender=likelier if face.confidence >= threshold else UNCERTAIN)
-
-    return replace(picture, faces=tuple(at(face) for face in picture.faces[:max_faces]))
+    """Return the answer at another threshold, for at most ``max_faces`` faces, the surest found first."""
+    kept = picture.faces[:max_faces]
+    return replace(
+        picture,
+        faces=tuple(replace(face, perceived_gender=label_at(threshold, face.probability)) for face in kept),
+    )

@@ -139,6 +139,7 @@ class ModelsAnswer(BaseModel):
     """The models, and what the server takes."""
 
     models: list[ModelAnswer]
+    detects: bool = Field(description="Whether faces are looked for; otherwise each picture is taken as one.")
     limits: Limits
     version: str = Field(description="Version of the server.")
 

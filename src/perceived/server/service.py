@@ -93,6 +93,7 @@ class Service:
         }
         return {
             "models": [model],
+            "detects": limits.detect,
             "limits": {
                 "body_bytes": limits.max_body,
                 "file_bytes": limits.max_file,
