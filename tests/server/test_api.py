@@ -137,6 +137,24 @@ def test_what_cannot_be_answered_is_a_problem_document(http, send, status, kind)
     assert http.get(problem["type"]).json()["title"] == problem["title"]
 
 
+@pytest.mark.parametrize(
+    ("send", "status", "word"),
+    [
+        ({"files": [("files", ("a", b"x"))], "params": {"treshold": "0.9"}}, 422, "'treshold'"),
+        ({"files": [("files", ("a", b"x"))], "params": {"threshold": "0.9", "Explain": "true"}}, 422, "'Explain'"),
+        ({"files": [("files", ("a", b"x"))], "data": {"threshold": "0.9"}}, 400, "'threshold'"),
+        ({"json": {"pictures": [{"data": ""}], "threshold": 0.9}}, 400, "'threshold'"),
+        ({"json": {"pictures": [{"data": "", "title": "x"}]}}, 400, "'pictures.0.title'"),
+    ],
+)
+def test_a_misspelt_or_misplaced_word_is_refused_and_the_known_ones_are_named(http, send, status, word):
+    answer = http.post("/v1/predict", **send)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, PROBLEM)
+    problem = answer.json()
+    assert word in problem["detail"]
+    assert "threshold, explain, max_faces" in problem["expected"]
+
+
 def test_a_form_that_is_cut_short_is_refused(http, encoded):
     request = http.build_request("POST", "/v1/predict", files=files(("a", encoded(0))))
     cut = request.read()[:-10]

@@ -83,20 +83,13 @@ def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     openapi_extra={"requestBody": schema.bodies(FIELD, RAW)},
     summary="Answer for one or many pictures",
 )
-async def predict(
-    request: Request,
-    threshold: Annotated[
-        float | None, Query(ge=0, le=1, description="Answer 'uncertain' below this confidence; 0 always answers.")
-    ] = None,
-    explain: Annotated[bool, Query(description="Say where in the face the network found its answer.")] = False,
-    max_faces: Annotated[int | None, Query(ge=1, le=10_000, description="Answer for at most so many faces.")] = None,
-) -> Response:
+async def predict(request: Request, query: Annotated[schema.PredictQuery, Query()]) -> Response:
     """Send pictures as a form (field `files`, as often as you like), as JSON with base64, or one as the body itself.
 
     A picture that cannot be read is an entry whose `error` says why, beside the others' answers.
     """
     service: Service = request.app.state.service
-    return JSONResponse(await service.predict(request, threshold=threshold, explain=explain, max_faces=max_faces))
+    return JSONResponse(await service.predict(request, query))
 
 
 @router.get("/v1/models", response_model=schema.ModelsAnswer, responses=_refusals(401), summary="What answers here")
@@ -162,8 +155,10 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    wrong = "; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in error.errors())
-    return await _on_problem(request, Problem("invalid-parameter", f"{wrong}."))
+    wrong = " ".join(schema.what_is_wrong(found["loc"][1:], found) for found in error.errors())
+    unknown = any(found["type"] == "extra_forbidden" for found in error.errors())
+    known = f"some of {', '.join(schema.PredictQuery.model_fields)}" if unknown else ""
+    return await _on_problem(request, Problem("invalid-parameter", wrong, expected=known))
 
 
 async def _on_fault(request: Request, _: Exception) -> Response:

@@ -35,7 +35,7 @@ KINDS = {
     "unsupported-media-type": Kind(
         415, "The Content-Type does not fit", "Send multipart/form-data, application/json or one image/* body."
     ),
-    "invalid-parameter": Kind(422, "A parameter is impossible", "It is out of range or of the wrong type."),
+    "invalid-parameter": Kind(422, "A parameter is impossible", "It is unknown, out of range or of the wrong type."),
     "internal": Kind(500, "The server failed", "This is a fault of the server. Its log has the request's id."),
     "overloaded": Kind(503, "The server is busy", "Try again after as many seconds as the header 'Retry-After' says."),
     "not-ready": Kind(503, "The server is not ready", "It is starting or stopping. Try again shortly."),

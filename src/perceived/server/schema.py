@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,6 +11,8 @@ from perceived.types import SCHEMA_VERSION
 
 Point = Annotated[list[float], Field(min_length=2, max_length=2)]
 Share = Annotated[float, Field(ge=0, le=1)]
+LONGEST_PLACE = 100
+"""Letters of a caller's own words that an error repeats."""
 
 EXAMPLE_FACE: dict[str, Any] = {
     "box": [412.0, 180.5, 551.0, 366.0],
@@ -40,6 +42,18 @@ EXAMPLE_FAILURE: dict[str, Any] = {
     "faces": [],
     "error": "notes.txt is not a picture: it holds text, starting b'milk, eggs'.",
 }
+
+
+class PredictQuery(BaseModel):
+    """What a prediction may be asked with in its address."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="Answer 'uncertain' below this confidence; 0 always answers."
+    )
+    explain: bool = Field(False, description="Say where in the face the network found its answer.")
+    max_faces: int | None = Field(None, ge=1, le=10_000, description="Answer for at most so many faces.")
 
 
 class EncodedPicture(BaseModel):
@@ -166,6 +180,12 @@ class Health(BaseModel):
     """Whether the server is alive, or ready."""
 
     status: Literal["ok"]
+
+
+def what_is_wrong(where: Sequence[str | int], error: Mapping[str, Any]) -> str:
+    """Return a sentence about what pydantic found wrong in one place."""
+    place = ".".join(map(str, where))[:LONGEST_PLACE]
+    return f"{place!r} is not known." if error["type"] == "extra_forbidden" else f"{place or 'body'}: {error['msg']}."
 
 
 def form_schema(field: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from perceived.server.answers import Answer, Answerer, Question, relabel
 from perceived.server.engine import Engine
 from perceived.server.intake import Memory, body_of
 from perceived.server.problems import Problem, overloaded
+from perceived.server.schema import PredictQuery
 from perceived.server.settings import Settings
 from perceived.server.uploads import Upload, parse
 
@@ -104,9 +105,7 @@ class Service:
             "version": __version__,
         }
 
-    async def predict(
-        self, request: Request, *, threshold: float | None, explain: bool, max_faces: int | None
-    ) -> dict[str, Any]:
+    async def predict(self, request: Request, query: PredictQuery) -> dict[str, Any]:
         """Read a request's pictures and return its answer.
 
         Raises:
@@ -117,9 +116,9 @@ class Service:
         async with body_of(request, self._memory, max_body=limits.max_body, seconds=limits.body_timeout) as body:
             uploads = await self._parse(request.headers.get("content-type", ""), body)
             del body
-            answers = await self._ask([Question(upload=upload, explain=explain) for upload in uploads])
-        at = self._threshold if threshold is None else threshold
-        most = min(max_faces or limits.max_faces, limits.max_faces)
+            answers = await self._ask([Question(upload=upload, explain=query.explain) for upload in uploads])
+        at = self._threshold if query.threshold is None else query.threshold
+        most = min(query.max_faces or limits.max_faces, limits.max_faces)
         pictures = [render(answer, threshold=at, max_faces=most) for answer in answers]
         self._count(request, pictures)
         return {"threshold": at, "pictures": pictures}

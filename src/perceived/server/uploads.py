@@ -12,7 +12,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from perceived.server.problems import Problem
-from perceived.server.schema import EncodedPicture, PredictRequest
+from perceived.server.schema import EncodedPicture, PredictQuery, PredictRequest, what_is_wrong
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FIELD = "files"
 """Name of the form field that carries pictures."""
 LONGEST_NAME = 255
+_IN_THE_ADDRESS = f"{', '.join(PredictQuery.model_fields)} belong in the address"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +98,11 @@ class _Form:
         _, options = parse_options_header(self.headers.get(b"content-disposition"))
         name = options.get(b"name", b"").decode("utf-8", "replace")
         if name != FIELD:
-            raise Problem("malformed-body", f"The form has a field {printable(name)!r}.", expected=f"only {FIELD!r}")
+            raise Problem(
+                "malformed-body",
+                f"The form has a field {printable(name)!r}.",
+                expected=f"only {FIELD!r}, as often as there are pictures; {_IN_THE_ADDRESS}",
+            )
         if len(self.uploads) == self.max_files:
             raise _too_many(self.max_files)
 
@@ -145,9 +150,10 @@ def _from_json(body: bytes, max_files: int) -> list[Upload]:
         request = PredictRequest.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "body"
         raise Problem(
-            "malformed-body", f"{where}: {first['msg']}.", expected='{"pictures": [{"data": "<base64>"}]}'
+            "malformed-body",
+            what_is_wrong(first["loc"], first),
+            expected=f'{{"pictures": [{{"name": "<name>", "data": "<base64>"}}]}}; {_IN_THE_ADDRESS}',
         ) from None
     if len(request.pictures) > max_files:
         raise _too_many(max_files)
