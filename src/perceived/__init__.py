@@ -89,14 +89,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'perceived' has no attribute {name!r}")
     if name in _HOMES:
         return getattr(import_module(f"perceived.{_HOMES[name]}"), name)
-    try:
-        return import_module(f"perceived.{name}")
-    except ModuleNotFoundError as error:
-        from perceived.extras import missing_extra
+    from perceived.extras import needed_for
 
-        if missing := missing_extra(error, f"perceived.{name}"):
-            raise missing from error
-        raise
+    with needed_for(f"perceived.{name}", extra=name):
+        return import_module(f"perceived.{name}")
 
 
 def __dir__() -> list[str]:

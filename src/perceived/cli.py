@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -22,7 +22,7 @@ from perceived.commands import robustness as robustness_command
 from perceived.commands import serve as serve_command
 from perceived.commands import video as video_command
 from perceived.errors import PerceivedError
-from perceived.extras import missing_extra
+from perceived.extras import needed_for
 
 app = typer.Typer(
     add_completion=False,
@@ -46,20 +46,13 @@ class Dataset(enum.StrEnum):
 
 def main() -> None:
     """Run the command line; what the caller can mend, a full disk included, ends with exit code 2."""
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
     try:
-        app()
+        with needed_for(f"'perceived {command}'", extra=command):
+            app()
     except PerceivedError as error:
-        _fail(error)
-    except ModuleNotFoundError as error:
-        missing = missing_extra(error, "This command")
-        if missing is None:
-            raise
-        _fail(missing)
-
-
-def _fail(error: PerceivedError) -> NoReturn:
-    typer.echo(f"Error: {error}", err=True)
-    sys.exit(2)
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(2)
 
 
 def _show_version(wanted: bool) -> None:

@@ -76,7 +76,7 @@ class MissingExtraError(InputError):
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(
-            f"{feature} needs packages that are not installed.",
+            f"{feature} needs the extra {extra!r}, which is not installed.",
             mend=f"pip install 'perceived[{extra}]'",
         )
 

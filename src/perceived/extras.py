@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from perceived.errors import MissingExtraError
 
 EXTRAS = {
-    "heic": frozenset({"pillow_heif"}),
-    "serve": frozenset(
-        {"fastapi", "httpx2", "prometheus_client", "pydantic", "pydantic_settings", "python_multipart", "uvicorn"}
+    "heic": ("pillow-heif",),
+    "serve": (
+        *("fastapi", "httpx2", "prometheus-client", "pydantic", "pydantic-settings", "python-multipart", "uvicorn"),
     ),
-    "train": frozenset(
-        {
-            "accelerate",
-            "jinja2",
-            "kagglehub",
-            "matplotlib",
-            "onnx",
-            "onnxscript",
-            "polars",
-            "safetensors",
-            "sklearn",
-            "tensorboard",
-            "timm",
-            "torch",
-            "torchvision",
-        }
+    "train": (
+        *("accelerate", "jinja2", "kagglehub", "matplotlib", "onnx", "onnxscript", "polars", "safetensors"),
+        *("scikit-learn", "tensorboard", "timm", "torch", "torchvision"),
     ),
-    "audit": frozenset({"jinja2", "matplotlib", "polars"}),
-    "video": frozenset({"av"}),
+    "audit": ("jinja2", "matplotlib", "polars"),
+    "video": ("av",),
 }
-"""Import names of the packages each extra brings; a test compares them with pyproject.toml."""
+"""Packages each extra brings; a test compares them with pyproject.toml."""
+_IMPORTED_AS = {"scikit-learn": "sklearn"}
 
 
-def missing_extra(error: ModuleNotFoundError, feature: str) -> MissingExtraError | None:
-    """Say which extra would have brought the module that ``error`` misses, or ``None`` if no extra does."""
-    package = (error.name or "").partition(".")[0]
-    for extra, packages in EXTRAS.items():
-        if package in packages:
-            return MissingExtraError(f"{feature} ({package})", extra)
-    return None
+def modules(extra: str) -> frozenset[str]:
+    """Return the names under which the packages of an extra are imported."""
+    return frozenset(_IMPORTED_AS.get(package, package.replace("-", "_")) for package in EXTRAS[extra])
+
+
+@contextmanager
+def needed_for(feature: str, *, extra: str = "") -> Iterator[None]:
+    """Turn a failing import into what ``feature`` lacks; any other missing module is a defect, and passes.
+
+    ``extra`` is named where several bring the missing package.
+
+    Raises:
+        MissingExtraError: a package of an extra is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        bringing = [name for name in EXTRAS if missing in modules(name)]
+        if not bringing:
+            raise
+        raise MissingExtraError(feature, extra if extra in bringing else bringing[0]) from error

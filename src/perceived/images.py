@@ -23,7 +23,8 @@ from PIL import Image, UnidentifiedImageError
 
 from perceived import archive
 from perceived.colour import Pixels, to_rgb
-from perceived.errors import DataError, ImageError, MissingExtraError
+from perceived.errors import DataError, ImageError
+from perceived.extras import needed_for
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 """Pillow's names of the formats that are read; JPEG includes the phones' multi-picture files.
@@ -217,10 +218,8 @@ def is_heic(data: bytes) -> bool:
 
 def _open_heic(data: bytes) -> Image.Image:
     """Open a picture of the phones' format; its decoder turns it upright by itself."""
-    try:
+    with needed_for("Reading HEIC pictures"):
         from pillow_heif import HeifImageFile
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("Reading HEIC pictures", "heic") from error
     return cast(Image.Image, HeifImageFile(io.BytesIO(data)))
 
 

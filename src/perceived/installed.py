@@ -11,13 +11,11 @@ from typing import Any
 
 from perceived import __version__
 from perceived.devices import PACKAGES, available
+from perceived.errors import MissingExtraError
+from perceived.extras import EXTRAS
 from perceived.storage import sha256_file
 
 CORE = ("numpy", "onnxruntime", "opencv-python-headless", "pillow", "rich", "typer")
-EXTRAS = {
-    "train": ("torch", "torchvision", "timm", "accelerate", "safetensors", "polars", "onnx"),
-    "video": ("av",),
-}
 WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -62,4 +60,4 @@ def _version(name: str, extra: str | None = None) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
-        return "not installed" if extra is None else f"not installed: pip install 'perceived[{extra}]'"
+        return "not installed" if extra is None else f"not installed: {MissingExtraError(name, extra).mend}"

@@ -99,7 +99,7 @@ def test_what_the_readme_installs_exists(root: Path, readme: dict[str, list[tupl
     for _, code in readme["Install"]:
         for *installer, what in commands(code):
             assert installer == ["pip", "install"]
-            match = re.fullmatch(r"\.(?:\[(\w+)\])?", what)
+            match = re.fullmatch(r"\.|perceived\[(\w+)\]", what)
             assert match is not None
             assert match[1] is None or match[1] in extras
 

@@ -74,7 +74,10 @@ def test_a_missing_extra_is_named(run, monkeypatch, tmp_path):
     monkeypatch.setattr("perceived.export.export", miss)
     answer = run("export", tmp_path, tmp_path / "model.onnx")
     assert answer.code == 2
-    assert "pip install 'perceived[train]'" in answer.err
+    assert answer.err == (
+        "Error: 'perceived export' needs the extra 'train', which is not installed.\n"
+        "To mend it: pip install 'perceived[train]'\n"
+    )
 
 
 def test_a_module_that_no_extra_brings_is_a_defect_of_ours(monkeypatch, tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import perceived
-from perceived.extras import EXTRAS
+from perceived.extras import modules
 
 PACKAGE = Path(perceived.__file__).parent
 INTERFACES = {"cli", "commands", "terminal", "__main__", "server", "cluster"}
@@ -133,7 +133,7 @@ def test_imports_point_one_way():
 def test_predictor_reaches_core_modules_only_and_never_torch():
     assert reach("predictor") <= CORE
     for module in {"predictor"} | reach("predictor"):
-        assert outside(ALL[module]).isdisjoint(EXTRAS["train"]), module
+        assert outside(ALL[module]).isdisjoint(modules("train")), module
 
 
 def test_training_never_reaches_an_interface_or_the_predictor():
@@ -158,7 +158,7 @@ def test_no_two_modules_import_each_other(module):
 
 def test_core_modules_import_only_what_the_core_install_brings():
     for module in CORE & set(SOURCES):
-        assert outside(TOP[module]).isdisjoint(EXTRAS["train"]), module
+        assert outside(TOP[module]).isdisjoint(modules("train")), module
 
 
 def test_an_audit_of_files_needs_the_packages_of_its_own_extra_only():
@@ -166,5 +166,5 @@ def test_an_audit_of_files_needs_the_packages_of_its_own_extra_only():
     while waiting:
         module = waiting.pop()
         seen.add(module)
-        assert outside(TOP[module]).isdisjoint(EXTRAS["train"] - EXTRAS["audit"]), module
+        assert outside(TOP[module]).isdisjoint(modules("train") - modules("audit")), module
         waiting.extend(inside(TOP[module]) - seen)

@@ -8,7 +8,8 @@ from importlib.metadata import version
 
 import perceived
 from perceived import yunet
-from perceived.installed import CORE, EXTRAS, describe, devices, model, weights
+from perceived.extras import EXTRAS
+from perceived.installed import CORE, describe, devices, model, weights
 
 
 def test_versions_are_those_installed():
@@ -16,7 +17,7 @@ def test_versions_are_those_installed():
     assert shown["perceived"] == perceived.__version__
     assert shown["python"] == platform.python_version()
     assert shown["numpy"] == version("numpy")
-    assert {*CORE, *EXTRAS["train"], *EXTRAS["video"]} < set(shown)
+    assert {*CORE, *(package for packages in EXTRAS.values() for package in packages)} < set(shown)
 
 
 def test_a_missing_package_says_how_to_get_it(monkeypatch):

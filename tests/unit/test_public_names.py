@@ -94,4 +94,4 @@ def test_a_stage_whose_packages_are_missing_names_the_extra(monkeypatch):
     with pytest.raises(MissingExtraError) as caught:
         perceived.__getattr__("train")
     assert "perceived[train]" in caught.value.mend
-    assert "torch" in caught.value.what
+    assert "perceived.train" in caught.value.what

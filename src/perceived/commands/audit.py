@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from perceived import terminal
-from perceived.errors import ConfigError, MissingExtraError
-from perceived.extras import EXTRAS
+from perceived.errors import ConfigError
 from perceived.rows import printable
 
 
@@ -56,13 +55,8 @@ def audit(
         raise ConfigError(
             "An audit needs labels, from one place.", mend="give either --labels LABELS.csv or a folder WORK"
         )
-    try:
-        from perceived import answers, audit_page, criteria
-        from perceived import audit as auditing
-    except ModuleNotFoundError as error:
-        if error.name not in EXTRAS["audit"]:
-            raise
-        raise MissingExtraError(f"An audit ({error.name})", "audit") from error
+    from perceived import answers, audit_page, criteria
+    from perceived import audit as auditing
 
     for condition in fail_if or []:
         criteria.parse(condition)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from perceived.errors import ConfigError
+from perceived.extras import needed_for
 
 if TYPE_CHECKING:
     from perceived.client import Client
@@ -27,6 +28,6 @@ def connect(url: str, *, threshold: float | None, local: Mapping[str, Any]) -> C
             f"{', '.join(given)} cannot be used with --server, which has settings of its own.",
             mend="leave it out, or start the server so",
         )
-    from perceived.client import Client
-
+    with needed_for("'perceived predict --server'"):
+        from perceived.client import Client
     return Client(url, key=os.environ.get(KEY), threshold=threshold)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from perceived.data import celeba as layouts
-from perceived.errors import DataError, MissingExtraError
+from perceived.errors import DataError
+from perceived.extras import needed_for
 from perceived.storage import storage_errors
 
 HANDLE = "jessicali9530/celeba-dataset/versions/2"
@@ -47,10 +48,8 @@ def celeba(to: Path) -> Path:
 
 
 def _downloader() -> Callable[[str], str]:
-    try:
+    with needed_for("Downloading CelebA"):
         from kagglehub import dataset_download
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("Downloading CelebA", "train") from error
     return dataset_download  # type: ignore[no-any-return]
 
 
