@@ -15,6 +15,7 @@ import polars as pl
 
 from perceived.errors import ConfigError, DataError
 from perceived.spec import LABELS, UNCERTAIN
+from perceived.wording import counted
 from perceived.workspace import Workspace
 
 MISSED = "missed"
@@ -114,7 +115,10 @@ def match(predictions: pl.DataFrame, labels: pl.DataFrame, reading: Reading) -> 
                 expected=f"ids such as {_examples(labels['id'])}; the predictions have {_examples(predictions['id'])}",
                 mend="write the ids of both files in the same way",
             )
-        reading.notes.append("Predictions and labels share no id and were matched by file name.")
+        reading.notes.append(
+            "Predictions and labels share no id, only file names without their folders. "
+            f"Matched by these: {counted(joined.height, 'row')}."
+        )
     reading.leave_out("predictions without a label", predictions.height - joined.height)
     reading.leave_out("labels without a prediction", labels.height - joined.height)
     return joined
@@ -162,7 +166,7 @@ def _largest_faces(rows: pl.DataFrame, reading: Reading) -> pl.DataFrame:
     largest = rows.sort(area, descending=True, maintain_order=True).unique("source", keep="first", maintain_order=True)
     several = rows.filter(pl.col("source").is_duplicated())["source"].n_unique()
     if several:
-        reading.notes.append(f"{several:,} pictures show several faces; the largest one counts.")
+        reading.notes.append(f"Several faces are in {counted(several, 'picture')}; the largest one counts.")
     return largest
 
 
@@ -191,7 +195,7 @@ def _read_json_lines(path: Path, reading: Reading) -> pl.DataFrame:
     pictures = pictures.with_row_index("row")
     several = pictures.filter(pl.col("faces").list.len() > 1).height
     if several:
-        reading.notes.append(f"{several:,} pictures show several faces; the largest one counts.")
+        reading.notes.append(f"Several faces are in {counted(several, 'picture')}; the largest one counts.")
     box = pl.col("box")
     area = (box.list.get(2, null_on_oob=True) - box.list.get(0, null_on_oob=True)) * (
         box.list.get(3, null_on_oob=True) - box.list.get(1, null_on_oob=True)
@@ -207,8 +211,7 @@ def _require(table: pl.DataFrame, columns: Sequence[str], path: Path) -> None:
     for name in columns:
         if name not in table.columns:
             raise DataError(
-                f"{path} has no column {name!r}.",
-                expected=f"a column {name!r}; its columns are {', '.join(table.columns[:8])}",
+                f"{path} has no column {name!r}. Its columns are {', '.join(table.columns[:8])}.",
                 mend="rename the column in the file, or name yours with --id-column or --label-column",
             )
 
@@ -244,7 +247,8 @@ def _probabilities(values: pl.Series, path: Path) -> pl.Series:
     wrong = values.is_not_null() & ~numbers.is_between(0, 1).fill_null(False)
     if wrong.any():
         raise DataError(
-            f"{path} has {wrong.sum():,} values of probability_male that are none, such as {values.filter(wrong)[0]}.",
+            f"{path} has {counted(int(wrong.sum()), 'value')} of probability_male beyond 0 to 1, such as "
+            f"{values.filter(wrong)[0]!r}.",
             expected="numbers from 0 to 1, or an empty cell where it is not known",
         )
     return numbers
@@ -253,7 +257,8 @@ def _probabilities(values: pl.Series, path: Path) -> pl.Series:
 def _unique(table: pl.DataFrame, path: Path, reading: Reading, what: str) -> pl.DataFrame:
     """Keep one of rows that say the same of an id; rows that contradict each other are an error."""
     if table["id"].null_count():
-        raise DataError(f"{path} has {table['id'].null_count():,} rows without an id.", expected="an id in every row")
+        count = counted(table["id"].null_count(), "row")
+        raise DataError(f"{path} has {count} without an id.", expected="an id in every row")
     if table.is_empty():
         raise DataError(f"{path} has no usable rows.", expected=f"{what}, one a row")
     repeated = table["id"].is_duplicated()
@@ -263,7 +268,7 @@ def _unique(table: pl.DataFrame, path: Path, reading: Reading, what: str) -> pl.
     torn = distinct.filter(distinct["id"].is_duplicated())["id"].unique(maintain_order=True)
     if len(torn):
         raise DataError(
-            f"{path} says different things about {len(torn):,} ids that occur more than once, such as {torn[0]!r}.",
+            f"{path} says different things about {counted(len(torn), 'id')} in several rows, such as {torn[0]!r}.",
             expected="one row for each id",
             mend="remove the rows that do not count",
         )

@@ -21,6 +21,7 @@ from perceived.errors import ConfigError
 from perceived.metrics import CALIBRATION_BINS
 from perceived.significance import LEVEL, PERMUTATIONS, holm
 from perceived.spec import LABELS, UNCERTAIN
+from perceived.wording import counted
 
 AUDIT_VERSION = 1
 SMALL = 30
@@ -194,7 +195,8 @@ def _note_oddities(rows: _Rows, table: pl.DataFrame, reading: Reading) -> None:
         )
     if unknown:
         reading.notes.append(
-            f"{unknown:,} of {table.height:,} rows have no probability and take no part in calibration."
+            f"Without a probability, and so without a part in calibration: {unknown:,} of "
+            f"{counted(table.height, 'row')}."
         )
     male = table["probability_male"].cast(pl.Float64).fill_null(0.5).to_numpy()
     against = ((rows.answer == LABELS.index("female")) & (male > 0.5)) | (
@@ -202,7 +204,7 @@ def _note_oddities(rows: _Rows, table: pl.DataFrame, reading: Reading) -> None:
     )
     if against.any():
         reading.notes.append(
-            f"{int(against.sum()):,} answers are not the likelier label by their own probability. "
+            f"Not the likelier label by their own probability: {counted(int(against.sum()), 'answer')}. "
             "Rates count the answers, calibration the probabilities."
         )
 
@@ -214,8 +216,8 @@ def _notes(found: Sequence[Mapping[str, Any]], small: int, table: pl.DataFrame) 
         if few:
             named = ", ".join(few[:6]) + (" …" if len(few) > 6 else "")
             notes.append(
-                f"By {' × '.join(grouping['by'])}, {len(few)} of {len(grouping['groups'])} groups hold fewer than "
-                f"{small} rows ({named}): they stand in the tables, and outside gaps."
+                f"By {' × '.join(grouping['by'])}, fewer than {counted(small, 'row')} are in {len(few)} of "
+                f"{counted(len(grouping['groups']), 'group')} ({named}): they stand in the tables, and outside gaps."
             )
     if "identity" in table.columns and table["identity"].is_not_null().any():
         people = table["identity"].n_unique()

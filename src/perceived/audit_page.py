@@ -131,8 +131,10 @@ def cells(group: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _interval(rate: Mapping[str, float | None]) -> str:
-    if rate["value"] is None or rate["low"] is None or rate["high"] is None:
+    if rate["value"] is None:
         return "–"
+    if rate["low"] is None or rate["high"] is None:
+        return f"{rate['value']:.1%} (–)"
     return f"{rate['value']:.1%} ({rate['low'] * 100:.1f}–{rate['high'] * 100:.1f})"
 
 

@@ -24,6 +24,7 @@ from perceived.metrics import Booleans, Floats, Integers
 from perceived.models import SHIPPED, find_model
 from perceived.scoring import read_split, score
 from perceived.spec import METADATA_KEY, ModelSpec
+from perceived.wording import counted
 from perceived.workspace import Workspace
 
 TARGET_ERROR = 0.03
@@ -160,7 +161,7 @@ def calibrate(
         )
     readable = scored.filter(pl.col("error").is_null())
     if readable.is_empty():
-        raise SplitError(f"None of the {scored.height:,} pictures can be read: {scored['error'][0]}")
+        raise SplitError(f"Of {counted(scored.height, 'picture')}, none can be read: {scored['error'][0]}")
     spec, found, curve = fit(readable, opened.spec, target_error)
     found = {"model": opened.spec.name, "split": on, "unreadable": scored.height - readable.height, **found}
     if workspace.split_report.is_file():

@@ -13,6 +13,7 @@ import os
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, repeat
 from pathlib import Path
 from types import TracebackType
@@ -166,7 +167,7 @@ class Client:
         files = [("files", (Path(name).name or name, data)) for name, data in batch if isinstance(data, bytes)]
         answers = iter(self._send("POST", "/v1/predict", files=files).json()["pictures"] if files else ())
         for name, data in batch:
-            yield data if isinstance(data, Picture) else picture_from_dict(next(answers), name)
+            yield data if isinstance(data, Picture) else _renamed(picture_from_dict(next(answers), name))
 
     def _send(self, method: str, path: str, *, files: Any = None) -> httpx2.Response:
         """Ask until there is an answer, at most ``tries`` times."""
@@ -199,6 +200,14 @@ def picture_from_dict(value: Mapping[str, Any], source: str) -> Picture:
     """Return the picture that :meth:`Picture.to_dict` rendered, by the name the caller gave it."""
     kept = {name: value[name] for name in ("width", "height", "error", "model", "model_sha256") if name in value}
     return Picture(source=source, faces=tuple(map(_prediction, value["faces"])), **kept)
+
+
+def _renamed(picture: Picture) -> Picture:
+    """Let an error call the picture what its caller does: the server knows it without its folders."""
+    known = Path(picture.source).name
+    if picture.error is None or not known or not picture.error.startswith(known):
+        return picture
+    return replace(picture, error=picture.source + picture.error.removeprefix(known))
 
 
 def _prediction(value: Mapping[str, Any]) -> Prediction:

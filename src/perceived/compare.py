@@ -24,6 +24,7 @@ from perceived import train as training
 from perceived.errors import ConfigError, ResumeError, WeightsError
 from perceived.export import export
 from perceived.recipes import Recipe
+from perceived.wording import counted
 from perceived.workspace import Workspace
 
 RECIPE = "fast"
@@ -57,7 +58,7 @@ def compare(
     """
     if not backbones or minutes <= 0 or seeds < 1:
         raise ConfigError(
-            f"{len(backbones)} backbones, {minutes:g} minutes and {seeds} seeds make no comparison.",
+            f"{counted(len(backbones), 'backbone')}, {minutes:g} minutes, {counted(seeds, 'seed')}: no comparison.",
             expected="at least one backbone, some minutes and one seed",
         )
     work, out = Path(work), Path(out)

@@ -19,6 +19,7 @@ import polars as pl
 from perceived import charts, images, metrics, progress, report, storage
 from perceived.errors import SplitError
 from perceived.scoring import load_model, read_split, score
+from perceived.wording import counted
 from perceived.workspace import Workspace
 
 POSITIVE = "male"
@@ -73,7 +74,7 @@ def assess(
     readable = scored.filter(pl.col("error").is_null())
     failed = scored.filter(pl.col("error").is_not_null())
     if readable.is_empty():
-        raise SplitError(f"None of the {scored.height:,} pictures can be read: {failed['error'][0]}")
+        raise SplitError(f"Of {counted(scored.height, 'picture')}, none can be read: {failed['error'][0]}")
     groups = metrics.group_codes(
         readable["identity"].fill_null(0).to_numpy(), readable["identity"].is_not_null().to_numpy()
     )

@@ -17,6 +17,7 @@ from perceived.errors import ConfigError, ModelFileError
 from perceived.model import Network, explains
 from perceived.preprocess import Pixels, frame
 from perceived.spec import METADATA_KEY, ModelSpec
+from perceived.wording import counted
 
 OPSET = 20
 TOLERANCES = {"float32": 1e-3, "float16": 5e-3, "int8": 5e-2}
@@ -74,7 +75,7 @@ def _agree(model: Any, network: nn.Module, spec: ModelSpec, check: Pixels, parti
     if difference > tolerance:
         raise ModelFileError(
             f"The exported model and the trained one differ by {difference:.2g} in probability.",
-            expected=f"at most {tolerance:g} on the run's {len(check)} check pictures",
+            expected=f"at most {tolerance:g} on the run's {counted(len(check), 'check picture')}",
             mend="report this with the run's config.json; evaluate the run itself meanwhile",
         )
     return difference

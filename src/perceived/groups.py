@@ -203,7 +203,8 @@ def calibrations(grouping: Grouping, known: Confidences, *, seed: int = 0) -> li
 
     ``overconfidence`` is mean confidence less accuracy. ``calibration_error`` is the mean absolute
     difference of the two over bins of equal mass; rows of equal confidence stay in one bin. Its interval
-    redraws the right answers of every bin, and is reflected as :func:`perceived.metrics.bootstrap` says.
+    redraws the right answers of every bin, and is reflected as :func:`perceived.metrics.bootstrap` says;
+    there is none where every bin is all right or all wrong, as in groups of a few rows.
     """
     count = len(grouping.values)
     codes = grouping.codes[known.rows]
@@ -247,6 +248,8 @@ def _binned_error(mass: Floats, sure: Floats, hits: Floats, generator: np.random
     value = float(np.abs(expected - k / n) @ share)
     redrawn = generator.binomial(n.astype(np.int64), k / n, (_RESAMPLES, len(n))) / n
     samples = np.abs(expected - redrawn) @ share
+    if np.ptp(samples) == 0:
+        return _figure(value, math.nan, math.nan)
     low, high = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     low, high = (math.sqrt(max(0.0, 2 * value**2 - end**2)) for end in (high, low))
     return _figure(value, min(low, value), max(high, value))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import glob
 import io
 import os
 import stat
@@ -240,6 +241,8 @@ def _check_file(location: str) -> None:
 
 
 def _cannot_read(location: str, error: Exception) -> ImageError:
+    if isinstance(error, FileNotFoundError) and glob.has_magic(location):
+        return ImageError(f"There is no file {location}, and none that it matches as a pattern.", mend="check the path")
     reason = getattr(error, "strerror", None) or getattr(error, "what", None) or str(error)
     return ImageError(f"{location} cannot be read: {reason}.", mend="check the path and its permissions")
 

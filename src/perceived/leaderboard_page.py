@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFor
 
 from perceived import charts, report, storage
 from perceived.charts import COLORS, Draw
+from perceived.wording import counted
 
 TITLE = "Accuracy against latency"
 HEADS = (
@@ -70,7 +71,7 @@ def markdown(found: Mapping[str, Any]) -> str:
     lines = [f"| {' | '.join(HEADS)} |", f"|---|{'--:|' * (len(HEADS) - 1)}"]
     lines += [f"| {' | '.join(cells(row))} |" for row in found["leaderboard"]]
     budget = found["budget"]
-    cost = f"{budget['minutes']:g} minutes of training, {budget['seeds']} seeds"
+    cost = f"{budget['minutes']:g} minutes of training, {counted(budget['seeds'], 'seed')}"
     lines += ["", f"Each: {cost}, {found['pictures']:,} {budget['on']} pictures."]
     if found["mcnemar"]:
         lines += ["", "| first | second | only first right | only second right | McNemar p | corrected |"]

@@ -137,7 +137,7 @@ def bootstrap(
     once more in each resample, so that percentiles miss the truth altogether. Theirs is the basic
     interval (Davison and Hinkley 1997, section 5.2) of the square, where that noise adds up, cut
     at zero and made to hold the figure. In simulation it covers a true calibration error in 86 to
-    100 % of data sets, percentiles in 0 to 98 %.
+    100 % of data sets, percentiles in 0 to 98 %. Where no resample differs, such a figure has no interval.
     """
     generator = np.random.default_rng(seed)
     rows = max(1, _CHUNK_CELLS // max(1, len(groups)))
@@ -156,6 +156,8 @@ def _estimate(value: float, samples: Floats, level: float, reflect: bool) -> Est
     if not np.isfinite(value) or not len(samples):
         return Estimate(None, None, None)
     low, high = (float(q) for q in np.quantile(samples, [(1 - level) / 2, (1 + level) / 2]))
+    if reflect and np.ptp(samples) == 0:
+        return Estimate(value, None, None)
     if reflect:
         squares = (2 * value**2 - high**2, 2 * value**2 - low**2)
         low, high = (float(np.sqrt(max(0.0, square))) for square in squares)

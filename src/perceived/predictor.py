@@ -260,7 +260,9 @@ class Predictor:
             return []
         return self._classifier.predict(np.stack(framed), faces, threshold=self.threshold)
 
-    def _row(self, name: str, *, width: int = 0, height: int = 0, error: str | None = None) -> Picture:
+    def _row(
+        self, name: str, *, width: int | None = None, height: int | None = None, error: str | None = None
+    ) -> Picture:
         return Picture(
             source=name,
             width=width,

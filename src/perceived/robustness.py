@@ -20,6 +20,7 @@ from perceived.errors import ConfigError, DataError
 from perceived.preprocess import Pixels
 from perceived.significance import wilson
 from perceived.spec import LABELS
+from perceived.wording import counted
 
 LIMIT = 1000
 """Pictures of the split that are tried, at most, unless told otherwise."""
@@ -101,11 +102,11 @@ def robustness(
     rows = sample(answers.read_workspace(work, on), limit, seed=seed)
     opened = scoring.load_model(model)
     trial = Trial(opened, kinds, seed=seed)
-    with progress.counter(f"{len(trial.conditions)} versions of each picture", quiet=False) as tick:
+    with progress.counter(f"{counted(len(trial.conditions), 'version')} of each picture", quiet=False) as tick:
         scored = scoring.score(rows, trial, opened.spec, batch_size=16, tick=tick)
     readable = scored.filter(pl.col("error").is_null())
     if readable.is_empty():
-        raise DataError(f"None of the {scored.height:,} pictures can be read: {scored['error'][0]}")
+        raise DataError(f"Of {counted(scored.height, 'picture')}, none can be read: {scored['error'][0]}")
     found = {
         "model": {"name": opened.spec.name, "backbone": opened.spec.backbone, "threshold": opened.spec.threshold},
         "split": on,

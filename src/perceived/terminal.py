@@ -16,9 +16,9 @@ def echo_json(value: Mapping[str, Any], indent: int | None = 2) -> None:
 
 def table(headings: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
     """Print rows under headings, as wide as the terminal."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    drawn = Table(*headings, box=None, pad_edge=False)
+    drawn = Table(*(Column(heading, overflow="fold") for heading in headings), box=None, pad_edge=False)
     for row in rows:
         drawn.add_row(*map(str, row))
     show(drawn)

@@ -70,13 +70,14 @@ class Prediction:
 class Picture:
     """The answer for one picture: its faces, or the reason there is no answer.
 
-    ``width`` and ``height`` are pixels of the oriented picture, which boxes and landmarks refer to.
+    ``width`` and ``height`` are pixels of the oriented picture, which boxes and landmarks refer to;
+    ``None`` where it cannot be read.
     ``model`` and ``model_sha256`` say which model file answered.
     """
 
     source: str
-    width: int = 0
-    height: int = 0
+    width: int | None = None
+    height: int | None = None
     faces: tuple[Prediction, ...] = ()
     error: str | None = None
     model: str = ""

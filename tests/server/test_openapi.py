@@ -38,6 +38,7 @@ def test_answers_are_as_their_schema_says(http, encoded):
     files = [("files", ("a", encoded(0))), ("files", ("b", b"?"))]
     answer = PredictAnswer.model_validate(http.post("/v1/predict", files=files).json(), strict=True)
     assert answer.pictures[0].faces
+    assert (answer.pictures[1].width, answer.pictures[1].height) == (None, None)
     ModelsAnswer.model_validate(http.get("/v1/models").json(), strict=True)
 
 

@@ -116,7 +116,7 @@ def test_small_groups_are_flagged_shown_and_outside_gaps() -> None:
     assert tiny["accuracy"]["value"] == 0
     assert grouping["worst"]["accuracy"]["group"] != "tiny"
     assert "tiny" not in (grouping["gaps"]["accuracy_gap"]["lowest"], grouping["gaps"]["accuracy_gap"]["highest"])
-    assert any("1 of 3 groups hold fewer than 30 rows (tiny)" in note for note in found["notes"])
+    assert any("fewer than 30 rows are in 1 of 3 groups (tiny)" in note for note in found["notes"])
     assert by(audit.audit(rows, ["race"], small=1, permutations=99), "race")["worst"]["accuracy"]["group"] == "tiny"
 
 
@@ -161,12 +161,12 @@ def test_without_probabilities_there_is_no_calibration() -> None:
     rows = table(100).with_columns(probability_male=pl.lit(None, pl.Float64))
     found = audit.audit(rows, ["race"], permutations=9)
     assert found["overall"]["calibration_error"]["value"] is None
-    assert any("100 of 100 rows have no probability" in note for note in found["notes"])
+    assert any("without a part in calibration: 100 of 100 rows" in note for note in found["notes"])
 
 
 def test_answers_against_their_probability_are_told() -> None:
     rows = table(100).with_columns(answer=pl.lit("male"), probability_male=pl.lit(0.2))
-    assert any("100 answers are not the likelier" in n for n in audit.audit(rows, ["race"], permutations=9)["notes"])
+    assert any("own probability: 100 answers" in n for n in audit.audit(rows, ["race"], permutations=9)["notes"])
 
 
 def test_the_order_of_rows_does_not_matter(answers_table: pl.DataFrame, found: dict[str, Any]) -> None:
@@ -198,6 +198,15 @@ def test_equal_confidences_share_a_bin() -> None:
     for order in (slice(None), slice(None, None, -1)):
         known = groups.Confidences.of(np.full(100, 0.9), label[order])
         assert groups.calibrations(everyone, known)[0]["calibration_error"]["value"] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_group_without_a_mistake_has_no_interval_of_its_calibration_error() -> None:
+    """Redrawing rows that are all right gives the same again: that is no certainty."""
+    everyone = groups.Grouping(("all",), (("all",),), np.zeros(3, np.int32))
+    known = groups.Confidences.of(np.full(3, 0.9), np.ones(3, np.int32))
+    figure = groups.calibrations(everyone, known)[0]["calibration_error"]
+    assert figure == {"value": pytest.approx(0.1), "low": None, "high": None}
+    assert audit_page._interval(figure) == "10.0% (–)"
 
 
 @pytest.mark.parametrize(

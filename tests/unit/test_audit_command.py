@@ -35,7 +35,7 @@ def test_an_audit_prints_the_worst_and_what_was_left_out(
     answer = run(*common, "--fail-if", "worst_group_accuracy<0.4")
     assert answer.code == 0, answer.err
     assert "worst accuracy 0.5000  race: B (n = 20)" in answer.out
-    assert "left out: 1 labels without a prediction" in answer.out
+    assert "left out: labels without a prediction: 1" in answer.out
     assert "not so: worst_group_accuracy<0.4" in answer.out
     assert (tmp_path / "out" / "audit.html").is_file()
     failed = run(*common, "--fail-if", "worst_group_accuracy<0.9")
@@ -60,3 +60,14 @@ def test_mistakes_end_with_2_and_a_way_out(
         answer = run(*arguments)
         assert answer.code == 2, (arguments, answer)
         assert message in answer.err, (arguments, answer.err)
+
+
+def test_rows_that_are_matched_by_file_name_are_told(
+    run: Callable[..., SimpleNamespace], files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    said = files[0].read_text().splitlines()
+    files[0].write_text("\n".join([said[0], *(f"elsewhere/{line}" for line in said[1:])]))
+    words = ("--map", "M=male", "--map", "F=female", "--out", tmp_path / "out")
+    answer = run("audit", files[0], "--labels", files[1], *OPTIONS, *words)
+    assert answer.code == 0, answer.err
+    assert "only file names without their folders. Matched by these: 40 rows." in answer.out

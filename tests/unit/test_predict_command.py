@@ -55,7 +55,7 @@ def test_json_lines_are_as_documented(run, tiny_model, group, tmp_path):
     answer = run("predict", gone, two, "--model", tiny_model, "--json")
     assert (answer.code, answer.err) == (1, "")
     first, second = answers(answer.out)
-    assert (first["source"], first["faces"]) == (str(gone), [])
+    assert (first["source"], first["width"], first["height"], first["faces"]) == (str(gone), None, None, [])
     assert str(gone) in first["error"]
     assert {key: second[key] for key in ("schema", "model", "source", "width", "height", "error")} == {
         "schema": 1,
@@ -99,7 +99,8 @@ def test_what_cannot_be_read_is_a_row_and_the_rest_is_answered(run, tiny_model, 
         ["(unreadable)", str(gone)],
         ["male", "100.0%", "0,0", "30×40", str(bright)],
     ]
-    assert answer.err.startswith(f"{gone}: ")
+    assert answer.err.startswith(f"{gone} cannot be read: ")
+    assert answer.err.count(str(gone)) == 1
     assert "Traceback" not in answer.err
 
 
@@ -165,7 +166,7 @@ def test_out_writes_what_would_be_printed(run, tiny_model, picture, tmp_path, en
     printed = run(*words, *form)
     written = run(*words, "--out", out)
     assert out.read_text(encoding="utf-8") == printed.out
-    assert written.out == f"answers: {out}: 1 pictures, 1 faces (0 pictures without a face, 0 unreadable)\n"
+    assert written.out == f"answers: {out}: 1 picture, 1 face (0 pictures without a face, 0 unreadable)\n"
 
 
 def test_nothing_is_left_of_an_output_that_failed(run, tiny_model, picture, tmp_path, monkeypatch):
@@ -188,7 +189,7 @@ def test_resume_skips_what_is_answered_and_mends_a_broken_end(run, tiny_model, p
     rows = answers(log.read_text())
     assert [row["source"] for row in rows] == [str(path) for path in (*pictures, gone)]
     assert all(row["error"] is None for row in rows)
-    assert "3 pictures" in answer.out
+    assert "3 pictures, 3 faces" in answer.out
     before = log.read_bytes()
     again = run(*words, "--resume", log)
     assert again.code == 0
@@ -278,8 +279,16 @@ def test_explain_needs_a_folder_and_a_model_that_can(run, tiny_model, group, tmp
 
 def test_no_picture_at_all_is_a_mistake(run, tiny_model, tmp_path):
     answer = run("predict", tmp_path, "--model", tiny_model)
-    assert answer.code == 2
+    assert (answer.code, answer.out) == (2, "")
     assert str(tmp_path) in answer.err
+
+
+def test_a_pattern_that_matches_nothing_is_a_row_that_says_so(run, tiny_model, picture, tmp_path):
+    pattern = tmp_path / "no*.jpg"
+    answer = run("predict", pattern, picture("a.png", 255), "--model", tiny_model, "--no-detect")
+    assert answer.code == 1
+    assert [row[0] for row in table(answer.out)] == ["(unreadable)", "male"]
+    assert answer.err.startswith(f"There is no file {pattern}, and none that it matches as a pattern.")
 
 
 def test_formats_that_contradict(run, tiny_model, picture):

@@ -10,6 +10,7 @@ import typer
 from perceived import terminal
 from perceived.errors import ConfigError
 from perceived.rows import printable
+from perceived.wording import counted
 
 
 def audit(
@@ -84,13 +85,15 @@ def _show(found: dict, worst: dict) -> None:  # type: ignore[type-arg]
         (name.replace("_", " "), found["overall"][name]) for name in ("accuracy", "abstention", "calibration_error")
     ]
     cells = [(name, *("-" if x is None else f"{x:.4f}" for x in rate.values())) for name, rate in rows]
-    terminal.table((f"{found['rows']:,} rows", "value", "95 % from", "to"), cells)
+    terminal.table((counted(found["rows"], "row"), "value", "95 % from", "to"), cells)
     for kind, row in worst.items():
         if row:
             who = f"{row['by']}: {row['group']} {row.get('label', '')}".strip()
             typer.echo(f"worst {kind} {row['value']:.4f}  {printable(who)} (n = {row['n']:,})")
     for why, count in found["excluded"].items():
-        typer.echo(f"left out: {count:,} {why}")
+        typer.echo(f"left out: {why}: {count:,}")
+    for note in found["notes"]:
+        typer.echo(printable(note))
     for row in found["criteria"]:
         value = "unknown" if row["value"] is None else f"{row['value']:.4f}"
         typer.echo(f"{'FAILED' if row['failed'] else 'not so'}: {row['criterion']}  found {value}  {row['where']}")

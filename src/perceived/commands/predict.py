@@ -7,7 +7,7 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import tee
+from itertools import chain, tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +18,7 @@ from perceived.commands import remote
 from perceived.errors import ConfigError
 from perceived.storage import atomic_path, storage_errors
 from perceived.types import Picture
+from perceived.wording import counted
 
 if TYPE_CHECKING:
     from perceived.album import Album
@@ -56,8 +57,8 @@ class Tally:
     def __str__(self) -> str:
         before = f", besides {self.answered_before:,} answered before" if self.answered_before else ""
         return (
-            f"{self.pictures:,} pictures, {self.faces:,} faces"
-            f" ({self.faceless:,} pictures without a face, {self.unreadable:,} unreadable){before}"
+            f"{counted(self.pictures, 'picture')}, {counted(self.faces, 'face')}"
+            f" ({counted(self.faceless, 'picture')} without a face, {self.unreadable:,} unreadable){before}"
         )
 
 
@@ -176,10 +177,15 @@ def answer(predictor: Predictor | Client, words: Iterable[str], output: Output, 
         for picture in _answers(predictor, fresh, album):
             write(rows.rows(output.form, picture, labels))
             if picture.error is not None and output.form is rows.Format.TABLE:
-                typer.echo(f"{rows.printable(picture.source)}: {rows.printable(picture.error)}", err=True)
+                typer.echo(rows.printable(_complaint(picture.source, picture.error)), err=True)
             tally.add(picture)
             progress(tally.pictures)
     return tally
+
+
+def _complaint(source: str, error: str) -> str:
+    """Name the picture, unless the error does."""
+    return error if source in error else f"{source}: {error}"
 
 
 def _answers(predictor: Predictor | Client, found: Iterable[sources.Found], album: Album | None) -> Iterator[Picture]:
@@ -206,7 +212,7 @@ def _stdin() -> bytes:
 
 
 def _some(found: Iterator[sources.Found], words: Iterable[str]) -> Iterator[sources.Found]:
-    """Pass pictures on, or complain that there is none."""
+    """Return the pictures, or complain that there is none, before anything is written."""
     first = next(found, None)
     if first is None:
         raise ConfigError(
@@ -214,8 +220,7 @@ def _some(found: Iterator[sources.Found], words: Iterable[str]) -> Iterator[sour
             expected=f"files that end with {', '.join(sorted(sources.ENDINGS))}",
             mend="give the files themselves if they are pictures with other endings",
         )
-    yield first
-    yield from found
+    return chain([first], found)
 
 
 def _spare_pictures(words: Iterable[str], *, files: Iterable[Path | None], folders: Iterable[Path | None]) -> None:

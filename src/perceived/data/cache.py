@@ -19,6 +19,7 @@ from perceived import archive, images, storage
 from perceived.detector import YuNet, main_face
 from perceived.errors import DataError, ImageError, StorageError
 from perceived.preprocess import Preprocessing, frame
+from perceived.wording import counted
 
 CHUNK = 256
 """Pictures decoded between two calls of the progress callback."""
@@ -149,6 +150,6 @@ def _broken_pictures(broken: list[str]) -> DataError:
     shown = "\n".join(f"  {line}" for line in sorted(broken)[:20])
     more = f"\n  … and {len(broken) - 20} more" if len(broken) > 20 else ""
     return DataError(
-        f"{len(broken)} pictures of the split cannot be decoded:\n{shown}{more}",
+        f"{counted(len(broken), 'picture')} of the split cannot be decoded:\n{shown}{more}",
         mend="run 'perceived prepare' again, which leaves unreadable pictures out, and then 'perceived split'",
     )

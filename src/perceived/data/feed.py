@@ -18,6 +18,7 @@ from perceived.preprocess import Preprocessing
 from perceived.recipes import Recipe
 from perceived.spec import LABELS
 from perceived.storage import sha256_json
+from perceived.wording import counted
 from perceived.workspace import Workspace
 
 
@@ -86,7 +87,7 @@ def load(work: Path, recipe: Recipe, preprocessing: Preprocessing, *, progress: 
         present = part["label"].unique().sort().to_list()
         if present != sorted(LABELS):
             raise DataError(
-                f"The {name} side of the split holds {len(part)} pictures with the labels {present}.",
+                f"The {name} side of the split holds {counted(len(part), 'picture')} with the labels {present}.",
                 expected=f"pictures of both {' and '.join(LABELS)}",
                 mend=f"perceived split {work}",
             )

@@ -9,6 +9,7 @@ import polars as pl
 from perceived.data.source import Source
 from perceived.errors import ConfigError, DataError
 from perceived.spec import LABELS
+from perceived.wording import counted
 
 WORDS = dict.fromkeys(("female", "females", "f", "w", "woman", "women", "girl", "girls"), "female") | dict.fromkeys(
     ("male", "males", "m", "man", "men", "boy", "boys"), "male"
@@ -65,7 +66,7 @@ def translate(source: Source, words: Mapping[str, str]) -> pl.DataFrame:
 
 def _unknown_words(source: Source, unknown: pl.Series) -> DataError:
     found = unknown.value_counts().sort("count", "label", descending=[True, False]).head(5)
-    shown = ", ".join(f"{word!r} ({count:,} pictures)" for word, count in found.iter_rows())
+    shown = ", ".join(f"{word!r} ({counted(count, 'picture')})" for word, count in found.iter_rows())
     numbers = unknown.str.contains(r"^\d+$").any()
     return DataError(
         f"{source.root} has labels that say neither female nor male: {shown}.",

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from perceived.data.source import PROBLEMS
+from perceived.wording import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +102,12 @@ class PrepareReport:
 
     def table(self) -> Table:
         """Return the report as a table for the terminal."""
-        table = Table("", "count", "such as", title=f"{self.layout}: {self.rows:,} rows, {self.examples:,} examples")
+        table = Table(
+            "",
+            "count",
+            "such as",
+            title=f"{self.layout}: {counted(self.rows, 'row')}, {counted(self.examples, 'example')}",
+        )
         for partition, counts in self.counts.items():
             table.add_row(partition, f"{sum(counts.values()):,}", ", ".join(f"{n:,} {k}" for k, n in counts.items()))
         for source in self.sources:

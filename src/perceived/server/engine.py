@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 
 from perceived.server import metrics
 from perceived.server.problems import overloaded
+from perceived.wording import counted
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
@@ -64,7 +65,7 @@ class Engine(Generic[Question, Answer]):
         if len(self._waiting) + count > self._queue:
             waits = math.ceil(self._seconds * len(self._waiting) / self._threads)
             raise overloaded(
-                f"{len(self._waiting)} pictures are waiting, of at most {self._queue}.",
+                f"The queue holds {counted(len(self._waiting), 'picture')}, of at most {self._queue:,}.",
                 retry_after=min(max(waits, 1), 30),
             )
 

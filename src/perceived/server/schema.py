@@ -37,8 +37,8 @@ EXAMPLE_FAILURE: dict[str, Any] = {
     "model": "default",
     "model_sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "source": "notes.txt",
-    "width": 0,
-    "height": 0,
+    "width": None,
+    "height": None,
     "faces": [],
     "error": "notes.txt is not a picture: it holds text, starting b'milk, eggs'.",
 }
@@ -113,8 +113,8 @@ class PictureAnswer(BaseModel):
     model: str = Field(description="Name of the model that answered.")
     model_sha256: str = Field(description="Hash of its file.")
     source: str = Field(description="What the sender calls the picture.")
-    width: int
-    height: int
+    width: int | None = Field(description="Pixels of the picture turned upright; null where it cannot be read.")
+    height: int | None
     faces: list[FaceAnswer]
     error: str | None = Field(description="Why there is no answer: what happened, what was expected, how to mend it.")
 

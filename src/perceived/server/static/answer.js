@@ -33,7 +33,7 @@ const COLUMNS = ["source", "width", "height", "face", "x0", "y0", "x1", "y1", "p
 /** The answers as CSV (RFC 4180), one row a face; a picture without any has one row too. */
 export function toCsv(answers) {
   const rows = answers.flatMap((answer) => {
-    const head = [answer.source, answer.width, answer.height];
+    const head = [answer.source, answer.width ?? "", answer.height ?? ""];
     if (!answer.faces.length) return [[...head, "", "", "", "", "", "", "", answer.error ?? ""]];
     return answer.faces.map((face, index) => [
       ...head, index + 1, ...face.box, face.perceived_gender, face.confidence, "",

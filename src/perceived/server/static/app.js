@@ -59,7 +59,7 @@ async function answer(entry) {
     showActivations(entry.card, entry.answer, find("show-all").checked);
   } catch (error) {
     if (error.status === 401) return askForKey(entry);
-    entry.answer = { source: entry.name, width: 0, height: 0, faces: [], error: error.message };
+    entry.answer = { source: entry.name, width: null, height: null, faces: [], error: error.message };
     showError(entry.card, error.message);
   }
   refresh();

@@ -1,0 +1,8 @@
+"""Words that more than one message needs."""
+
+from __future__ import annotations
+
+
+def counted(number: int, noun: str) -> str:
+    """Return ``1 picture``, ``0 pictures``, ``1,200 pictures``; for nouns whose plural ends with a plain s."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
