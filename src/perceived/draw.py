@@ -44,15 +44,17 @@ def annotate(image: Pixels, predictions: Sequence[Prediction], captions: Sequenc
         for prediction, text in zip(predictions, texts, strict=True)
     ]
     for box, colour, _ in marks:
-        _outline(pen, box, colour, max(2, round(max(canvas.size) / 400)))
+        _outline(pen, box, colour, _line_width(box, max(canvas.size)))
+    taken = [box for box, _, _ in marks]
     for box, colour, text in marks:
-        _plate(pen, canvas.size, box, colour, text)
+        others = [one for one in taken if one is not box]
+        taken.append(_plate(pen, canvas.size, box, colour, text, others))
     return np.asarray(canvas)
 
 
 def caption(prediction: Prediction) -> str:
     """Return what is written beside a box: ``female 98 %``, never rounded up to certainty."""
-    return f"{prediction.perceived_gender} {min(99, int(prediction.confidence * 100))} %"
+    return f"{prediction.perceived_gender} {min(99, round(prediction.confidence * 100))} %"
 
 
 def overlay(framed: Pixels, activation: npt.NDArray[np.float32]) -> Pixels:
@@ -83,18 +85,39 @@ def _outline(pen: ImageDraw.ImageDraw, box: Box, colour: Colour, width: int) -> 
     pen.rectangle((x0, y0, x1, y1), outline=colour, width=width)
 
 
-def _plate(pen: ImageDraw.ImageDraw, size: tuple[int, int], box: Box, colour: Colour, text: str) -> None:
-    """Write on a coloured plate above the box, or inside its top where there is no room above."""
-    width, height = size
+def _line_width(box: Box, longer_side: int) -> int:
+    """Return a width that the whole picture allows to be seen, and small faces in a crowd to be seen past."""
+    return max(1, min(round(longer_side / 400), round(min(box.width, box.height) / 24)))
+
+
+def _plate(
+    pen: ImageDraw.ImageDraw, size: tuple[int, int], box: Box, colour: Colour, text: str, taken: Sequence[Box]
+) -> Box:
+    """Write on a coloured plate beside the box, where it hides least of what is ``taken``; return the plate."""
     font = _font(_text_height(box, max(size)))
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
     pad = max(2, (bottom - top) // 5)
-    plate_width, plate_height = right - left + 2 * pad, bottom - top + 2 * pad
-    x = min(max(0, round(box.x0)), max(0, width - round(plate_width)))
-    y = round(box.y0 - plate_height)
-    y = y if y >= 0 else min(max(0, round(box.y0)), max(0, height - round(plate_height)))
-    pen.rectangle((x, y, x + plate_width, y + plate_height), fill=colour)
-    pen.text((x + pad - left, y + pad - top), text, fill=INK, font=font)
+    plate = _place(size, box, round(right - left + 2 * pad), round(bottom - top + 2 * pad), taken)
+    pen.rectangle((plate.x0, plate.y0, plate.x1, plate.y1), fill=colour)
+    pen.text((plate.x0 + pad - left, plate.y0 + pad - top), text, fill=INK, font=font)
+    return plate
+
+
+def _place(size: tuple[int, int], box: Box, width: int, height: int, taken: Sequence[Box]) -> Box:
+    """Return the freest place above or below a box, or inside its top where the picture has room for neither."""
+    right, bottom = max(0, size[0] - width), max(0, size[1] - height)
+    lefts = [min(max(0, round(x)), right) for x in (box.x0, box.x1 - width)]
+    tops = [y for y in (round(box.y0 - height), round(box.y1)) if 0 <= y <= bottom]
+    tops = tops or [min(max(0, round(box.y0)), bottom)]
+    places = [Box(x0=x, y0=y, x1=x + width, y1=y + height) for y in tops for x in lefts]
+    return min(places, key=lambda place: sum(_shared(place, other) for other in taken))
+
+
+def _shared(one: Box, other: Box) -> float:
+    """Return the area that lies in both boxes."""
+    width = min(one.x1, other.x1) - max(one.x0, other.x0)
+    height = min(one.y1, other.y1) - max(one.y0, other.y0)
+    return max(0.0, width) * max(0.0, height)
 
 
 def _text_height(box: Box, longer_side: int) -> int:

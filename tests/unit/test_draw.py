@@ -58,7 +58,23 @@ def test_a_label_stays_inside_the_picture():
 
 def test_captions_never_claim_certainty():
     assert draw.caption(answer(0, 0, 1, 1, sure=0.9999)) == "female 99 %"
-    assert draw.caption(answer(0, 0, 1, 1, sure=0.987)) == "female 98 %"
+    assert draw.caption(answer(0, 0, 1, 1, sure=0.987)) == "female 99 %"
+    assert draw.caption(answer(0, 0, 1, 1, sure=0.884)) == "female 88 %"
+
+
+def test_lines_are_thin_around_small_faces_of_a_large_picture():
+    drawn = draw.annotate(plain(2000, 3000), [answer(100, 500, 148, 560), answer(1000, 500, 1600, 1200)])
+    edge = (drawn == draw.COLOURS["female"]).all(axis=2)
+    assert edge[530, 90:124].sum() == 2
+    assert edge[900, 990:1300].sum() == 8
+
+
+def test_a_label_leaves_its_neighbours_faces_free():
+    """The face above is where the label would be, so it is written below."""
+    upper, lower = answer(300, 200, 400, 300), answer(320, 305, 420, 405, gender="male")
+    drawn = draw.annotate(plain(600, 800), [upper, lower])
+    assert (drawn[210:290, 310:390] == 128).all()
+    assert (drawn[315:395, 330:410] == 128).all()
 
 
 def test_the_overlay_is_warm_where_the_activation_is():
