@@ -7,7 +7,7 @@ below which confidence it would rather say ``uncertain``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ from perceived.workspace import Workspace
 TARGET_ERROR = 0.03
 TEMPERATURES = (0.05, 20.0)
 """Bounds of a temperature; a fit that ends at one of them has met no optimum."""
+COVERAGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+"""Shares of pictures answered for which a model file and its card say how often it is wrong."""
 MOST_GROUPS = 30
 """A column of more values than this tells pictures apart, not groups."""
 
@@ -84,6 +86,16 @@ def risk_coverage(confidence: Floats, correct: Booleans) -> tuple[Floats, Floats
     answered = ends + 1
     wrong = np.cumsum(~correct[order])[ends]
     return ordered[ends], answered / len(confidence), wrong / answered
+
+
+def points(curve: tuple[Floats, Floats, Floats], coverages: Sequence[float] = COVERAGES) -> list[dict[str, float]]:
+    """Return threshold, coverage and error where a curve of :func:`risk_coverage` first answers each share."""
+    values, coverage, risk = curve
+    places = np.minimum(np.searchsorted(coverage, np.asarray(coverages) - 1e-9), len(coverage) - 1)
+    return [
+        {"threshold": float(values[place]), "coverage": float(coverage[place]), "error": float(risk[place])}
+        for place in places
+    ]
 
 
 def choose_threshold(confidence: Floats, correct: Booleans, target_error: float, *, classes: int = 2) -> Threshold:
@@ -190,6 +202,7 @@ def fit(
     correct = before.argmax(axis=1) == truth.to_numpy()
     temperature = spec.temperature if correct.all() else fit_temperature(logits, truth.to_numpy())
     confidence = softmax((logits / temperature).astype(np.float32)).max(axis=1).astype(np.float64)
+    curve = risk_coverage(confidence, correct)
     threshold = choose_threshold(confidence, correct, target_error, classes=len(spec.labels))
     found = {
         "pictures": scored.height,
@@ -203,11 +216,12 @@ def fit(
         },
         "threshold": {"before": spec.threshold, "after": threshold.value}
         | {"coverage": threshold.coverage, "error": threshold.error},
+        "risk_coverage": points(curve),
         "groups": abstention(scored, confidence, correct, threshold.value),
         "notes": _notes(correct, temperature),
     }
     calibrated = dataclasses.replace(spec, temperature=temperature, threshold=threshold.value)
-    return calibrated, found, risk_coverage(confidence, correct)[1:]
+    return calibrated, found, curve[1:]
 
 
 def to_logits(probabilities: Floats, temperature: float | np.float32) -> Floats:

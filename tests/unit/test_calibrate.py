@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable
@@ -139,6 +140,10 @@ def test_a_model_file_is_refitted(tiny_model: Path, work: Path, tmp_path: Path) 
     np.testing.assert_array_equal(new.logits(pixels), old.logits(pixels))
     report = json.loads((tmp_path / "better-calibration" / "calibration.json").read_text())
     assert report["threshold"]["error"] <= 0.1
+    curve = report["risk_coverage"]
+    assert [point["coverage"] for point in curve] == pytest.approx(calibrate.COVERAGES, abs=1 / 20)
+    assert curve[-1]["error"] == pytest.approx(1 - report["accuracy"])
+    assert all(one["threshold"] >= other["threshold"] for one, other in itertools.pairwise(curve))
     assert set(report["groups"]) == {"label", "race"}
     assert {name: group["pictures"] for name, group in report["groups"]["race"].items()} == {"a": 20, "b": 20}
     assert (tmp_path / "better-calibration" / "risk-coverage.png").read_bytes().startswith(b"\x89PNG")

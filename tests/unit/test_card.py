@@ -38,6 +38,21 @@ ROBUSTNESS = {
 }
 
 
+DOUBT = {
+    "split": "val",
+    "pictures": 4321,
+    "target_error": 0.03,
+    "threshold": {"coverage": 0.876, "error": 0.0299},
+    "risk_coverage": [{"threshold": 0.91, "coverage": 0.5, "error": 0.0123}],
+    "groups": {
+        "age": {
+            "0-2": {"pictures": 85, "abstention": 0.682, "error": None},
+            "3-9": {"pictures": 9, "abstention": 0.0, "error": 0.0},
+        }
+    },
+}
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> list[Path]:
     rows = pl.DataFrame(
@@ -63,9 +78,18 @@ def model(make_model: Callable[..., Path], tmp_path: Path) -> Path:
         "weights": {"file": "net.pth", "license": "Apache-2.0"},
         "data": {"train": 20_000, "val": 5_000},
         "environment": {"device": "cpu", "threads": 2, "platform": "Linux"},
+        "calibration": DOUBT,
     }
     metrics = {"validation": {"seconds": 1800.0}}
     return make_model(tmp_path / "m.onnx", name="default", threshold=0.75, provenance=provenance, metrics=metrics)
+
+
+def test_the_card_says_when_the_model_would_rather_not_say(model: Path, tmp_path: Path) -> None:
+    text = card.write(model, tmp_path / "MODEL_CARD.md", datasets=["fairface"])
+    assert "Below a confidence of 75.0% the answer is `uncertain`: chosen on 4,321 val pictures" in text
+    assert "it answers 87.6% of the faces, 3.0% of them wrongly" in text
+    assert "| 50.0% | 1.2% | 91.0% |" in text
+    assert "| 0-2 | 85 | 68.2% | – |" in text
 
 
 def test_the_card_holds_every_result(model: Path, results: list[Path], tmp_path: Path) -> None:
