@@ -182,9 +182,13 @@ def fast() -> Recipe:
         epochs=3.7,
         learning_rate=4e-4,
         head_learning_rate=2e-3,
+        weight_decay=0.05,
         label_smoothing=0.05,
         ema_decay=0.998,
-        augmentation=Augmentation(rotate=8, shift=0.04, zoom=0.1, stretch=0.05, shear=3, light=0.08, contrast=0.15),
+        augmentation=Augmentation(
+            rotate=8, shift=0.04, zoom=0.1, stretch=0.05, shear=3, light=0.08, contrast=0.15, color=0.03
+        ),
+        degradation=Degradation(cover=0.1),
         average_flip=True,
         validate_every=12_000,
         select_by="accuracy",
@@ -232,7 +236,6 @@ def small() -> Recipe:
         backbone="inception_v3@Mixed_6e",
         sizes=((0.0, 104, 104), (0.4, 128, 128)),
         epochs=6,
-        weight_decay=0.05,
         average_flip=False,
         validate_every=36_000,
     )
