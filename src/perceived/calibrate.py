@@ -1,4 +1,4 @@
-"""A model's temperature and its threshold of doubt, fitted to labelled pictures and written into a new file.
+"""A model's calibration and its threshold of doubt, fitted to labelled pictures and written into a new file.
 
 Calibration never changes which label is likelier: it changes how sure the model says it is, and
 below which confidence it would rather say ``uncertain``.
@@ -17,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from perceived import charts, metrics, progress, storage
-from perceived.classifier import Classifier, softmax
+from perceived.classifier import Classifier, calibrated, softmax
 from perceived.data import sampling
 from perceived.errors import ConfigError, ModelFileError, SplitError
 from perceived.metrics import Booleans, Floats, Integers
@@ -32,6 +32,10 @@ TEMPERATURES = (0.05, 20.0)
 """Bounds of a temperature; a fit that ends at one of them has met no optimum."""
 COVERAGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 """Shares of pictures answered for which a model file and its card say how often it is wrong."""
+POWERS = (0.5, 3.0)
+"""Bounds of a power."""
+LEAST_WRONG = 100
+"""Wrong answers from which on a power is fitted too: fewer say too little about the shape of confidence."""
 MOST_GROUPS = 30
 """A column of more values than this tells pictures apart, not groups."""
 
@@ -72,6 +76,25 @@ def fit_temperature(logits: Floats, truth: Integers) -> float:
         middle = (low + high) / 2
         low, high = (low, middle) if slope(np.exp(middle)) > 0 else (middle, high)
     return float(np.exp(-(low + high) / 2))
+
+
+def fit_power(logits: Floats, truth: Integers) -> tuple[float, float]:
+    """Return the temperature and the power of :func:`perceived.classifier.calibrated` that make ``truth`` likeliest."""
+    from scipy.optimize import minimize_scalar
+
+    centred = logits - logits.mean(axis=1, keepdims=True)
+
+    def raised(power: float) -> Floats:
+        return np.sign(centred) * np.abs(centred) ** power
+
+    def loss(log_power: float) -> float:
+        powered = raised(np.exp(log_power))
+        scaled = powered / fit_temperature(powered, truth)
+        return float((np.logaddexp.reduce(scaled, axis=1) - scaled[np.arange(len(truth)), truth]).mean())
+
+    found = minimize_scalar(loss, bounds=tuple(np.log(POWERS)), method="bounded", options={"xatol": 1e-3})
+    power = float(np.exp(found.x))
+    return fit_temperature(raised(power), truth), power
 
 
 def risk_coverage(confidence: Floats, correct: Booleans) -> tuple[Floats, Floats, Floats]:
@@ -197,11 +220,15 @@ def fit(
     """
     columns = [f"probability_{label}" for label in spec.labels]
     logits = to_logits(scored.select(columns).to_numpy().astype(np.float64), _MILD)
-    before = softmax((logits / spec.temperature).astype(np.float32)).astype(np.float64)
+    before = calibrated(logits.astype(np.float32), spec.temperature, spec.power).astype(np.float64)
     truth = scored["label"].replace_strict({label: i for i, label in enumerate(spec.labels)}, return_dtype=pl.Int64)
     correct = before.argmax(axis=1) == truth.to_numpy()
-    temperature = spec.temperature if correct.all() else fit_temperature(logits, truth.to_numpy())
-    confidence = softmax((logits / temperature).astype(np.float32)).max(axis=1).astype(np.float64)
+    temperature, power = spec.temperature, spec.power
+    if (~correct).sum() >= LEAST_WRONG:
+        temperature, power = fit_power(logits, truth.to_numpy())
+    elif not correct.all():
+        temperature, power = fit_temperature(logits, truth.to_numpy()), 1.0
+    confidence = calibrated(logits.astype(np.float32), temperature, power).max(axis=1).astype(np.float64)
     curve = risk_coverage(confidence, correct)
     threshold = choose_threshold(confidence, correct, target_error, classes=len(spec.labels))
     found = {
@@ -209,6 +236,7 @@ def fit(
         "accuracy": float(correct.mean()),
         "target_error": target_error,
         "temperature": {"before": spec.temperature, "after": temperature},
+        "power": {"before": spec.power, "after": power},
         "calibration_error": {
             "bins": metrics.CALIBRATION_BINS,
             "before": float(metrics.calibration_error(before.max(axis=1), correct)),
@@ -220,8 +248,8 @@ def fit(
         "groups": abstention(scored, confidence, correct, threshold.value),
         "notes": _notes(correct, temperature),
     }
-    calibrated = dataclasses.replace(spec, temperature=temperature, threshold=threshold.value)
-    return calibrated, found, curve[1:]
+    fitted = dataclasses.replace(spec, temperature=temperature, power=power, threshold=threshold.value)
+    return fitted, found, curve[1:]
 
 
 def to_logits(probabilities: Floats, temperature: float | np.float32) -> Floats:

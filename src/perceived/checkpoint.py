@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from perceived import backbones, storage
+from perceived.classifier import calibrated
 from perceived.errors import ModelFileError
 from perceived.model import Network, build_head
 from perceived.spec import METADATA_KEY, ModelSpec
@@ -92,9 +93,8 @@ class TrainedModel:
         device = next(self.network.parameters()).device
         batch = torch.from_numpy(np.array(pixels)).to(device).permute(0, 3, 1, 2).float()
         with torch.inference_mode():
-            logits = self.network(batch).float() / self.spec.temperature
-        answer: npt.NDArray[np.float32] = logits.softmax(dim=1).cpu().numpy()
-        return answer
+            logits = self.network(batch).float().cpu().numpy()
+        return calibrated(logits, self.spec.temperature, self.spec.power)
 
 
 def save_model(folder: Path, network: Network, spec: ModelSpec, head: Mapping[str, Any]) -> None:

@@ -101,7 +101,7 @@ class Classifier:
         Raises:
             InputError: the array has another shape or type.
         """
-        return softmax(self.logits(pixels) / np.float32(self.spec.temperature))
+        return calibrated(self.logits(pixels), self.spec.temperature, self.spec.power)
 
     def predict(
         self, pixels: Pixels, faces: Sequence[Face] | None = None, *, threshold: float | None = None
@@ -146,6 +146,20 @@ def check_threshold(threshold: float) -> float:
     if not 0.0 <= threshold <= 1.0:
         raise ConfigError(f"A threshold of {threshold} is impossible.", expected="a number from 0 to 1")
     return threshold
+
+
+def calibrated(logits: npt.NDArray[np.floating[Any]], temperature: float, power: float = 1.0) -> Probabilities:
+    """Return the probabilities, ``(n, labels)`` float32, of a network's logits of the same shape.
+
+    Logits, less the mean of their row, are raised to ``power`` with their sign kept, and divided by
+    ``temperature`` before the softmax. With a power of 1 this is temperature scaling (Guo et al. 2017,
+    arXiv:1706.04599); a larger one makes sure answers surer and doubtful ones more doubtful, which
+    undoes what label smoothing and soft labels do. The likelier label stays the likelier.
+    """
+    if power != 1:
+        centred = logits - logits.mean(axis=-1, keepdims=True)
+        logits = np.sign(centred) * np.abs(centred) ** logits.dtype.type(power)
+    return softmax(logits / logits.dtype.type(temperature))
 
 
 def softmax(logits: npt.NDArray[np.float32]) -> Probabilities:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from perceived import compact, storage
-from perceived.classifier import ACTIVATION, INPUT, OUTPUT, Classifier, softmax
+from perceived.classifier import ACTIVATION, INPUT, OUTPUT, Classifier, calibrated
 from perceived.errors import ConfigError, ModelFileError
 from perceived.model import Network, explains
 from perceived.preprocess import Pixels, frame
@@ -88,7 +88,7 @@ def largest_difference(network: nn.Module, spec: ModelSpec, check: Pixels, path:
     """
     with torch.inference_mode():
         logits = network(_planes(check)).cpu().numpy()
-    expected = softmax(logits / np.float32(spec.temperature))
+    expected = calibrated(logits, spec.temperature, spec.power)
     classifier = Classifier(path)
     found = np.concatenate([classifier.probabilities(part) for part in (check[:1], check[1:])])
     return float(np.abs(found - expected).max())

@@ -26,8 +26,8 @@ UNCERTAIN = "uncertain"
 class ModelSpec:
     """Everything needed to turn a picture into a model's answer, and to say where it came from.
 
-    ``labels[i]`` names output ``i``. ``temperature`` divides the logits before the softmax
-    (Guo et al. 2017, arXiv:1706.04599). An answer whose confidence lies below ``threshold`` is
+    ``labels[i]`` names output ``i``. ``power`` and ``temperature`` calibrate the logits, as
+    :func:`perceived.classifier.calibrated` says. An answer whose confidence lies below ``threshold`` is
     ``"uncertain"``; 0.5 always answers.
     """
 
@@ -36,6 +36,7 @@ class ModelSpec:
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     temperature: float = 1.0
+    power: float = 1.0
     threshold: float = 0.5
     provenance: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -47,7 +48,7 @@ class ModelSpec:
             "backbone": self.backbone,
             "labels": list(self.labels),
             "preprocessing": self.preprocessing.to_dict(),
-            "calibration": {"kind": "temperature", "temperature": self.temperature},
+            "calibration": {"temperature": self.temperature, "power": self.power},
             "threshold": self.threshold,
             "provenance": dict(self.provenance),
             "metrics": dict(self.metrics),
@@ -77,6 +78,7 @@ class ModelSpec:
                 labels=tuple(value["labels"]),
                 preprocessing=Preprocessing.from_dict(value["preprocessing"]),
                 temperature=float(value["calibration"]["temperature"]),
+                power=float(value["calibration"].get("power", 1.0)),
                 threshold=float(value["threshold"]),
                 provenance=value["provenance"],
                 metrics=value["metrics"],

@@ -52,5 +52,5 @@ def rates(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, .
 
 def calibration(found: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """Name what a calibration changed, before and after."""
-    for name in ("temperature", "calibration_error", "threshold"):
+    for name in ("temperature", "power", "calibration_error", "threshold"):
         yield name.replace("_", " "), *(f"{found[name][when]:.4f}" for when in ("before", "after"))

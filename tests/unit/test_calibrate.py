@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from perceived import calibrate, metrics
-from perceived.classifier import Classifier, softmax
+from perceived.classifier import Classifier, calibrated, softmax
 from perceived.errors import ConfigError, ModelFileError, SplitError
 
 LABELS = ("female", "male")
@@ -50,8 +50,26 @@ def test_no_other_temperature_makes_the_truth_likelier(seed: int, rows: int, sha
     )
 
 
+@pytest.mark.parametrize("power", [0.7, 1.0, 1.8])
+def test_the_power_undoes_a_bend(power: float) -> None:
+    logits, truth = answers(40_000, 1.0)
+    centred = logits - logits.mean(axis=1, keepdims=True)
+    bent = 1.5 * np.sign(centred) * np.abs(centred) ** (1 / power)
+    temperature, found = calibrate.fit_power(bent, truth)
+    assert found == pytest.approx(power, rel=0.05)
+    probabilities = calibrated(bent, temperature, found)
+    np.testing.assert_allclose(probabilities, softmax(logits), atol=0.02)
+
+
 def inside(temperature: float) -> bool:
     return calibrate.TEMPERATURES[0] <= temperature <= calibrate.TEMPERATURES[1]
+
+
+@settings(deadline=None, max_examples=40)
+@given(hnp.arrays(np.float64, (9, 2), elements=st.floats(-30, 30)), st.floats(0.05, 20), st.floats(*calibrate.POWERS))
+def test_a_power_never_changes_the_answer(logits: np.ndarray, temperature: float, power: float) -> None:
+    told = calibrated(logits, temperature, power)
+    assert (np.take_along_axis(told, logits.argmax(axis=1)[:, None], 1)[:, 0] == told.max(axis=1)).all()
 
 
 @settings(deadline=None, max_examples=40)

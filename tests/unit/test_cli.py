@@ -170,6 +170,7 @@ def test_train(run, called):
 def test_calibrate(run, called):
     found = {
         "temperature": {"before": 1.0, "after": 1.25},
+        "power": {"before": 1.0, "after": 1.5},
         "threshold": {"before": 0.5, "after": 0.75, "coverage": 0.9, "error": 0.03},
         "calibration_error": {"bins": 15, "before": 0.05, "after": 0.01},
         "notes": ["a note"],
@@ -179,7 +180,7 @@ def test_calibrate(run, called):
     calls = called("perceived.calibrate.calibrate", found)
     answer = run("calibrate", "model.onnx", "work", "--target-error", "0.05", "--out", "better.onnx")
     assert calls == [(("model.onnx", Path("work")), {"on": "val", "target_error": 0.05, "out": Path("better.onnx")})]
-    assert "temperature        1.0000  1.2500\n" in answer.out
+    assert "temperature        1.0000  1.2500\npower              1.0000  1.5000\n" in answer.out
     assert "90.0% of the pictures are answered, 3.00% of those wrongly\na note\n" in answer.out
     assert "model: better.onnx\nreport: better-calibration\n" in answer.out
 
