@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -385,3 +386,16 @@ def test_any_bytes_are_an_image_error(data: bytes) -> None:
         with pytest.raises(ImageError):
             images.decode(start + data)
     images.jpeg_size(b"\xff\xd8" + data)
+
+
+def test_only_the_formats_that_are_read_are_loaded() -> None:
+    """Loading all of Pillow's formats takes as long as importing it."""
+    code = (
+        "import sys; from perceived import images; print(*images._formats());"
+        "print(*(name for name in sys.modules if name.endswith('ImagePlugin')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    formats, plugins = (line.split() for line in done.stdout.splitlines())
+    Image.init()
+    assert formats == [name for name in images.FORMATS if name in Image.OPEN]
+    assert len(plugins) < 12
