@@ -2,6 +2,7 @@
 
     python benchmarks/serve.py --seconds 60
     python benchmarks/serve.py --requests 50000      memory after 5,000 requests and after the last
+    python benchmarks/serve.py --overload            a queue of 8 pictures, and callers who do not wait
 
 Many connections send pictures of mixed sizes, each twentieth of which is damaged. Every answer is
 compared with the offline predictor's. Callers and server share the machine's processors.
@@ -13,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -51,6 +53,10 @@ class Tally:
     seconds: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
     wrong: int = 0
+    unexplained: int = 0
+    """Answers 503 that do not say when to come again."""
+    highest: int = 0
+    """Most memory seen, in MiB."""
     memory: dict[int, int] = field(default_factory=dict)
 
 
@@ -92,7 +98,9 @@ def loop_rate(predictor: Predictor, cases: list[Case], seconds: float) -> float:
     return done / (time.perf_counter() - started)
 
 
-async def caller(port: int, cases: list[Case], tally: Tally, start: int, until: Any, pid: int) -> None:
+async def caller(
+    port: int, cases: list[Case], tally: Tally, start: int, until: Any, pid: int, *, patient: bool
+) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     index = start
     while not until(tally):
@@ -110,8 +118,13 @@ async def caller(port: int, cases: list[Case], tally: Tally, start: int, until: 
             [answer] = json.loads(body)["pictures"]
             tally.wrong += answer["error"] is None if case.faces is None else answer["faces"] != case.faces
         elif status == 503:
-            await asyncio.sleep(int(re.search(rb"retry-after: (\d+)", head)[1]))
-        if (done := len(tally.seconds)) % 5000 == 0:
+            wait = re.search(rb"retry-after: (\d+)", head)
+            tally.unexplained += wait is None
+            await asyncio.sleep(int(wait[1]) if patient and wait else 0)
+        done = len(tally.seconds)
+        if done % 100 == 0:
+            tally.highest = max(tally.highest, resident(pid))
+        if done % 5000 == 0:
             tally.memory[done] = resident(pid)
     writer.close()
     await writer.wait_closed()
@@ -130,8 +143,10 @@ async def load(port: int, pid: int, cases: list[Case], options: argparse.Namespa
     def until(tally: Tally) -> bool:
         return len(tally.seconds) >= options.requests if options.requests else time.perf_counter() >= ends
 
-    callers = (caller(port, cases, tally, start * 7, until, pid) for start in range(options.connections))
-    await asyncio.gather(*callers)
+    patient = not options.overload
+    await asyncio.gather(
+        *(caller(port, cases, tally, start * 7, until, pid, patient=patient) for start in range(options.connections))
+    )
     return tally
 
 
@@ -141,6 +156,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--requests", type=int, default=0, help="so many, however long it takes")
+    parser.add_argument("--overload", action="store_true", help="a queue of 8 pictures, and callers who do not wait")
     parser.add_argument("serve", nargs="*", help="after --: more flags of 'perceived serve'")
     options = parser.parse_args()
 
@@ -148,7 +164,10 @@ def main() -> None:
     cases = [case_of(picture, predictor) for picture in pictures(200)]
     alone = loop_rate(predictor, cases, min(options.seconds, 20))
     command = [sys.executable, "-m", "perceived", "serve", "--model", options.model, "--port", "0", *options.serve]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    limits = {"PERCEIVED_SERVE_QUEUE": "8", "PERCEIVED_SERVE_MAX_FILES": "8"} if options.overload else {}
+    server = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, **limits}
+    )
     try:
         port = int(server.stdout.readline().rpartition(":")[2])
         time.sleep(3)
@@ -164,7 +183,8 @@ def main() -> None:
     print(f"single-threaded loop: {alone:.1f} pictures/s")
     print(f"{options.connections} connections: {rate:.1f} pictures/s ({rate / alone:.0%} of the loop)")
     print(f"answered {len(tally.seconds):,}: p50 {p50:.3f} s, p99 {p99:.3f} s; statuses {dict(tally.statuses)}")
-    print(f"wrong answers: {tally.wrong}; resident memory by requests, MiB: {tally.memory}")
+    print(f"wrong answers: {tally.wrong}; 503 without Retry-After: {tally.unexplained}")
+    print(f"resident memory, MiB: {tally.highest} at most; by requests: {tally.memory}")
 
 
 if __name__ == "__main__":

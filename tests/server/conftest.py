@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
+import re
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -39,3 +46,43 @@ def heavy() -> bytes:
         file, "PNG", compress_level=1
     )
     return file.getvalue()
+
+
+@pytest.fixture
+def start(tmp_path):
+    """A function that starts ``perceived serve`` on a free port and returns the process and its address.
+
+    Words are its flags, named arguments its other settings.
+    """
+    processes: list[subprocess.Popen[str]] = []
+
+    def start_one(model: Path, *arguments: str, **settings: object) -> tuple[subprocess.Popen[str], str]:
+        with (tmp_path / "log").open("w") as log:
+            processes.append(begin(model, log, *arguments, **settings))
+        return processes[-1], address_of(processes[-1])
+
+    yield start_one
+    for process in processes:
+        process.terminate()  # not killed, which would leave its workers behind
+        process.communicate()
+
+
+def begin(model: Path, log: IO[str], *arguments: str, **settings: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "perceived", "serve", "--model", str(model), "--port", "0", *arguments]
+    chosen = {f"PERCEIVED_SERVE_{name.upper()}": str(value) for name, value in settings.items()}
+    environment = {**os.environ, "PERCEIVED_SERVE_DETECT": "false", "PERCEIVED_SERVE_DRAIN": "0.5", **chosen}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
+
+
+def address_of(process: subprocess.Popen[str]) -> str:
+    """Wait until the server is ready."""
+    assert process.stdout is not None
+    found = re.search(r"http://\S+", process.stdout.readline())
+    assert found is not None
+    for _ in range(600):
+        try:
+            if httpx2.get(f"{found[0]}/readyz").is_success:
+                return found[0]
+        except httpx2.TransportError:
+            time.sleep(0.1)
+    raise AssertionError("the server is not ready after a minute")

@@ -29,7 +29,15 @@ def test_the_document_names_every_route_and_every_way_to_send_pictures(http):
     as_json = predict["requestBody"]["content"]["application/json"]["schema"]
     assert set(as_json["properties"]["pictures"]["items"]["properties"]) == {"name", "data"}
     assert "$ref" not in str(as_json)
-    assert document["components"]["schemas"]["PictureAnswer"]["examples"]
+
+
+@pytest.mark.parametrize("name", ["PredictAnswer", "PictureAnswer", "FaceAnswer", "ModelsAnswer", "ProblemAnswer"])
+def test_every_answer_has_examples_that_are_as_its_schema_says(http, name):
+    from perceived.server import schema
+
+    examples = http.get("/openapi.json").json()["components"]["schemas"][name]["examples"]
+    for example in examples:
+        getattr(schema, name).model_validate(example)
 
 
 def test_answers_are_as_their_schema_says(http, encoded):

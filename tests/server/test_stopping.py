@@ -3,55 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
-from typing import IO
 
 import pytest
 
 httpx2 = pytest.importorskip("httpx2", reason="needs the extra perceived[serve]")
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals as POSIX has them")
-
-
-@pytest.fixture
-def start(tmp_path):
-    """A function that starts ``perceived serve`` on a free port and returns the process and its address."""
-    processes: list[subprocess.Popen[str]] = []
-
-    def start_one(model: Path, *arguments: str) -> tuple[subprocess.Popen[str], str]:
-        with (tmp_path / "log").open("w") as log:
-            processes.append(begin(model, log, *arguments))
-        return processes[-1], address_of(processes[-1])
-
-    yield start_one
-    for process in processes:
-        process.kill()
-        process.communicate()
-
-
-def begin(model: Path, log: IO[str], *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "perceived", "serve", "--model", str(model), "--port", "0", *arguments]
-    environment = {**os.environ, "PERCEIVED_SERVE_DETECT": "false", "PERCEIVED_SERVE_DRAIN": "0.5"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
-
-
-def address_of(process: subprocess.Popen[str]) -> str:
-    """Wait until the server is ready."""
-    assert process.stdout is not None
-    found = re.search(r"http://\S+", process.stdout.readline())
-    assert found is not None
-    for _ in range(600):
-        try:
-            if httpx2.get(f"{found[0]}/readyz").is_success:
-                return found[0]
-        except httpx2.TransportError:
-            time.sleep(0.1)
-    raise AssertionError("the server is not ready after a minute")
 
 
 class Load:

@@ -44,6 +44,7 @@ def create_app(service: Service) -> Gate:
     api.mount("/static", StaticFiles(directory=STATIC), name="static")
     for error, handler in HANDLERS.items():
         api.add_exception_handler(error, handler)
+    schema.put_examples(api.openapi())
     if settings.cors_origins:
         api.add_middleware(
             CORSMiddleware,

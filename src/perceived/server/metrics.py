@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
@@ -29,6 +31,23 @@ def render() -> bytes:
     """Return all metrics in Prometheus' text format, of every worker where there are several."""
     if FOLDER not in os.environ:
         return generate_latest()
+    forget_the_dead(Path(os.environ[FOLDER]))
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry)
+
+
+def forget_the_dead(folder: Path) -> None:
+    """Take back what workers that were killed have waiting, held and open; what they counted stays."""
+    for file in folder.glob("gauge_live*.db"):
+        found = re.search(r"_(\d+)\.db$", file.name)
+        if found is not None and not _lives(int(found[1])):
+            multiprocess.mark_process_dead(int(found[1]), str(folder))  # type: ignore[no-untyped-call]
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -42,6 +42,36 @@ EXAMPLE_FAILURE: dict[str, Any] = {
     "faces": [],
     "error": "notes.txt is not a picture: it holds text, starting b'milk, eggs'.",
 }
+EXAMPLE_MODELS: dict[str, Any] = {
+    "models": [
+        {
+            "name": "default",
+            "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            "backbone": "mobilenetv2_100",
+            "labels": ["female", "male"],
+            "threshold": 0.8,
+            "metrics": {"accuracy": 0.95},
+        }
+    ],
+    "detects": True,
+    "limits": {"body_bytes": 67108864, "file_bytes": 20971520, "pixels": 50000000, "files": 64, "faces": 256},
+    "version": "0.1.0",
+}
+EXAMPLE_PROBLEM: dict[str, Any] = {
+    "type": "/problems/too-many-files",
+    "title": "There are too many files",
+    "status": 413,
+    "detail": "The request holds more files than one may.",
+    "expected": "at most 64",
+}
+EXAMPLES: dict[str, list[dict[str, Any]]] = {
+    "PredictAnswer": [{"threshold": 0.8, "pictures": [EXAMPLE_PICTURE, EXAMPLE_FAILURE]}],
+    "PictureAnswer": [EXAMPLE_PICTURE, EXAMPLE_FAILURE],
+    "FaceAnswer": [EXAMPLE_FACE],
+    "ModelsAnswer": [EXAMPLE_MODELS],
+    "ProblemAnswer": [EXAMPLE_PROBLEM],
+}
+"""Examples by the class that describes them. FastAPI would leave out what is null in them."""
 
 
 class PredictQuery(BaseModel):
@@ -89,8 +119,6 @@ class Activation(BaseModel):
 class FaceAnswer(BaseModel):
     """The answer for one face."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_FACE]})
-
     box: list[float] = Field(
         description="x0, y0, x1, y1 in pixels of the picture turned upright.", min_length=4, max_length=4
     )
@@ -106,8 +134,6 @@ class FaceAnswer(BaseModel):
 
 class PictureAnswer(BaseModel):
     """The answer for one picture: its faces, or the reason there is no answer."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_PICTURE, EXAMPLE_FAILURE]})
 
     version: int = Field(SCHEMA_VERSION, alias="schema", description="Version of this object's form.")
     model: str = Field(description="Name of the model that answered.")
@@ -180,6 +206,12 @@ class Health(BaseModel):
     """Whether the server is alive, or ready."""
 
     status: Literal["ok"]
+
+
+def put_examples(document: dict[str, Any]) -> None:
+    """Write the examples into an OpenAPI document."""
+    for name, examples in EXAMPLES.items():
+        document["components"]["schemas"][name]["examples"] = examples
 
 
 def what_is_wrong(where: Sequence[str | int], error: Mapping[str, Any]) -> str:

@@ -1,0 +1,82 @@
+"""Several processes behind one address: they answer alike, count together, and one that dies is replaced."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+httpx2 = pytest.importorskip("httpx2", reason="needs the extra perceived[serve]")
+pytestmark = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads /proc")
+
+
+def metric(url: str, name: str) -> float:
+    found = re.search(rf"^{re.escape(name)} (\S+)$", httpx2.get(f"{url}/metrics").text, re.MULTILINE)
+    assert found is not None
+    return float(found[1])
+
+
+def workers(parent: int) -> set[int]:
+    """Return the processes of a server that answer."""
+    return {int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split() if serves(int(pid))}
+
+
+def serves(process: int) -> bool:
+    return b"spawn_main" in Path(f"/proc/{process}/cmdline").read_bytes()
+
+
+def resident(process: int) -> int:
+    """Return a process' resident memory in MiB."""
+    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process}/status").read_text())
+    assert found is not None
+    return int(found[1]) // 1024
+
+
+def test_two_workers_count_together_and_one_that_is_killed_is_replaced(start, tiny_model, encoded):
+    process, url = start(tiny_model, "--workers", "2")
+
+    def ask(shade: int) -> httpx2.Response:
+        return httpx2.post(f"{url}/v1/predict", files={"files": ("a.png", encoded(shade))}, timeout=60)
+
+    answers = [ask(shade) for shade in range(0, 250, 10)]
+    assert {answer.json()["pictures"][0]["model"] for answer in answers} == {"tiny"}
+    counted = 'perceived_requests_total{route="/v1/predict",status="200"}'
+    assert metric(url, counted) == len(answers)
+    before = workers(process.pid)
+    assert len(before) == 2
+    os.kill(min(before), signal.SIGKILL)
+    for _ in range(600):
+        if len(now := workers(process.pid)) == 2 and now != before:
+            break
+        time.sleep(0.1)
+    assert len(now) == 2
+    assert all(ask(shade).is_success for shade in range(0, 250, 25))
+    assert metric(url, counted) == len(answers) + 10
+    assert metric(url, "perceived_connections") == 1
+
+
+def test_memory_is_bounded_under_more_load_than_can_be_answered(start, tiny_model, heavy):
+    """Forty callers with 2 MB each, who do not wait when they are told to: 200 or 503, and nothing is piled up."""
+    limits = {"queue": 4, "max_files": 1, "threads": 1, "max_memory": 8 * 2**20, "max_body": 4 * 2**20}
+    process, url = start(tiny_model, **limits)
+    files = {"files": ("a.png", heavy)}
+    httpx2.post(f"{url}/v1/predict", files=files, timeout=60)
+    before, highest = resident(process.pid), 0
+
+    def ask(_: int) -> httpx2.Response:
+        return httpx2.post(f"{url}/v1/predict", files=files, timeout=60)
+
+    with ThreadPoolExecutor(40) as pool:
+        answers = []
+        for answer in pool.map(ask, range(200)):
+            answers.append(answer)
+            highest = max(highest, resident(process.pid))
+    assert {answer.status_code for answer in answers} == {200, 503}
+    assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 503)
+    assert highest < before + 150
+    assert metric(url, "perceived_held_bytes") == 0
