@@ -17,6 +17,7 @@ from perceived import __version__, terminal
 from perceived.commands import audit as audit_command
 from perceived.commands import card as card_command
 from perceived.commands import compare as compare_command
+from perceived.commands import labels as labels_command
 from perceived.commands import predict as predict_command
 from perceived.commands import robustness as robustness_command
 from perceived.commands import serve as serve_command
@@ -225,8 +226,8 @@ def recipes(
             ("recipe", "what"), ((name, (make.__doc__ or "").strip()) for name, make in known.RECIPES.items())
         )
         return
-    for key, value in terminal.settings(known.get(name).to_dict()):
-        typer.echo(f"{key}={value}")
+    for setting in known.settings(known.get(name)):
+        typer.echo(setting)
 
 
 @app.command()
@@ -255,13 +256,20 @@ def evaluate(
     work: Work,
     on: Annotated[str, typer.Option(help="Which pictures of the split: train, val or test.")] = "test",
     out: Annotated[Path | None, typer.Option(help="Folder for the report.", show_default="beside the model")] = None,
+    exclude: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Score also without these ids, such as labels.csv.", show_default=False),
+    ] = None,
 ) -> None:
     """Score a model. The report has intervals, calibration and the most confident mistakes."""
     from perceived import evaluate as evaluation
 
     folder = out or evaluation.output_folder(model, on)
-    found = evaluation.evaluate(model, work, on=on, out=folder)
+    found = evaluation.evaluate(model, work, on=on, out=folder, exclude=exclude)
     terminal.table((f"on {on}", "value", "95 % from", "to"), terminal.rates(found["metrics"]))
+    if cleaned := found["cleaned"]:
+        heads = (f"without {cleaned['excluded']:,}", "value", "95 % from", "to")
+        terminal.table(heads, terminal.rates(cleaned["metrics"]))
     for note in found["notes"]:
         typer.echo(note)
     typer.echo(f"report: {folder / 'report.html'}")
@@ -270,6 +278,7 @@ def evaluate(
 app.command()(audit_command.audit)
 app.command()(robustness_command.robustness)
 app.command()(compare_command.compare)
+app.command()(labels_command.labels)
 app.command()(card_command.card)
 
 

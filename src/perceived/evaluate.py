@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from perceived import charts, images, metrics, progress, report, storage
+from perceived import charts, exclusions, images, metrics, progress, report, storage
 from perceived.errors import SplitError
-from perceived.scoring import load_model, read_split, score
+from perceived.scoring import load_model, read_split, score, weights_sha256
 from perceived.wording import counted
 from perceived.workspace import Workspace
 
@@ -29,30 +29,39 @@ MISTAKES = 24
 
 
 def evaluate(
-    model: Path, work: Path, *, on: str = "test", out: Path | None = None, batch_size: int = 64
+    model: Path,
+    work: Path,
+    *,
+    on: str = "test",
+    out: Path | None = None,
+    exclude: Path | None = None,
+    batch_size: int = 64,
 ) -> dict[str, Any]:
     """Score a model and write ``report.json``, ``report.html``, ``predictions.parquet`` and charts.
 
     ``out`` is by default ``evaluation-{on}`` inside a run, or ``NAME-evaluation-{on}`` beside an
-    ONNX file. Returns what ``report.json`` holds.
+    ONNX file. ``exclude`` is a list for :func:`perceived.exclusions.read`: metrics without its pictures
+    stand beside those of all. Returns what ``report.json`` holds.
 
     Raises:
         ModelFileError: the model cannot be opened, or tells other labels apart than the split.
         SplitError: the split is empty, or none of its pictures can be read.
-        DataError: the workspace was never split.
+        DataError: the workspace was never split, or the list of pictures to exclude is none.
     """
     model, workspace = Path(model), Workspace(Path(work))
     rows = read_split(workspace, on)
+    excluded = exclusions.read(Path(exclude)) if exclude else None
     opened = load_model(model)
     started = time.perf_counter()
     with progress.counter(f"scoring {opened.spec.name}", quiet=False) as tick:
         scored = score(rows, opened.probabilities, opened.spec, batch_size=batch_size, tick=tick)
     seconds = time.perf_counter() - started
     found = {
-        "model": {"sha256": _weights_sha256(model), **opened.spec.to_dict()},
+        "model": {"sha256": weights_sha256(model), **opened.spec.to_dict()},
         "split": on,
         "seconds": round(seconds, 2),
         **assess(scored, opened.spec.labels),
+        "cleaned": None if excluded is None else clean(scored, opened.spec.labels, excluded),
         "study": report.STUDY,
     }
     found["notes"] = _notes(found, workspace)
@@ -102,6 +111,21 @@ def assess(
     }
 
 
+def clean(scored: pl.DataFrame, labels: Sequence[str], excluded: Sequence[str]) -> dict[str, Any]:
+    """Return the metrics of a table that :func:`score` made without some of its pictures, and how many those were.
+
+    Raises:
+        SplitError: no picture is left that could be read.
+    """
+    kept = scored.filter(~pl.col("id").is_in(list(excluded)))
+    found = assess(kept, labels)
+    return {
+        "excluded": scored.height - kept.height,
+        "listed": len(set(excluded)),
+        **{key: found[key] for key in ("pictures", "labels", "accuracy_of_all", "metrics")},
+    }
+
+
 def _statistics(readable: pl.DataFrame, labels: Sequence[str]) -> Callable[[metrics.Floats], dict[str, metrics.Floats]]:
     """Return what is resampled: every metric, named ``metric/label``, as a function of the rows' weights."""
     code = {label: i for i, label in enumerate(labels)}
@@ -140,17 +164,6 @@ def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def _weights_sha256(model: Path) -> str:
-    """Return the hash of the file that holds the weights."""
-    if model.is_dir():
-        from perceived.checkpoint import MODEL_FILE, Run
-
-        return storage.sha256_file(Run(model).best / MODEL_FILE)
-    from perceived.models import find_model
-
-    return storage.sha256_file(find_model(model))
-
-
 def output_folder(model: Path, on: str) -> Path:
     """Return where the report on a model goes unless told otherwise: inside a run, beside an ONNX file."""
     name = f"evaluation-{on}"
@@ -174,6 +187,13 @@ def _notes(found: Mapping[str, Any], workspace: Workspace) -> list[str]:
         )
     if found["split"] == "val":
         notes.append("The checkpoint was chosen on these pictures, so the figures flatter it a little.")
+    if cleaned := found["cleaned"]:
+        notes.append(
+            f"{cleaned['excluded']:,} of the pictures are among the {cleaned['listed']:,} to exclude; without them, "
+            f"{cleaned['metrics']['accuracy']['value']:.2%} of the answers are right. Where only pictures on which a "
+            "model contradicts the label were looked at, that figure is an upper bound: wrong labels that the model "
+            "repeats are still in it."
+        )
     if not found["mistakes"]:
         notes.append(
             "No answer is wrong, so intervals have no width. By the rule of three, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_type_hints
 
@@ -298,6 +298,22 @@ def override(recipe: Recipe, setting: str) -> Recipe:
     return _replace(recipe, key.strip().split("."), text.strip(), key)
 
 
+def settings(recipe: Recipe, *, unlike: Recipe | None = None) -> list[str]:
+    """Return a recipe as the ``key=value`` that :func:`override` reads; with ``unlike``, those that differ from it."""
+    known = {} if unlike is None else dict(_flat(unlike.to_dict()))
+    found = [(key, value) for key, value in _flat(recipe.to_dict()) if key not in known or known[key] != value]
+    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in found]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Name nested values with dots."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 def from_dict(value: Mapping[str, Any]) -> Recipe:
     """Rebuild a recipe from :meth:`Recipe.to_dict`'s answer."""
     fields: dict[str, Any] = {key: _tuples(item) for key, item in value.items()}
@@ -317,14 +333,12 @@ def _replace(record: Record, path: list[str], text: str, full_key: str) -> Recor
     if key not in kinds:
         raise ConfigError(f"A recipe has no setting {full_key!r}.", expected=f"one of {', '.join(kinds)}")
     current = getattr(record, key)
-    if kinds[key] is float:
-        current = float(current)
-    value = _replace(current, rest, text, full_key) if rest else _parse(text, current, full_key)
+    value = _replace(current, rest, text, full_key) if rest else _parse(text, current, kinds[key], full_key)
     return dataclasses.replace(record, **{key: value})  # type: ignore[type-var]
 
 
-def _parse(text: str, current: Any, key: str) -> Any:
-    """Read a value of the same type as the one it replaces."""
+def _parse(text: str, current: Any, kind: Any, key: str) -> Any:
+    """Read a value of the same type as the one it replaces; a number where the setting may have a fraction."""
     if isinstance(current, str):
         return text
     try:
@@ -333,7 +347,7 @@ def _parse(text: str, current: Any, key: str) -> Any:
         value = {"True": True, "False": False}.get(text)
     if isinstance(current, tuple) and isinstance(value, list):
         return _tuples(value)
-    if isinstance(current, float) and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if type(value) is type(current):
         return value

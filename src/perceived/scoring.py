@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from perceived import images
+from perceived import images, storage
 from perceived.data.split import SPLITS
 from perceived.detector import YuNet, main_face
 from perceived.errors import ConfigError, ImageError, ModelFileError, SplitError
@@ -62,6 +62,17 @@ def load_model(path: Path) -> Model:
     from perceived.models import find_model
 
     return Classifier(find_model(path))
+
+
+def weights_sha256(model: Path) -> str:
+    """Return the hash of the file that holds the weights."""
+    if model.is_dir():
+        from perceived.checkpoint import MODEL_FILE, Run
+
+        return storage.sha256_file(Run(model).best / MODEL_FILE)
+    from perceived.models import find_model
+
+    return storage.sha256_file(find_model(model))
 
 
 def read_split(workspace: Workspace, on: str) -> pl.DataFrame:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from perceived import backbones, storage
+from perceived import backbones, features, storage
 from perceived.backbones import Backbone
 from perceived.checkpoint import Run, TrainedModel
-from perceived.data import cache, feed
+from perceived.data import feed
 from perceived.data.feed import Feed
 from perceived.errors import ConfigError, ModelFileError, ResumeError
 from perceived.model import Network, build_head, freeze
@@ -32,7 +31,6 @@ from perceived.workspace import Workspace
 
 CHECK_PICTURES = 32
 """Validation pictures kept in the run directory, on which an exported model is compared."""
-FEATURE_BATCH = 64
 LIBRARIES = ("perceived", "torch", "timm", "accelerate", "numpy", "opencv-python-headless", "pillow")
 
 
@@ -222,8 +220,8 @@ def with_teacher(
     trained.network.to(accelerator.device)
     parts = []
     with counter("Asking the teacher", quiet=quiet) as progress, accelerator.autocast():
-        for start in range(0, len(pictures.train), FEATURE_BATCH):
-            seen = np.asarray(pictures.train[start : start + FEATURE_BATCH], np.uint8)
+        for start in range(0, len(pictures.train), features.BATCH):
+            seen = np.asarray(pictures.train[start : start + features.BATCH], np.uint8)
             parts.append(trained.probabilities(seen))
             if progress:
                 progress(start, len(pictures.train))
@@ -233,41 +231,11 @@ def with_teacher(
 def with_features(
     pictures: Feed, network: Network, folder: Path, accelerator: Accelerator, key: Sequence[Any], *, quiet: bool
 ) -> Feed:
-    """Replace pictures by the frozen backbone's features, computed once and kept in ``folder``.
-
-    ``key`` is JSON data that tells the pictures from others; the backbone is told by its weights.
-    """
-    digest = _digest(network)
-    network.to(accelerator.device).eval()
+    """Replace pictures by the frozen backbone's features; ``key`` is JSON data that tells the pictures from others."""
 
     def keep(name: str, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        def write(file: Path) -> None:
-            with counter(f"Features of {name}", quiet=quiet) as progress, open(file, "wb") as opened:
-                np.save(opened, _features(pixels, network, accelerator, progress))
-
-        return cache.keep(folder, f"features-{storage.sha256_json([*key, digest, name])[:16]}", write)
+        return features.keep(
+            pixels, network, folder, accelerator, [*key, name], title=f"Features of {name}", quiet=quiet
+        )
 
     return dataclasses.replace(pictures, train=keep("train", pictures.train), val=keep("val", pictures.val))
-
-
-def _digest(network: Network) -> str:
-    """Return a hash of all weights and statistics that features depend on."""
-    found = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        if not name.startswith("head."):
-            found.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
-
-
-def _features(
-    pixels: npt.NDArray[Any], network: Network, accelerator: Accelerator, progress: cache.Progress | None
-) -> npt.NDArray[np.float32]:
-    """Return the pooled features, ``(n, features)``, of ``(n, height, width, 3)`` uint8 pictures."""
-    parts = []
-    with torch.inference_mode(), accelerator.autocast():
-        for start in range(0, len(pixels), FEATURE_BATCH):
-            batch = torch.from_numpy(np.array(pixels[start : start + FEATURE_BATCH])).to(accelerator.device)
-            parts.append(network.features(batch.permute(0, 3, 1, 2).float()).float().cpu().numpy())
-            if progress:
-                progress(min(start + FEATURE_BATCH, len(pixels)), len(pixels))
-    return np.concatenate(parts)

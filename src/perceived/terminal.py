@@ -1,4 +1,4 @@
-"""How the commands print: tables, JSON, settings and names that may hold anything."""
+"""How the commands print: tables, JSON and figures."""
 
 from __future__ import annotations
 
@@ -29,15 +29,6 @@ def show(drawn: Any) -> None:
     from rich.console import Console
 
     Console(markup=False, highlight=False).print(drawn)
-
-
-def settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Name nested settings as ``train --set`` does, with dots, and write their values as it reads them."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from settings(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)
 
 
 def rates(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, ...]]:

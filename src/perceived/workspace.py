@@ -42,6 +42,10 @@ class Workspace:
     def explore(self) -> Path:
         return self.root / "explore"
 
+    @property
+    def labels(self) -> Path:
+        return self.root / "labels"
+
     def read_examples(self) -> polars.DataFrame:
         """Return the table of examples, or raise :class:`DataError` if it was never prepared."""
         columns = {"id", "path", "label", "partition"}

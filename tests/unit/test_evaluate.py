@@ -84,6 +84,27 @@ def test_metrics_agree_with_scikit_learn(workspace: Callable[..., Path], tiny_mo
     assert found["f1"]["macro"]["value"] == pytest.approx(sk.f1_score(truth, answer, average="macro"))
 
 
+def test_a_score_without_excluded_pictures_stands_beside_that_of_all(
+    workspace: Callable[..., Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    work, listed = workspace(ROWS), tmp_path / "readings.csv"
+    listed.write_text("id,reading\n003.png,wrong\n007.png,right\n008.png,ambiguous\nelsewhere.png,wrong\n")
+    raw = evaluate.evaluate(tiny_model, work, out=tmp_path / "raw")
+    found = evaluate.evaluate(tiny_model, work, out=tmp_path / "out", exclude=listed)
+    assert raw["cleaned"] is None
+    assert found["metrics"] == raw["metrics"]
+    cleaned = found["cleaned"]
+    assert (cleaned["excluded"], cleaned["listed"]) == (2, 3)
+    assert cleaned["pictures"]["scored"] == 7
+    assert cleaned["metrics"]["accuracy"]["value"] == pytest.approx(6 / 7)
+    assert cleaned["labels"] == {"female": 3, "male": 4}
+    assert any("upper bound" in note for note in found["notes"])
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Without 2 pictures" in page
+    assert "85.71%" in page
+    assert "Without" not in (tmp_path / "raw" / "report.html").read_text()
+
+
 def test_label_order_belongs_to_the_model(
     workspace: Callable[..., Path], make_model: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -47,7 +47,7 @@ def pixels(
         _require_room(folder, int(np.prod(shape)))
         _decode(paths, preprocessing, open_reserved(file, np.uint8, shape), progress)
 
-    return keep(folder, cache_key(table, preprocessing), write, source=_bytes_of(paths))
+    return keep(folder, cache_key(table, preprocessing), write, source=bytes_of(paths))
 
 
 def keep(folder: Path, key: str, write: Callable[[Path], None], *, source: str | None = None) -> npt.NDArray[Any]:
@@ -98,7 +98,7 @@ def _is_intact(array: Path, record: Path, source: str | None) -> bool:
         return False
 
 
-def _bytes_of(paths: Sequence[str]) -> str | None:
+def bytes_of(paths: Sequence[str]) -> str | None:
     """Return a hash of the sizes of the pictures' files, or nothing where one is out of reach.
 
     Sizes, because a disk that is mounted anew may give its files other dates.

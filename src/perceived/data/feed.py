@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from perceived.data import augment, cache, degrade
+from perceived.data import augment, cache, degrade, split
 from perceived.errors import DataError
 from perceived.preprocess import Preprocessing
 from perceived.recipes import Recipe
 from perceived.spec import LABELS
-from perceived.storage import sha256_json
 from perceived.wording import counted
 from perceived.workspace import Workspace
 
@@ -91,13 +90,12 @@ def load(work: Path, recipe: Recipe, preprocessing: Preprocessing, *, progress: 
                 expected=f"pictures of both {' and '.join(LABELS)}",
                 mend=f"perceived split {work}",
             )
-    identity = [table[name].to_list() for name in ("id", "label", "split", "weight") if name in table.columns]
     return Feed(
         cache.pixels(train, preprocessing, workspace.cache, progress=progress),
         label_indices(train),
         cache.pixels(val, preprocessing, workspace.cache, progress=progress),
         label_indices(val),
-        sha256_json(identity),
+        split.fingerprint(table),
         weights=train["weight"].to_numpy() if "weight" in train.columns else None,
     )
 

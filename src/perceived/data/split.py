@@ -15,7 +15,7 @@ import polars as pl
 
 from perceived.data import sampling
 from perceived.errors import DataError, SplitError
-from perceived.storage import atomic_path, read_json, sha256_file, write_json
+from perceived.storage import atomic_path, read_json, sha256_file, sha256_json, write_json
 from perceived.workspace import Workspace
 
 SPLITS = ("train", "val", "test")
@@ -77,6 +77,12 @@ def make(
         },
     )
     return frame
+
+
+def fingerprint(table: pl.DataFrame) -> str:
+    """Return a hash of which pictures a split holds, with their labels, sides and weights: runs record it."""
+    columns = ("id", "label", "split", "weight")
+    return sha256_json([table[name].to_list() for name in columns if name in table.columns])
 
 
 def choose(examples: pl.DataFrame, *, sizes: dict[str, int] | None, balance: bool, seed: int) -> pl.DataFrame:

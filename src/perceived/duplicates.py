@@ -1,0 +1,102 @@
+"""Pictures that are there twice: a perceptual hash finds them, their thumbnails confirm it.
+
+The hash is the usual one of 64 bits: whether each of the lowest frequencies of a grey thumbnail is
+above their median (Zauner 2010, "Implementation and benchmarking of perceptual image hash
+functions"). It survives another size, another compression and a little light. Faces that are framed
+alike share much of it, so a pair it finds only counts when the thumbnails themselves agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from perceived import images, overlap, storage
+from perceived.data import cache
+from perceived.errors import ImageError
+from perceived.preprocess import Pixels
+
+SIDE = 32
+"""Pixels of a thumbnail's side."""
+LOWEST = 8
+"""Frequencies in each direction that make the hash: 8 × 8 bits."""
+MOST_BITS = 8
+"""Bits in which the hashes of two pictures may differ to be looked at more closely."""
+LEAST_CORRELATION = 0.985
+"""Correlation of two thumbnails from which they are the same picture."""
+NOTHING = np.uint64(0)
+"""The hash of a picture that cannot be read, or in which there is nothing to tell it by."""
+
+_FLAT = 4.0
+"""Standard deviation of grey values below which a picture is taken as blank."""
+_ROWS = 512
+_READERS = 4
+
+Hashes = npt.NDArray[np.uint64]
+Pair = tuple[int, int, int, float]
+"""Two rows, the first one earlier, the bits in which their hashes differ, and their thumbnails' correlation."""
+
+
+def thumbnail(pixels: Pixels) -> npt.NDArray[np.float32]:
+    """Return an RGB picture ``(h, w, 3)`` as a grey square of :data:`SIDE` pixels."""
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    small: npt.NDArray[np.float32] = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return small
+
+
+def perceptual_hash(pixels: Pixels) -> np.uint64:
+    """Return the hash of an RGB picture, or :data:`NOTHING` for one that is blank."""
+    small = thumbnail(pixels)
+    if small.std() < _FLAT:
+        return NOTHING
+    lowest = cv2.dct(small)[:LOWEST, :LOWEST].ravel()
+    bits = lowest > np.median(lowest[1:])
+    bits[0] = True  # mean brightness says little; so set, no hash is NOTHING
+    return np.uint64(int.from_bytes(np.packbits(bits).tobytes(), "big"))
+
+
+def hash_files(paths: Sequence[str], folder: Path, *, progress: cache.Progress | None = None) -> Hashes:
+    """Return the hash of every picture ``(n,)``; they are computed once and kept in ``folder``."""
+
+    def read(path: str) -> np.uint64:
+        try:
+            return perceptual_hash(images.load(path))
+        except ImageError:
+            return NOTHING
+
+    def write(file: Path) -> None:
+        found = np.empty(len(paths), np.uint64)
+        for row, value in enumerate(overlap.ahead(read, paths, threads=_READERS, most=64)):
+            found[row] = value
+            if progress and row % cache.CHUNK == 0:
+                progress(row, len(paths))
+        with open(file, "wb") as opened:
+            np.save(opened, found)
+
+    key = f"hashes-{storage.sha256_json([SIDE, LOWEST, list(paths)])[:16]}"
+    return cache.keep(folder, key, write, source=cache.bytes_of(paths))
+
+
+def close(hashes: Hashes, *, most: int = MOST_BITS) -> Iterator[tuple[int, int, int]]:
+    """Yield all pairs of rows, the first one earlier, whose hashes differ in at most ``most`` bits, and in how many."""
+    rows = np.flatnonzero(hashes != NOTHING)
+    values = hashes[rows]
+    for start in range(0, len(rows), _ROWS):
+        bits = np.bitwise_count(values[start : start + _ROWS, None] ^ values[None, start:])
+        for first, second in np.argwhere(np.triu(bits <= most, k=1)):
+            yield int(rows[start + first]), int(rows[start + second]), int(bits[first, second])
+
+
+def find(paths: Sequence[str], hashes: Hashes) -> list[Pair]:
+    """Return the pairs of pictures that are the same but for size, compression and a little light."""
+    found = []
+    for first, second, bits in close(hashes):
+        one, other = (thumbnail(images.load(paths[row])).ravel() for row in (first, second))
+        correlation = float(np.corrcoef(one, other)[0, 1])
+        if correlation >= LEAST_CORRELATION:
+            found.append((first, second, bits, correlation))
+    return found

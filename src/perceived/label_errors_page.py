@@ -1,0 +1,49 @@
+"""Probable label errors written down: JSON, lists of ids as CSV, and a page to look through and note one's reading."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from perceived import images, report, storage
+from perceived.exclusions import READINGS
+
+SHOWN = 400
+"""Candidates on the page, and as many contradictions; the lists hold them all."""
+SIDE = 200
+"""Pictures of the page fit a square of this many pixels."""
+CANDIDATE = ("id", "split", "label", "suggested", "self_confidence")
+DUPLICATE = ("first", "second", "first_label", "second_label", "first_split", "second_split", "bits", "correlation")
+
+
+def write(out: Path, found: Mapping[str, Any], paths: Mapping[str, str]) -> None:
+    """Write ``labels.json``, ``labels.csv``, ``duplicates.csv`` and ``labels.html``; ``paths`` are the pictures'."""
+    contradictions = found["duplicates"]["contradictions"]
+    storage.write_json(out / "labels.json", dict(found))
+    _write_csv(out / "labels.csv", CANDIDATE, ([row[key] for key in CANDIDATE] for row in found["candidates"]))
+    _write_csv(out / "duplicates.csv", DUPLICATE, map(_cells, contradictions))
+
+    def shown(row: Mapping[str, Any]) -> dict[str, Any]:
+        return {**row, "uri": report.picture_uri(images.load(paths[row["id"]]), side=SIDE)}
+
+    context = {
+        "found": found,
+        "candidates": [shown(row) for row in found["candidates"][:SHOWN]],
+        "pairs": [{**pair, "pictures": [shown(row) for row in pair["pictures"]]} for pair in contradictions[:SHOWN]],
+        "readings": READINGS,
+    }
+    report.write(out / "labels.html", "labels", context)
+
+
+def _cells(pair: Mapping[str, Any]) -> list[Any]:
+    rows = pair["pictures"]
+    return [*(row[key] for key in ("id", "label", "split") for row in rows), pair["bits"], pair["correlation"]]
+
+
+def _write_csv(path: Path, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with storage.atomic_path(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(heads)
+        writer.writerows(rows)

@@ -1,0 +1,147 @@
+"""Probable label errors: planted ones are found, copies that contradict are listed, and the page carries it all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from perceived import exclusions, label_errors, scoring
+from perceived.errors import ConfigError, DataError, SplitError
+from perceived.workspace import Workspace
+
+WRONG = {"val": 3, "test": 8}
+"""Row of each side whose label is the other one."""
+
+
+def texture(brightness: int, seed: int) -> Image.Image:
+    """Return a picture that is told by its texture, and read by its brightness."""
+    coarse = np.random.default_rng(seed).integers(-40, 40, (6, 4, 3))
+    return Image.fromarray((brightness + coarse).astype(np.uint8)).resize((40, 60), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """Twelve pictures a side, dark ones female and bright ones male, but for two labels; two of them are copies."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    rows = []
+    for side, name in enumerate(("train", "val", "test")):
+        for i in range(12):
+            label, brightness = (("female", 60), ("male", 200))[i % 2]
+            if WRONG.get(name) == i:
+                label = ("male", "female")[i % 2]
+            path = folder / f"{name}-{i:02}.png"
+            texture(brightness, seed=100 * side + i).save(path)
+            rows.append({"id": path.name, "path": str(path), "label": label, "identity": None, "split": name})
+    for row, quality in ((12 + 3, 60), (5, 70)):  # a copy of the wrong one of val, in val, and one of train, in test
+        path = folder / f"copy-{row}.jpg"
+        Image.open(rows[row]["path"]).save(path, quality=quality)
+        rows.append({"id": path.name, "path": str(path), "label": "male", "identity": None})
+        rows[-1]["split"] = "val" if row > 12 else "test"
+    table = pl.DataFrame(rows, schema_overrides={"identity": pl.Int64})
+    table.write_parquet(Workspace(folder).split)
+    return folder
+
+
+def ids(found: dict, key: str = "candidates") -> list[str]:  # type: ignore[type-arg]
+    return [row["id"] for row in found[key]]
+
+
+def test_planted_errors_and_contradicting_copies_are_found(work: Path, tiny_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    found = label_errors.find(work, model=tiny_model, out=out)
+    assert sorted(ids(found)) == ["test-08.png", "val-03.png"]
+    assert {row["id"]: (row["label"], row["suggested"]) for row in found["candidates"]} == {
+        "test-08.png": ("male", "female"),
+        "val-03.png": ("female", "male"),
+    }
+    assert found["on"] == ["val", "test"]
+    assert found["pictures"] == {"asked": 26, "judged": 26, "unreadable": 0}
+    assert found["confident_joint"]["female"]["male"] == found["confident_joint"]["male"]["female"] == 1
+    assert found["agreement"] == pytest.approx(24 / 26)
+    twice = found["duplicates"]
+    assert twice["pairs"] == len(twice["contradictions"]) == 2
+    assert {tuple(row["id"] for row in pair["pictures"]): pair["why"] for pair in twice["contradictions"]} == {
+        ("val-03.png", "copy-15.jpg"): ["labels differ"],
+        ("train-05.png", "copy-5.jpg"): ["in two parts of the split"],
+    }
+    assert "taken on trust" in found["notes"][0]
+
+
+def test_lists_and_page_hold_it_all(work: Path, tiny_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    found = label_errors.find(work, model=tiny_model, out=out)
+    assert json.loads((out / "labels.json").read_text()) == json.loads(json.dumps(found))
+    assert exclusions.read(out / "labels.csv") == ids(found), "the list is one that an evaluation can exclude"
+    with open(out / "duplicates.csv", newline="") as file:
+        assert [row["first"] for row in csv.DictReader(file)] == ["train-05.png", "val-03.png"]
+    page = (out / "labels.html").read_text()
+    assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page), "nothing is fetched"
+    assert page.count("data:image/jpeg") == 2 + 2 * 2
+    assert page.count('type="radio"') == 2 * len(exclusions.READINGS)
+
+
+def test_answers_are_kept_with_the_lists(
+    work: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = label_errors.find(work, model=tiny_model, out=tmp_path / "out")
+    monkeypatch.setattr(scoring, "score", None)
+    assert label_errors.find(work, model=tiny_model, out=tmp_path / "out") == first
+    with pytest.raises(TypeError):
+        label_errors.find(work, model=tiny_model, on=["test"], out=tmp_path / "out")
+
+
+def test_an_unreadable_picture_is_listed(work: Path, tiny_model: Path, tmp_path: Path) -> None:
+    (work / "val-06.png").write_bytes(b"")
+    found = label_errors.find(work, model=tiny_model, out=tmp_path / "out")
+    assert found["pictures"] == {"asked": 26, "judged": 25, "unreadable": 1}
+    assert ids(found, "unreadable") == ["val-06.png"]
+    assert found["duplicates"]["without_hash"] == 1
+    assert "val-06.png" in (tmp_path / "out" / "labels.html").read_text()
+
+
+def test_nothing_found_is_said(work: Path, tiny_model: Path, tmp_path: Path) -> None:
+    table = pl.read_parquet(Workspace(work).split)
+    right = table.filter(~pl.col("id").is_in(["val-03.png", "test-08.png"]) & ~pl.col("id").str.starts_with("copy"))
+    right.write_parquet(Workspace(work).split)
+    found = label_errors.find(work, model=tiny_model, out=tmp_path / "out")
+    assert found["candidates"] == found["duplicates"]["contradictions"] == []
+    assert (tmp_path / "out" / "labels.html").read_text().count("<p>None: ") == 2
+    assert exclusions.read(tmp_path / "out" / "labels.csv") == []
+
+
+def test_what_cannot_be_judged_says_so(work: Path, tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot judge training pictures"):
+        label_errors.find(work, model=tiny_model, on=["train"])
+    with pytest.raises(ConfigError, match="no split 'dev'"):
+        label_errors.find(work, on=["dev"])
+    with pytest.raises(ConfigError, match="99 folds cannot be made of 18 people"):
+        label_errors.find(work, folds=99)
+    with pytest.raises(DataError, match="does not exist"):
+        label_errors.find(tmp_path / "nowhere", model=tiny_model)
+    table = pl.read_parquet(Workspace(work).split)
+    table.filter((pl.col("label") == "male") | (pl.col("split") == "train")).write_parquet(Workspace(work).split)
+    with pytest.raises(SplitError, match=r"have the labels \['male'\]"):
+        label_errors.find(work, model=tiny_model, out=tmp_path / "out")
+
+
+def test_the_command_names_the_first_ones(
+    work: Path, tiny_model: Path, tmp_path: Path, run: Callable[..., SimpleNamespace]
+) -> None:
+    answer = run("labels", work, "--model", tiny_model, "--out", tmp_path / "out")
+    assert answer.code == 0, answer.err
+    assert "2 of 26 labels to look at" in answer.out
+    assert "2 near-identical pairs, 2 of which contradict" in answer.out
+    assert "test-08.png" in answer.out
+    answer = run("labels", work, "--model", tiny_model, "--on", "train")
+    assert answer.code == 2
+    assert "leave --model out" in answer.err
