@@ -21,6 +21,7 @@ from perceived.commands import labels as labels_command
 from perceived.commands import predict as predict_command
 from perceived.commands import robustness as robustness_command
 from perceived.commands import serve as serve_command
+from perceived.commands import tune as tune_command
 from perceived.commands import video as video_command
 from perceived.errors import PerceivedError
 from perceived.extras import needed_for
@@ -246,6 +247,9 @@ def train(
 
     training.train(work, known.get(recipe, settings or []), out, init=init)
     typer.echo(f"run: {out}")
+
+
+app.command()(tune_command.tune)
 
 
 @app.command()

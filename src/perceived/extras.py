@@ -14,8 +14,9 @@ EXTRAS = {
     ),
     "train": (
         *("accelerate", "jinja2", "kagglehub", "matplotlib", "onnx", "onnxscript", "polars", "safetensors"),
-        *("scikit-learn", "tensorboard", "timm", "torch", "torchvision"),
+        *("scikit-learn", "scipy", "tensorboard", "timm", "torch", "torchvision"),
     ),
+    "tune": ("optuna",),
     "audit": ("jinja2", "matplotlib", "polars"),
     "video": ("av",),
 }

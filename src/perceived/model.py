@@ -101,6 +101,15 @@ def explains(network: nn.Module, pixels: Tensor) -> bool:
         return maps.ndim == 4 and torch.allclose(maps.mean((2, 3)), network.features(pixels), rtol=1e-3, atol=1e-4)
 
 
+def stages(backbone: nn.Module) -> list[str]:
+    """Return the names of a backbone's parts that can learn, from the picture on; a sequence counts by its members."""
+    names = []
+    for name, part in backbone.named_children():
+        inner = [f"{name}.{i}" for i, _ in part.named_children()] if isinstance(part, nn.Sequential) else [name]
+        names += [one for one in inner if any(True for _ in backbone.get_submodule(one).parameters())]
+    return names
+
+
 def freeze(network: Network, names: Sequence[str]) -> list[nn.Module]:
     """Fix the parameters of the backbone's modules with these names and return the modules.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from perceived.setup import Setup, prepare_run
 SAVE_SECONDS = 180.0
 """Longest time between two resume states; they are also saved after every validation."""
 VALIDATION_BATCH = 64
+
+AfterValidation = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(slots=True)
@@ -102,7 +104,15 @@ class Learner:
                     moments[kind] = torch.empty_like(parameter).copy_(value)
 
 
-def train(work: Path, recipe: Recipe, out: Path, *, init: Path | None = None, quiet: bool = False) -> dict[str, Any]:
+def train(
+    work: Path,
+    recipe: Recipe,
+    out: Path,
+    *,
+    init: Path | None = None,
+    quiet: bool = False,
+    after_validation: AfterValidation | None = None,
+) -> dict[str, Any]:
     """Train a network on a workspace's split and return the last line of its metrics.
 
     Running it again with the same arguments goes on where the run was stopped, however it was
@@ -113,6 +123,8 @@ def train(work: Path, recipe: Recipe, out: Path, *, init: Path | None = None, qu
         recipe: the complete configuration.
         out: the run directory, made or continued.
         init: another run whose best model gives the starting weights.
+        after_validation: called with every line of the metrics when model and state have been saved;
+            what it raises ends the run there, to be resumed or not.
 
     Raises:
         ResumeError: ``out`` holds a run of another recipe or another split.
@@ -125,7 +137,7 @@ def train(work: Path, recipe: Recipe, out: Path, *, init: Path | None = None, qu
     state = checkpoint.load_state(setup.run.last)
     if state is not None:
         learner.restore(*state)
-    return _fit(learner, setup, accelerator, quiet=quiet)
+    return _fit(learner, setup, accelerator, quiet=quiet, after_validation=after_validation)
 
 
 def _learner(setup: Setup, accelerator: Accelerator) -> Learner:
@@ -163,7 +175,9 @@ def _moving_average(decay: float) -> Any:
     return update
 
 
-def _fit(learner: Learner, setup: Setup, accelerator: Accelerator, *, quiet: bool) -> dict[str, Any]:
+def _fit(
+    learner: Learner, setup: Setup, accelerator: Accelerator, *, quiet: bool, after_validation: AfterValidation | None
+) -> dict[str, Any]:
     recipe, feed, run = setup.recipe, setup.feed, setup.run
     schedule = Schedule(recipe, len(feed.train), feed.weights)
     progress = learner.progress
@@ -190,6 +204,8 @@ def _fit(learner: Learner, setup: Setup, accelerator: Accelerator, *, quiet: boo
             if main and (validates or due):
                 checkpoint.save_state(run.last, learner.tensors(), asdict(progress))
                 saved = time.monotonic()
+            if main and validates and after_validation:
+                after_validation(history[-1])
     if main:
         curves.write_tensorboard(history, run.root)
     return history[-1] if history else {}

@@ -54,6 +54,11 @@ class Augmentation:
                     f"The augmentation's {key} cannot be {value!r}.", expected=f"0 to {most.get(key, 1.0):g}"
                 )
 
+    def scaled(self, strength: float) -> Augmentation:
+        """Return variations that go ``strength`` times as far; the mirror is left as it is."""
+        amounts = {key: round(value * strength, 4) for key, value in asdict(self).items() if key != "mirror"}
+        return Augmentation(mirror=self.mirror, **amounts)
+
 
 @dataclass(frozen=True, slots=True)
 class Variation:

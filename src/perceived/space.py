@@ -1,0 +1,105 @@
+"""What a search for a better recipe may change: rates, how much of the backbone learns, augmentation and head."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from perceived import backbones
+from perceived.model import stages
+from perceived.recipes import Recipe
+
+TIMES = 10.0
+"""A learning rate is tried from a tenth of the recipe's own to ten times as high."""
+MOST_STRENGTH = 2.0
+"""Augmentation goes from none to twice as far as the recipe's own."""
+MOST_DROPOUT = 0.6
+HEADS = ((), (256,), (1024, 512))
+"""Hidden widths of the heads that are tried beside the recipe's own; the last is the study's."""
+NAMES = {
+    "learning_rate": "learning rate",
+    "head_learning_rate": "learning rate of the head",
+    "frozen_stages": "frozen stages",
+    "strength": "augmentation",
+    "hidden": "head",
+    "dropout": "dropout",
+}
+
+Values = Mapping[str, Any]
+
+
+class Trial(Protocol):
+    """The part of ``optuna.Trial`` that chooses values."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
+    def suggest_int(self, name: str, low: int, high: int) -> int: ...
+    def suggest_categorical(self, name: str, choices: Sequence[str]) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The recipes around ``recipe``; ``stages`` are the backbone's parts, of which the first ones may be frozen."""
+
+    recipe: Recipe
+    stages: tuple[str, ...]
+
+    @classmethod
+    def around(cls, recipe: Recipe) -> Space:
+        """Return the space around a recipe.
+
+        Raises:
+            ConfigError: there is no such backbone.
+        """
+        return cls(recipe, tuple(stages(backbones.create(recipe.backbone, weights="none").network)))
+
+    @property
+    def heads(self) -> dict[str, tuple[int, ...]]:
+        """The heads to choose from, by a name for each."""
+        return {_name(hidden): hidden for hidden in dict.fromkeys((self.recipe.hidden, *HEADS))}
+
+    def own(self) -> dict[str, Any]:
+        """Return the values of the recipe itself; one that freezes other parts than the first begins with none."""
+        recipe = self.recipe
+        count = len(recipe.frozen)
+        return {
+            "learning_rate": recipe.learning_rate,
+            "head_learning_rate": recipe.head_learning_rate,
+            "frozen_stages": count if recipe.frozen == self.stages[:count] else 0,
+            "strength": 1.0,
+            "hidden": _name(recipe.hidden),
+            "dropout": min(recipe.dropout, MOST_DROPOUT),
+        }
+
+    def choose(self, trial: Trial) -> dict[str, Any]:
+        """Let a trial choose values."""
+        recipe = self.recipe
+        rates = {name: getattr(recipe, name) for name in ("learning_rate", "head_learning_rate")}
+        return {
+            **{k: trial.suggest_float(k, rate / TIMES, rate * TIMES, log=True) for k, rate in rates.items()},
+            "frozen_stages": trial.suggest_int("frozen_stages", 0, len(self.stages)),
+            "strength": trial.suggest_float("strength", 0.0, MOST_STRENGTH),
+            "hidden": trial.suggest_categorical("hidden", list(self.heads)),
+            "dropout": trial.suggest_float("dropout", 0.0, MOST_DROPOUT),
+        }
+
+    def recipe_of(self, values: Values) -> Recipe:
+        """Return the recipe with these values, rounded to what is worth typing."""
+        return dataclasses.replace(
+            self.recipe,
+            learning_rate=_short(values["learning_rate"]),
+            head_learning_rate=_short(values["head_learning_rate"]),
+            frozen=self.stages[: values["frozen_stages"]],
+            augmentation=self.recipe.augmentation.scaled(values["strength"]),
+            hidden=self.heads[values["hidden"]],
+            dropout=_short(values["dropout"]),
+        )
+
+
+def _name(hidden: Sequence[int]) -> str:
+    return "-".join(map(str, hidden)) or "linear"
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.3g}")

@@ -1,0 +1,176 @@
+"""A search for a better recipe: trials chosen by Optuna, poor ones ended early, all judged by validation.
+
+Every trial is an ordinary :func:`perceived.train.train` on the workspace's own split; the test pictures are
+never read. A search that was killed goes on where it was, in the middle of a trial too. What it
+leaves behind::
+
+    out/study.sqlite               the trials, in Optuna's own form
+    out/runs/4f3c2a91/             a run for each recipe that was tried
+    out/tuning.json .html          and history.png, importance.png
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from perceived import recipes, storage, tune_page
+from perceived import train as training
+from perceived.checkpoint import Run
+from perceived.data import split as splits
+from perceived.errors import ConfigError, ResumeError
+from perceived.recipes import Recipe
+from perceived.space import Space
+from perceived.workspace import Workspace
+
+STUDY = "perceived"
+UNPRUNED = 4
+"""Trials that are finished whatever they look like, so that later ones have something to be measured by."""
+FEWEST = 4
+"""Finished trials from which importances are told."""
+_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def tune(
+    work: Path, out: Path, *, trials: int = 20, recipe: str = "fast", settings: Sequence[str] = (), seed: int = 0
+) -> dict[str, Any]:
+    """Try ``trials`` recipes around a named one, the first being that itself; return what ``tuning.json`` holds.
+
+    A trial counts by its best validation, of ``select_by``: it is ended at a validation by which it is
+    worse than the median of the earlier ones. Running it again goes on; more trials may be asked for.
+
+    Raises:
+        ConfigError: no trials, or no such recipe.
+        ResumeError: ``out`` holds a search around another recipe, or on another split.
+    """
+    if trials < 1:
+        raise ConfigError(f"{trials} trials find nothing.", expected="at least one")
+    work, out = Path(work), Path(out)
+    base = recipes.get(recipe, settings)
+    space = Space.around(base)
+    asked = {"recipe": base.to_dict(), "split": splits.fingerprint(Workspace(work).read_split()), "seed": seed}
+    study = _open(out, asked, maximize=base.select_by == "accuracy")
+    if not study.trials:
+        study.enqueue_trial(space.own())
+    while len(study.get_trials(deepcopy=False, states=_DONE)) < trials:
+        _retry(study)
+        study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+        study.optimize(lambda trial: _try(trial, space, work, out), n_trials=1)
+    found = {"recipe": recipe, "settings": list(settings), "judged_by": f"val_{base.select_by}", **_describe(study)}
+    best = space.recipe_of(found["best"]["values"])
+    found["command"] = command(work, recipe, best)
+    tune_page.write(out, found)
+    return found
+
+
+def command(work: Path, name: str, best: Recipe) -> str:
+    """Return the ``perceived train`` that trains a recipe, as one would type it."""
+    changed = recipes.settings(best, unlike=recipes.get(name))
+    words = ["perceived", "train", str(work), "--recipe", name, *(w for one in changed for w in ("--set", one))]
+    return shlex.join([*words, "--out", "run"])
+
+
+def _open(out: Path, asked: Mapping[str, Any], *, maximize: bool) -> optuna.Study:
+    """Open the search that belongs to what is asked, made where there is none."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with storage.storage_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        study_name=STUDY,
+        storage=f"sqlite:///{out / 'study.sqlite'}",
+        load_if_exists=True,
+        direction="maximize" if maximize else "minimize",
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED),
+    )
+    known = study.user_attrs or asked
+    changed = [key for key in asked if known.get(key) != asked[key]]
+    if changed:
+        raise ResumeError(
+            f"{out} holds another search: its {changed[0]} is another one.",
+            expected="the workspace, recipe, --set and seed it was started with; more trials may be asked for",
+            mend="use the same arguments, or choose another --out",
+        )
+    for key, value in asked.items():
+        study.set_user_attr(key, value)
+    return study
+
+
+def _retry(study: optuna.Study) -> None:
+    """Put trials that were cut off back into the queue: their runs go on where they stopped."""
+    known = study.get_trials(deepcopy=False)
+    for trial in known:
+        if trial.state is TrialState.RUNNING:
+            study.tell(trial.number, state=TrialState.FAIL)
+        cut_off = trial.state in (TrialState.RUNNING, TrialState.FAIL)
+        again = any(other.number > trial.number and _fixed(other) == trial.params for other in known)
+        if cut_off and trial.params and not again:
+            study.enqueue_trial(trial.params)
+
+
+def _fixed(trial: FrozenTrial) -> Mapping[str, Any]:
+    """Return a trial's values, those it is going to take if it is still waiting."""
+    fixed: Mapping[str, Any] = trial.params or trial.system_attrs.get("fixed_params", {})
+    return fixed
+
+
+def _try(trial: optuna.Trial, space: Space, work: Path, out: Path) -> float:
+    """Train one recipe and return its score; a run of it that was cut off goes on."""
+    recipe = space.recipe_of(space.choose(trial))
+    run = Run(out / "runs" / storage.sha256_json(recipe.to_dict())[:8])
+    trial.set_user_attr("run", run.root.name)
+    key = f"val_{recipe.select_by}"
+    judged = set()
+
+    def judge(line: Mapping[str, Any]) -> None:
+        if line["step"] not in judged:  # a run that goes on may repeat its last validation
+            judged.add(line["step"])
+            trial.report(line[key], line["step"])
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+    for line in _lines(run):
+        judge(line)
+    training.train(work, recipe, run.root, quiet=True, after_validation=judge)
+    scores = [line[key] for line in _lines(run)]
+    return float(min(scores) if recipe.select_by == "loss" else max(scores))
+
+
+def _lines(run: Run) -> list[dict[str, Any]]:
+    if not run.metrics.is_file():
+        return []
+    return [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
+
+
+def _describe(study: optuna.Study) -> dict[str, Any]:
+    """Return the trials that were judged, the best of them, and how much each value matters."""
+    trials = study.get_trials(deepcopy=False, states=_DONE)
+    finished = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    importance = {}
+    if len(finished) >= FEWEST and len({trial.value for trial in finished}) > 1:
+        judge = optuna.importance.FanovaImportanceEvaluator(seed=0)
+        found = optuna.importance.get_param_importances(study, evaluator=judge)
+        importance = {name: float(value) for name, value in found.items() if math.isfinite(value)}
+    rows = [
+        {
+            "trial": number,
+            "run": trial.user_attrs["run"],
+            "pruned": trial.state is TrialState.PRUNED,
+            "score": trial.value,
+            "validations": len(trial.intermediate_values),
+            "values": trial.params,
+        }
+        for number, trial in enumerate(trials, 1)
+    ]
+    return {
+        "direction": study.direction.name.lower(),
+        "trials": rows,
+        "best": next(row for row, trial in zip(rows, trials, strict=True) if trial.number == study.best_trial.number),
+        "importance": importance,
+    }

@@ -1,0 +1,158 @@
+"""The search for a recipe: it begins with the recipe itself, ends poor trials early, and goes on after a kill."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from perceived import recipes, storage
+from perceived import train as training
+from perceived.errors import ConfigError, ResumeError
+from perceived.recipes import Recipe
+from perceived.space import NAMES, Space
+
+pytest.importorskip("optuna", reason="needs the extra perceived[tune]")
+
+from perceived import tune
+
+STEPS = (6, 12, 18)
+
+
+def pretend(score: Callable[[Recipe], float], *, dies: Callable[[], bool] = lambda: False) -> Callable[..., Any]:
+    """Return a stand-in for ``train`` that validates three times, ever better, and goes on where it stopped."""
+
+    def train(work: Path, recipe: Recipe, out: Path, *, after_validation: Any, **rest: Any) -> dict[str, Any]:
+        metrics = out / "metrics.jsonl"
+        lines = metrics.read_text().splitlines() if metrics.is_file() else []
+        for step in STEPS[len(lines) :]:
+            found = score(recipe)
+            line = {"step": step, "val_accuracy": found * step / STEPS[-1], "val_loss": 1 - found}
+            lines.append(json.dumps(line))
+            storage.write_text(metrics, "\n".join(lines) + "\n")
+            after_validation(line)
+            if dies():
+                raise KeyboardInterrupt
+        return json.loads(lines[-1])
+
+    return train
+
+
+def by_rate(recipe: Recipe) -> float:
+    """Score a recipe by nothing but its learning rate, the lower the better."""
+    return 1 / (1 + 200 * recipe.learning_rate)
+
+
+@pytest.fixture
+def small(tiny: tuple[str, ...]) -> list[str]:
+    return [*tiny, "precision=fp32"]
+
+
+def test_the_search_begins_with_the_recipe_and_improves(
+    tiny_work: Path, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "train", pretend(by_rate))
+    found = tune.tune(tiny_work, tmp_path / "out", trials=16, settings=small)
+    base = recipes.get("fast", small)
+    first, scores = found["trials"][0], [row["score"] for row in found["trials"] if not row["pruned"]]
+    assert first["score"] == pytest.approx(by_rate(base))
+    assert first["values"] == Space.around(base).own()
+    assert found["best"]["score"] == max(scores) > first["score"]
+    assert any(row["pruned"] and row["validations"] < len(STEPS) for row in found["trials"])
+    assert not any(row["pruned"] for row in found["trials"][: tune.UNPRUNED])
+    assert max(found["importance"], key=found["importance"].__getitem__) == "learning_rate"
+    assert sum(found["importance"].values()) == pytest.approx(1)
+    assert json.loads((tmp_path / "out" / "tuning.json").read_text()) == json.loads(json.dumps(found))
+    page = (tmp_path / "out" / "tuning.html").read_text()
+    assert page.count("<svg") == 2
+    assert all(name in page for name in NAMES.values())
+    assert {"history.png", "importance.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_the_command_trains_the_best_recipe(
+    tiny_work: Path, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: dict[str, Recipe] = {}
+
+    def score(recipe: Recipe) -> float:
+        tried[storage.sha256_json(recipe.to_dict())[:8]] = recipe
+        return by_rate(recipe)
+
+    monkeypatch.setattr(training, "train", pretend(score))
+    found = tune.tune(tiny_work, tmp_path / "out", trials=5, settings=small)
+    words = shlex.split(found["command"])
+    assert words[:5] == ["perceived", "train", str(tiny_work), "--recipe", "fast"]
+    changes = [after for before, after in itertools.pairwise(words) if before == "--set"]
+    assert recipes.get("fast", changes) == tried[found["best"]["run"]]
+
+
+def test_a_killed_search_goes_on_in_the_middle_of_its_trial(
+    tiny_work: Path, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+
+    def score(recipe: Recipe) -> float:
+        seen.append(recipe.learning_rate)
+        return by_rate(recipe)
+
+    monkeypatch.setattr(training, "train", pretend(score, dies=lambda: len(seen) == 2 * len(STEPS) - 1))
+    with pytest.raises(KeyboardInterrupt):
+        tune.tune(tiny_work, tmp_path / "out", trials=3, settings=small)
+    assert len(seen) == 5, "three validations of the first trial, two of the second"
+    monkeypatch.setattr(training, "train", pretend(score))
+    found = tune.tune(tiny_work, tmp_path / "out", trials=3, settings=small)
+    assert len(found["trials"]) == 3
+    assert found["trials"][1]["values"]["learning_rate"] == pytest.approx(seen[3], rel=5e-3), "the one cut off"
+    assert found["trials"][1]["validations"] == len(STEPS), "those from before the kill are judged too"
+    assert sorted(map(seen.count, set(seen))) == [3, 3, 3]
+    monkeypatch.setattr(training, "train", None)
+    assert tune.tune(tiny_work, tmp_path / "out", trials=3, settings=small) == found, "nothing is left to do"
+    with pytest.raises(TypeError):
+        tune.tune(tiny_work, tmp_path / "out", trials=4, settings=small)
+
+
+def test_a_loss_is_made_small(
+    tiny_work: Path, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "train", pretend(by_rate))
+    found = tune.tune(tiny_work, tmp_path / "out", trials=3, settings=[*small, "select_by=loss"])
+    assert found["direction"] == "minimize"
+    assert found["best"]["score"] == min(row["score"] for row in found["trials"])
+    assert found["importance"] == {}
+    assert "Too few finished trials" in (tmp_path / "out" / "tuning.html").read_text()
+
+
+def test_another_search_is_refused(
+    tiny_work: Path, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "train", pretend(by_rate))
+    tune.tune(tiny_work, tmp_path / "out", trials=1, settings=small)
+    with pytest.raises(ResumeError, match="holds another search: its recipe"):
+        tune.tune(tiny_work, tmp_path / "out", trials=2, settings=[*small, "epochs=2"])
+    with pytest.raises(ResumeError, match="its seed"):
+        tune.tune(tiny_work, tmp_path / "out", trials=2, settings=small, seed=1)
+    with pytest.raises(ConfigError, match="0 trials find nothing"):
+        tune.tune(tiny_work, tmp_path / "out", trials=0)
+    with pytest.raises(ConfigError, match="no recipe named"):
+        tune.tune(tiny_work, tmp_path / "out", recipe="none")
+
+
+def test_the_command_line_trains_trials_for_real(
+    tiny_work: Path, small: list[str], tmp_path: Path, run: Callable[..., SimpleNamespace]
+) -> None:
+    sets = [word for setting in [*small, "epochs=1"] for word in ("--set", setting)]
+    answer = run("tune", tiny_work, "--trials", "2", "--out", tmp_path / "out", *sets)
+    assert answer.code == 0, answer.err
+    assert f"perceived train {tiny_work} --recipe fast" in answer.out
+    found = json.loads((tmp_path / "out" / "tuning.json").read_text())
+    for row in found["trials"]:
+        folder = tmp_path / "out" / "runs" / row["run"]
+        assert (folder / "best" / "model.safetensors").is_file(), "a trial is an ordinary run"
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        assert row["score"] == max(line["val_accuracy"] for line in lines)

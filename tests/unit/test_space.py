@@ -1,0 +1,57 @@
+"""What a search may change: the recipe itself lies in its space, and every value reaches the recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from perceived import recipes
+from perceived.space import HEADS, MOST_STRENGTH, Space
+
+
+@pytest.mark.parametrize("name", ["fast", "demo", "small"])
+def test_the_recipe_lies_in_its_own_space(name: str) -> None:
+    recipe = recipes.get(name)
+    space = Space.around(recipe)
+    assert space.recipe_of(space.own()) == recipe
+
+
+def test_stages_go_from_the_picture_to_the_head() -> None:
+    assert Space.around(recipes.fast()).stages[:6] == (*recipes.STEM, "Mixed_5b")
+    small = Space.around(recipes.demo()).stages
+    assert small[0] == "conv_stem"
+    assert [name for name in small if name.startswith("blocks.")] == [f"blocks.{i}" for i in range(7)]
+
+
+def test_parts_frozen_elsewhere_begin_with_none() -> None:
+    space = Space.around(dataclasses.replace(recipes.fast(), frozen=("Mixed_5b",)))
+    assert space.own()["frozen_stages"] == 0
+
+
+def test_every_value_reaches_the_recipe() -> None:
+    space = Space.around(recipes.fast())
+    values = {
+        "learning_rate": 0.00123456, "head_learning_rate": 0.02, "frozen_stages": 7, "strength": MOST_STRENGTH,
+        "hidden": "1024-512", "dropout": 0.4567,
+    }  # fmt: skip
+    found = space.recipe_of(values)
+    assert (found.learning_rate, found.head_learning_rate, found.dropout) == (0.00123, 0.02, 0.457)
+    assert found.frozen == space.stages[:7]
+    assert found.hidden == HEADS[-1]
+    assert found.augmentation.rotate == 2 * recipes.fast().augmentation.rotate
+    assert found.augmentation.mirror == recipes.fast().augmentation.mirror
+    assert set(values) == set(space.own())
+
+
+def test_a_recipe_is_told_by_what_differs_from_another() -> None:
+    changes = [
+        "learning_rate=0.001",
+        "augmentation.rotate=3.0",
+        'frozen=["Mixed_5b"]',
+        "hidden=[256]",
+        "optimizer=adam",
+    ]
+    changed = recipes.get("fast", changes)
+    assert sorted(recipes.settings(changed, unlike=recipes.fast())) == sorted(changes)
+    assert recipes.get("fast", recipes.settings(changed)) == changed
