@@ -19,6 +19,7 @@ from perceived.commands import card as card_command
 from perceived.commands import compare as compare_command
 from perceived.commands import labels as labels_command
 from perceived.commands import predict as predict_command
+from perceived.commands import push as push_command
 from perceived.commands import robustness as robustness_command
 from perceived.commands import serve as serve_command
 from perceived.commands import tune as tune_command
@@ -284,6 +285,7 @@ app.command()(robustness_command.robustness)
 app.command()(compare_command.compare)
 app.command()(labels_command.labels)
 app.command()(card_command.card)
+app.command()(push_command.push)
 
 
 @app.command()

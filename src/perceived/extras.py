@@ -16,12 +16,13 @@ EXTRAS = {
         *("accelerate", "jinja2", "kagglehub", "matplotlib", "onnx", "onnxscript", "polars", "safetensors"),
         *("scikit-learn", "scipy", "tensorboard", "timm", "torch", "torchvision"),
     ),
+    "hub": ("huggingface-hub", "pyyaml"),
     "tune": ("optuna",),
     "audit": ("jinja2", "matplotlib", "polars"),
     "video": ("av",),
 }
 """Packages each extra brings; a test compares them with pyproject.toml."""
-_IMPORTED_AS = {"scikit-learn": "sklearn"}
+_IMPORTED_AS = {"pyyaml": "yaml", "scikit-learn": "sklearn"}
 
 
 def modules(extra: str) -> frozenset[str]:
