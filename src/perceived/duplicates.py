@@ -8,6 +8,7 @@ alike share much of it, so a pair it finds only counts when the thumbnails thems
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ SIDE = 32
 """Pixels of a thumbnail's side."""
 LOWEST = 8
 """Frequencies in each direction that make the hash: 8 × 8 bits."""
-MOST_BITS = 8
+MOST_BITS = 6
 """Bits in which the hashes of two pictures may differ to be looked at more closely."""
 LEAST_CORRELATION = 0.985
 """Correlation of two thumbnails from which they are the same picture."""
@@ -93,10 +94,14 @@ def close(hashes: Hashes, *, most: int = MOST_BITS) -> Iterator[tuple[int, int, 
 
 def find(paths: Sequence[str], hashes: Hashes) -> list[Pair]:
     """Return the pairs of pictures that are the same but for size, compression and a little light."""
+
+    @functools.lru_cache(maxsize=1024)
+    def seen(row: int) -> npt.NDArray[np.float32]:
+        return thumbnail(images.load(paths[row])).ravel()
+
     found = []
     for first, second, bits in close(hashes):
-        one, other = (thumbnail(images.load(paths[row])).ravel() for row in (first, second))
-        correlation = float(np.corrcoef(one, other)[0, 1])
+        correlation = float(np.corrcoef(seen(first), seen(second))[0, 1])
         if correlation >= LEAST_CORRELATION:
             found.append((first, second, bits, correlation))
     return found

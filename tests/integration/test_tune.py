@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -156,3 +156,20 @@ def test_the_command_line_trains_trials_for_real(
         assert (folder / "best" / "model.safetensors").is_file(), "a trial is an ordinary run"
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         assert row["score"] == max(line["val_accuracy"] for line in lines)
+
+
+def test_what_hears_of_a_validation_may_end_the_run(tiny_work: Path, small: list[str], tmp_path: Path) -> None:
+    heard: list[int] = []
+
+    def stop(line: Mapping[str, Any]) -> None:
+        heard.append(line["step"])
+        raise InterruptedError
+
+    recipe = recipes.get("fast", [*small, "epochs=2"])
+    with pytest.raises(InterruptedError):
+        training.train(tiny_work, recipe, tmp_path / "run", quiet=True, after_validation=stop)
+    last = training.train(
+        tiny_work, recipe, tmp_path / "run", quiet=True, after_validation=lambda line: heard.append(line["step"])
+    )
+    assert heard == [6, 12], "it goes on after the validation that was heard of"
+    assert last["step"] == 12

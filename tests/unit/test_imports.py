@@ -38,7 +38,10 @@ CORE = {
     "yunet",
 }
 """Modules that the core install, without any extra, can import."""
-HEAVY = {"accelerate", "cv2", "matplotlib", "onnx", "onnxruntime", "polars", "scipy", "sklearn", "timm", "torch"}
+HEAVY = {
+    *("accelerate", "cv2", "huggingface_hub", "matplotlib", "onnx", "onnxruntime", "optuna", "polars", "scipy"),
+    *("sklearn", "timm", "torch"),
+}
 
 
 def module_name(path: Path) -> str:
