@@ -57,7 +57,7 @@ def report(folder: Path, model: str, threads: int | None, runs: int) -> None:
 
 
 def measure(folder: Path, model: str, threads: int | None) -> dict[str, float]:
-    """Run the command once; return seconds, processor seconds, peak memory in bytes and what was answered."""
+    """Run the command once; return seconds, processor seconds, peak memory in bytes and counts."""
     words = ["predict", str(folder), "--model", model, "--json"]
     words += [] if threads is None else ["--threads", str(threads)]
     started = time.perf_counter()
@@ -76,6 +76,7 @@ def measure(folder: Path, model: str, threads: int | None) -> dict[str, float]:
         "memory": usage.ru_maxrss * unit,
         "pictures": len(rows),
         "faces": sum(len(row["faces"]) for row in rows),
+        "found": sum(bool(row["faces"]) for row in rows),
     }
 
 

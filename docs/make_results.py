@@ -61,8 +61,17 @@ def _row(name: str, result: Mapping[str, Any]) -> str:
 
 def _details(name: str, result: Mapping[str, Any]) -> str:
     place = f"{result['date']}, commit {result['commit'][:12]}, {result['machine']}"
+    tables = "".join(f"\n{_table(table)}\n" for table in result.get("tables", []))
     notes = "".join(f"\n{note}\n" for note in result.get("notes", []))
-    return f"### {name}\n\n{place}.\n\n```sh\n{result['command']}\n```\n{notes}"
+    return f"### {name}\n\n{place}.\n\n```sh\n{result['command']}\n```\n{tables}{notes}"
+
+
+def _table(table: Mapping[str, Any]) -> str:
+    """Return a table of figures under its title; its columns are those of any row."""
+    columns = list(dict.fromkeys(column for row in table["rows"] for column in row))
+    rows = [[_figure(column, row[column]) if column in row else "–" for column in columns] for row in table["rows"]]
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join([f"**{table['title']}**", "", *(f"| {' | '.join(map(_cell, line))} |" for line in lines)])
 
 
 def _figure(name: str, value: Any) -> str:
@@ -71,6 +80,7 @@ def _figure(name: str, value: Any) -> str:
         interval = ""
         if value.get("low") is not None:
             interval = f" ({_figure(name, value['low'])}–{_figure(name, value['high'])})"
+        interval += f", {value['of']}, n = {value['n']:,}" if "of" in value else ""
         return f"**{_figure(name, value['value'])}**{interval}" if "value" in value else json.dumps(value)
     if isinstance(value, float) and any(word in name for word in RATES):
         return f"{value * 100:.2f} %"

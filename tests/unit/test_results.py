@@ -48,6 +48,17 @@ def test_figures_are_rendered_with_interval_and_target(results: dict[str, Any]) 
     assert "The mirror image helps." in page
 
 
+def test_tables_are_rendered_with_groups_and_gaps(results: dict[str, Any]) -> None:
+    rows = [
+        {"model": "ours", "worst race accuracy": {"value": 0.9, "low": 0.8, "high": 0.95, "of": "Black", "n": 1200}},
+        {"model": "theirs", "faces": "left out: no weights | at all"},
+    ]
+    page = results["render"]({"peers": {**RESULT, "tables": [{"title": "Beside others", "rows": rows}]}})
+    assert "**Beside others**\n\n| model | worst race accuracy | faces |\n| --- | --- | --- |" in page
+    assert "| ours | **90.00 %** (80.00 %–95.00 %), Black, n = 1,200 | – |" in page
+    assert "| theirs | – | left out: no weights \\| at all |" in page
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
