@@ -17,6 +17,8 @@ TITLES = {
     "speed": "A folder of generated 640×480 pictures with one or two faces, from the start of the program to its end",
 }
 COMPARED = ("accuracy", "worst race accuracy", "worst race and gender accuracy")
+ENOUGH = 500
+"""Answers to fewer pictures stand in the tables alone: their worst groups are too small to be known."""
 TARGETS = {"times_fastest_peer": ">= 5", "fairface_worst_race_and_gender_accuracy": ">= 0.87"}
 COMMANDS = """\
 python benchmarks/peers/run.py install
@@ -28,7 +30,8 @@ A face that is missed counts as an error, and every model answers for every face
 a picture counts. Brackets are Wilson's 95 % intervals.
 A crop is the square in the middle of the picture, of that share of its shorter side; validation pictures have \
 chosen the share for each peer. 'Own detector, else crop' gives a peer the crop where its detector is silent.
-Where n is smaller than the set, the first n pictures of one random order have been answered.
+Where n is smaller than the set, the first n pictures of one random order have been answered; answers to \
+fewer than 500 take no part in the figures above.
 Peers run in as many processes as there are processors. Pictures per second of a processor are counted by processor \
 time, which other programs on the machine hardly change.""".splitlines()
 
@@ -60,10 +63,11 @@ def result(
 def beside(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return our figures of a set, and for each the best of any peer in any way of being measured."""
     found: dict[str, Any] = {}
+    rows = [row for row in rows if row["n"] >= ENOUGH]
     for what in COMPARED:
         key = f"{name}_{what.replace(' ', '_')}"
-        ours = [row[what] for row in rows if row["model"] == OWN and row.get(what)]
-        theirs = [row[what] for row in rows if row["model"] != OWN and row.get(what)]
+        ours = [row[what] for row in rows if row["model"] == OWN and what in row]
+        theirs = [row[what] for row in rows if row["model"] != OWN and what in row]
         found |= {key: max(ours, key=_value)} if ours else {}
         found |= {f"{key}_of_best_peer": max(theirs, key=_value)} if theirs else {}
     return found

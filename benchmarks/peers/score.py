@@ -42,7 +42,7 @@ def sample(work: Path, name: str, split: str, *, count: int | None, out: Path) -
 def accuracy(predictions: Path, labels: Path) -> float:
     """Return the share of right answers among all pictures that were put to a model."""
     table, _ = audit.audit_files(predictions, labels)
-    return float((table["answer"] == table["label"]).cast(pl.Float64).mean())  # type: ignore[arg-type]
+    return float((table["answer"] == table["label"]).to_numpy().mean())
 
 
 def figures(name: str, predictions: Path, labels: Path, out: Path) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def figures(name: str, predictions: Path, labels: Path, out: Path) -> dict[str, 
     worst = {what: _worst(found, cut) for what, cut in cuts.items()}
     return {
         "accuracy": _interval(overall["correct"]),
-        **worst,
+        **{what: figure for what, figure in worst.items() if figure},
         "share missed": float(overall["missed"]["value"]),
         "n": found["rows"],
     }
@@ -80,11 +80,11 @@ def either(first: Path, second: Path, out: Path) -> None:
         writer.writerows(joined)
 
 
-def _worst(found: dict[str, Any], cut: str) -> dict[str, Any]:
+def _worst(found: dict[str, Any], cut: str) -> dict[str, Any] | None:
     (grouping,) = (grouping for grouping in found["groupings"] if grouping["by"] == cut.split("*"))
     groups = [group for group in grouping["groups"] if not group["small"]]
     if not groups:
-        return {}
+        return None
     group = min(groups, key=lambda group: group["correct"]["value"])
     return _interval(group["correct"]) | {"of": group["name"], "n": group["n"]}
 

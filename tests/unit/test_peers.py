@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("polars", reason="the extra audit is not installed")
 
-SILENT = ("peers", "report", "score", "record_result")
+MODULES = ("peers", "report", "score", "record_result")
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +21,11 @@ def bench(root: Path) -> Iterator[dict[str, ModuleType]]:
     folders = [str(root / "benchmarks" / "peers"), str(root / "docs")]
     sys.path[:0] = folders
     try:
-        yield {name: __import__(name) for name in SILENT}
+        yield {name: __import__(name) for name in MODULES}
     finally:
         for folder in folders:
             sys.path.remove(folder)
-        for name in SILENT:
+        for name in MODULES:
             sys.modules.pop(name, None)
 
 
@@ -92,8 +92,8 @@ def test_a_crop_stands_in_where_the_detector_is_silent(
 
 
 def test_pictures_are_answered_once(bench: dict[str, ModuleType], tmp_path: Path) -> None:
-    """A runner in the place of a peer's, killed half-way: another start answers the others."""
-    peers, rows = bench["peers"], [(f"{i},ü.jpg".replace(",", " "), f"folder/{i} ü.jpg") for i in range(40)]
+    """A runner in the place of a peer's is started twice: the second time answers what the first has not."""
+    peers, rows = bench["peers"], [(f"{i} ü.jpg", f"folder/{i} ü.jpg") for i in range(40)]
     runner = tmp_path / "answer_here.py"
     loop = f"sys.path.insert(0, {str(peers.HERE)!r}); from lines import answer"
     runner.write_text(f"import sys; {loop}; answer(lambda path: ('male', 0.75))")
@@ -122,16 +122,28 @@ def test_a_runner_that_fails_is_told(bench: dict[str, ModuleType], tmp_path: Pat
 
 
 def test_we_stand_beside_the_best_peer(bench: dict[str, ModuleType]) -> None:
-    def row(model: str, *values: float) -> dict[str, Any]:
+    def row(model: str, *values: float, n: int = 5000) -> dict[str, Any]:
         names = bench["report"].COMPARED
-        return {"model": model, **{name: {"value": value} for name, value in zip(names, values, strict=True)}}
+        return {"model": model, "n": n, **{name: {"value": value} for name, value in zip(names, values, strict=True)}}
 
-    rows = [row("perceived", 0.9, 0.8, 0.7), row("one", 0.6, 0.5, 0.45), row("one", 0.7, 0.4, 0.3), {"model": "two"}]
-    found = bench["report"].beside("fairface", rows)
+    rows = [row("perceived", 0.9, 0.8, 0.7), row("one", 0.6, 0.5, 0.45), row("one", 0.7, 0.4, 0.3)]
+    found = bench["report"].beside("fairface", [*rows, row("two", 1.0, 1.0, 1.0, n=40)])
     assert found["fairface_accuracy"] == {"value": 0.9}
     assert found["fairface_accuracy_of_best_peer"] == {"value": 0.7}
     assert found["fairface_worst_race_accuracy_of_best_peer"] == {"value": 0.5}
     assert found["fairface_worst_race_and_gender_accuracy_of_best_peer"] == {"value": 0.45}
+
+
+def test_a_peer_that_cannot_be_had_stands_in_the_table(bench: dict[str, ModuleType]) -> None:
+    speeds = [
+        {"model": name, "pictures per second of a processor": fast} for name, fast in (("perceived", 50), ("one", 8))
+    ]
+    own = bench["peers"].Peer(name="perceived", version="c0ffee", detector="", runner="", environment="own")
+    rows = [{"model": "perceived", "faces": "own detector", "accuracy": {"value": 0.9}, "n": 5000}]
+    made = bench["report"].result({"fairface": rows}, speeds, {"two": "left out: no weights"}, own=own)
+    assert made["tables"][0]["rows"][-1] == {"model": "two", "faces": "left out: no weights"}
+    assert made["metrics"]["times_fastest_peer"] == 6.25
+    assert set(made["targets"]) <= set(made["metrics"])
 
 
 def test_environments_are_pinned(bench: dict[str, ModuleType]) -> None:
