@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -24,7 +24,7 @@ from perceived.commands import robustness as robustness_command
 from perceived.commands import serve as serve_command
 from perceived.commands import tune as tune_command
 from perceived.commands import video as video_command
-from perceived.errors import PerceivedError
+from perceived.errors import MissingExtraError, PerceivedError
 from perceived.extras import needed_for
 
 app = typer.Typer(
@@ -50,12 +50,20 @@ class Dataset(enum.StrEnum):
 def main() -> None:
     """Run the command line; what the caller can mend, a full disk included, ends with exit code 2."""
     command = sys.argv[1] if len(sys.argv) > 1 else ""
+    asked = f"'perceived {command}'"
     try:
-        with needed_for(f"'perceived {command}'", extra=command):
+        with needed_for(asked, extra=command):
             app()
+    except MissingExtraError as error:
+        of_a_module = error.feature.startswith("perceived.")  # which a user of commands knows nothing of
+        _fail(MissingExtraError(asked, error.extra) if of_a_module else error)
     except PerceivedError as error:
-        typer.echo(f"Error: {error}", err=True)
-        sys.exit(2)
+        _fail(error)
+
+
+def _fail(error: PerceivedError) -> NoReturn:
+    typer.echo(f"Error: {error}", err=True)
+    sys.exit(2)
 
 
 def _show_version(wanted: bool) -> None:

@@ -75,6 +75,8 @@ class MissingExtraError(InputError):
     """A feature needs an optional dependency that is not installed."""
 
     def __init__(self, feature: str, extra: str) -> None:
+        self.feature = feature
+        self.extra = extra
         super().__init__(
             f"{feature} needs the extra {extra!r}, which is not installed.",
             mend=f"pip install 'perceived[{extra}]'",

@@ -14,7 +14,7 @@ from rich.table import Table
 
 import perceived
 from perceived import cli
-from perceived.errors import StorageError
+from perceived.errors import MissingExtraError, StorageError
 
 
 @pytest.fixture
@@ -67,9 +67,12 @@ def test_a_full_disk_is_told_in_one_message(run, monkeypatch, tmp_path):
     assert answer.err == "Error: The disk is full.\n"
 
 
-def test_a_missing_extra_is_named(run, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    "error", [ModuleNotFoundError("No module", name="polars"), MissingExtraError("perceived.export", "train")]
+)
+def test_a_missing_extra_is_named_by_the_command_that_was_given(run, monkeypatch, tmp_path, error):
     def miss(*_: Any, **__: Any) -> None:
-        raise ModuleNotFoundError("No module named 'polars'", name="polars")
+        raise error
 
     monkeypatch.setattr("perceived.export.export", miss)
     answer = run("export", tmp_path, tmp_path / "model.onnx")
