@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from perceived.classifier import find_model
+from perceived.models import find_model
 from perceived.storage import sha256_file, write_text
 
 HERE = Path(__file__).resolve().parent

@@ -85,7 +85,8 @@ def fit_power(logits: Floats, truth: Integers) -> tuple[float, float]:
     centred = logits - logits.mean(axis=1, keepdims=True)
 
     def raised(power: float) -> Floats:
-        return np.sign(centred) * np.abs(centred) ** power
+        signed: Floats = np.sign(centred) * np.abs(centred) ** power
+        return signed
 
     def loss(log_power: float) -> float:
         powered = raised(np.exp(log_power))

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from perceived import storage
-from perceived.classifier import Classifier, find_model
+from perceived.classifier import Classifier
 from perceived.errors import ConfigError, DataError, ServerError
+from perceived.models import find_model
 
 SCHEME = "hf://"
 CARD = "README.md"
