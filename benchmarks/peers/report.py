@@ -32,8 +32,8 @@ A crop is the square in the middle of the picture, of that share of its shorter 
 chosen the share for each peer. 'Own detector, else crop' gives a peer the crop where its detector is silent.
 Where n is smaller than the set, the first n pictures of one random order have been answered; answers to \
 fewer than 500 take no part in the figures above.
-Peers run in as many processes as there are processors. Pictures per second of a processor are counted by processor \
-time, which other programs on the machine hardly change.""".splitlines()
+Perceived uses all processors with threads of one process, a peer with as many processes as the table says. Pictures \
+per second of a processor are counted by processor time, which other programs on the machine hardly change.""".splitlines()
 
 
 def result(

@@ -104,6 +104,7 @@ def speed(choice: argparse.Namespace) -> None:
             "pictures per second of a processor": round(count / middle["cpu"], 1),
             "share of pictures with a face found": round(middle["found"] / count, 4),
             "pictures": count,
+            "processes": 1 if peer.environment == "own" else choice.processes,
             "load": round(os.getloadavg()[0], 1),
         }
         print(json.dumps(row))
