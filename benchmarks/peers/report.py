@@ -33,7 +33,7 @@ chosen the share for each peer. 'Own detector, else crop' gives a peer the crop 
 Where n is smaller than the set, the first n pictures of one random order have been answered; answers to \
 fewer than 500 take no part in the figures above.
 Perceived uses all processors with threads of one process, a peer with as many processes as the table says. Pictures \
-per second of a processor are counted by processor time, which other programs on the machine hardly change.""".splitlines()
+per second of a processor are counted by processor time, which other programs hardly change.""".splitlines()
 
 
 def result(
@@ -55,7 +55,7 @@ def result(
         "metrics": figures,
         "targets": {name: target for name, target in TARGETS.items() if name in figures},
         **provenance(COMMANDS),
-        "notes": NOTES,
+        "notes": list(NOTES),
         "tables": tables,
     }
 

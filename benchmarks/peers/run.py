@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--tried", type=int, default=400, help="validation pictures that choose a peer's crop")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="that answer at the same time")
     parser.add_argument("--runs", type=int, default=3, help="of which the median speed is taken")
+    parser.add_argument("--note", action="append", default=[], help="a sentence that the record's readers need")
     parser.add_argument("--build", type=Path, default=ROOT / "build/peers", help="folder of all that is laid out")
     choice = parser.parse_args()
     choice.build = choice.build.resolve()
@@ -121,6 +122,7 @@ def record(choice: argparse.Namespace) -> None:
     speeds = [storage.read_json(path) for path in timed if path.exists()]
     left_out = _left_out(choice)
     result = report.result(sets, speeds, left_out, own=peers.own(choice.model))
+    result["notes"] += choice.note
     report.write(ROOT / "docs/results/peers.json", result)
 
 
