@@ -13,6 +13,7 @@
     │   ├── ResumeError           a run directory belongs to another recipe or dataset
     │   └── MissingExtraError     a feature needs an optional dependency
     ├── ServerError               a server cannot be reached, is too busy, or failed
+    ├── ClusterError              a cluster cannot be reached, is set up otherwise, or lost what it needs
     └── StorageError              the disk refused a write: full, read-only, gone
 
 Every message answers three questions: what happened, what was expected, how to mend it.
@@ -85,6 +86,10 @@ class MissingExtraError(InputError):
 
 class ServerError(PerceivedError):
     """A server cannot be reached, is busy for too long, or failed."""
+
+
+class ClusterError(PerceivedError):
+    """A cluster cannot be reached, has other versions or other folders, or has nothing free."""
 
 
 class StorageError(PerceivedError):

@@ -20,6 +20,7 @@ EXTRAS = {
     "tune": ("optuna",),
     "audit": ("jinja2", "matplotlib", "polars"),
     "video": ("av",),
+    "cluster": ("fsspec", "pyarrow", "ray"),
 }
 """Packages each extra brings; a test compares them with pyproject.toml."""
 _IMPORTED_AS = {"pyyaml": "yaml", "scikit-learn": "sklearn"}

@@ -41,8 +41,11 @@ portraits, and this is about how CelebA's aligned ones are cut."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A picture on its way: its answer so far, the faces still to classify and their framed pixels."""
+class Prepared:
+    """A picture on its way: its answer so far, the faces still to classify and their framed pixels.
+
+    It may travel to another process, whose predictor has the same model.
+    """
 
     picture: Picture
     faces: Sequence[Face] = ()
@@ -143,14 +146,21 @@ class Predictor:
             answers += self._classify([face for face, _ in batch], [pixels for _, pixels in batch])
         return answers
 
-    def stream(self, pictures: Iterable[Source], names: Iterable[str] = ()) -> Iterator[Picture]:
+    def stream(self, pictures: Iterable[Source | ImageError], names: Iterable[str] = ()) -> Iterator[Picture]:
         """Answer for any number of pictures in their order; see :meth:`predict` for a list.
 
         Pictures are taken from ``pictures`` a bounded number ahead of the answers. ``names`` are what
-        the answers call the pictures; where it ends, a path is its own name.
+        the answers call the pictures; where it ends, a path is its own name. Those who read pictures
+        themselves give the :class:`ImageError` of one that they could not read in its place.
         """
-        most = 2 * self.batch_size + self.threads
-        prepared = self._prepare_ahead(pictures, names, most=most, keep=False)
+        return self.answer(self.prepare(pictures, names))
+
+    def prepare(self, pictures: Iterable[Source | ImageError], names: Iterable[str] = ()) -> Iterator[Prepared]:
+        """Do the first half of :meth:`stream`: decode, find the faces, frame them."""
+        return self._prepare_ahead(pictures, names, most=2 * self.batch_size + self.threads, keep=False)
+
+    def answer(self, prepared: Iterable[Prepared]) -> Iterator[Picture]:
+        """Do the second half of :meth:`stream`: classify the faces of several pictures together."""
         batches = _batches(prepared, self.batch_size)
         for answered in ahead(self._answer, batches, threads=self.threads, most=self.threads + 1):
             for one in answered:
@@ -201,31 +211,34 @@ class Predictor:
         self._classifier.activations(np.zeros((0, size.height, size.width, 3), np.uint8))
 
     def _prepare_ahead(
-        self, pictures: Iterable[Source], names: Iterable[str], *, most: int, keep: bool
-    ) -> Iterator[_Prepared]:
-        def prepare(named: tuple[Source, str]) -> _Prepared:
-            name = named[1] or _name(named[0])
+        self, pictures: Iterable[Source | ImageError], names: Iterable[str], *, most: int, keep: bool
+    ) -> Iterator[Prepared]:
+        def prepare(named: tuple[Source | ImageError, str]) -> Prepared:
+            picture, name = named
+            if isinstance(picture, ImageError):
+                return Prepared(self._row(name, error=str(picture)))
+            name = name or _name(picture)
             try:
-                return self._prepare(named[0], name, keep=keep)
+                return self._prepare(picture, name, keep=keep)
             except InputError as error:
-                return _Prepared(self._row(name, error=str(error)))
+                return Prepared(self._row(name, error=str(error)))
 
         waiting = zip(pictures, chain(names, repeat("")), strict=False)
         return ahead(prepare, waiting, threads=self.threads, most=most)
 
-    def _prepare(self, source: Source, name: str, *, keep: bool) -> _Prepared:
+    def _prepare(self, source: Source, name: str, *, keep: bool) -> Prepared:
         """Decode, detect and frame one picture; a crowd is classified here, so that what waits stays small."""
         pixels = _decode(source, name)
         height, width = pixels.shape[:2]
         faces = self._find(pixels)
         picture, image = self._row(name, width=width, height=height), pixels if keep else None
         if len(faces) <= self.batch_size:
-            return _Prepared(picture, faces, [self._frame(pixels, face) for face in faces], image)
+            return Prepared(picture, faces, [self._frame(pixels, face) for face in faces], image)
         answers: list[Prediction] = []
         for start in range(0, len(faces), self.batch_size):
             some = faces[start : start + self.batch_size]
             answers += self._classify(some, [self._frame(pixels, face) for face in some])
-        return _Prepared(replace(picture, faces=tuple(answers)), image=image)
+        return Prepared(replace(picture, faces=tuple(answers)), image=image)
 
     def _as_face(self, crop: Source) -> tuple[Face, Pixels]:
         pixels = _decode(crop, _name(crop))
@@ -245,7 +258,7 @@ class Predictor:
             return frame(cut(pixels, face.box, SURROUNDINGS), self.spec.preprocessing)
         return frame(pixels, self.spec.preprocessing, face)
 
-    def _answer(self, batch: Sequence[_Prepared]) -> list[_Prepared]:
+    def _answer(self, batch: Sequence[Prepared]) -> list[Prepared]:
         """Classify the faces of several pictures together and give each picture its own."""
         faces = [face for one in batch for face in one.faces]
         framed = [pixels for one in batch for pixels in one.framed]
@@ -273,9 +286,9 @@ class Predictor:
         )
 
 
-def _batches(prepared: Iterable[_Prepared], size: int) -> Iterator[list[_Prepared]]:
+def _batches(prepared: Iterable[Prepared], size: int) -> Iterator[list[Prepared]]:
     """Gather pictures until they have ``size`` faces, or are ``size`` pictures."""
-    batch: list[_Prepared] = []
+    batch: list[Prepared] = []
     faces = 0
     for one in prepared:
         if batch and faces + len(one.faces) > size:

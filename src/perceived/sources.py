@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -32,10 +32,10 @@ class Found:
     relative: PurePath
 
 
-def find(words: Iterable[str]) -> Iterator[Found]:
+def find(words: Iterable[str], *, endings: Collection[str] = ENDINGS) -> Iterator[Found]:
     """Yield the pictures that ``words`` mean, in their order; folders and patterns in alphabetical order.
 
-    A folder means the pictures in it and below, by their endings, hidden ones left out. A word that
+    A folder means the files in it and below with these ``endings``, hidden ones left out. A word that
     is no file but has ``*``, ``?`` or ``[`` is a pattern, in which ``**`` stands for any folders. A
     word that is nothing is yielded as it is: reading it will say why.
 
@@ -46,30 +46,30 @@ def find(words: Iterable[str]) -> Iterator[Found]:
         if word == STDIN:
             yield Found(location=STDIN, relative=PurePath("stdin"))
         elif os.path.lexists(word) or not glob.has_magic(word):
-            yield from _of_path(word)
+            yield from _of_path(word, endings)
         else:
             matches = sorted(glob.iglob(word, recursive=True))  # noqa: PTH207 -- takes absolute patterns too
             for match in matches or [word]:
-                yield from _of_path(match)
+                yield from _of_path(match, endings)
 
 
-def _of_path(word: str) -> Iterator[Found]:
+def _of_path(word: str, endings: Collection[str]) -> Iterator[Found]:
     path = Path(word)
     if path.is_dir():
-        yield from _below(path)
+        yield from _below(path, endings)
         return
     if path.suffix.lower() in VIDEO_ENDINGS:
         raise ConfigError(f"{word} is a video, not a picture.", mend=f"perceived video {word}")
     yield Found(location=word, relative=PurePath(path.name or "picture"))
 
 
-def _below(folder: Path) -> Iterator[Found]:
+def _below(folder: Path, endings: Collection[str]) -> Iterator[Found]:
     """Walk a folder, without following links to folders, which may lead in circles."""
     for inside, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(inside, name)
-            if path.suffix.lower() in ENDINGS and not name.startswith("."):
+            if path.suffix.lower() in endings and not name.startswith("."):
                 yield Found(location=os.fspath(path), relative=path.relative_to(folder))
 
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perceived import rows, sources
+from perceived.commands import cluster as on_cluster
 from perceived.commands import remote
 from perceived.errors import ConfigError
 from perceived.storage import atomic_path, storage_errors
+from perceived.tally import Tally
 from perceived.types import Picture
-from perceived.wording import counted
 
 if TYPE_CHECKING:
     from perceived.album import Album
@@ -36,30 +37,6 @@ MinFace = Annotated[
     int | None, typer.Option(help="Leave out faces smaller than this many pixels.", show_default="the detector's own")
 ]
 Device = Annotated[str, typer.Option(metavar="NAME", help="What runs the model: cpu, cuda, coreml or openvino.")]
-
-
-@dataclass(slots=True)
-class Tally:
-    """What became of the pictures so far."""
-
-    pictures: int = 0
-    faces: int = 0
-    faceless: int = 0
-    unreadable: int = 0
-    answered_before: int = 0
-
-    def add(self, picture: Picture) -> None:
-        self.pictures += 1
-        self.faces += len(picture.faces)
-        self.unreadable += picture.error is not None
-        self.faceless += picture.error is None and not picture.faces
-
-    def __str__(self) -> str:
-        before = f", besides {self.answered_before:,} answered before" if self.answered_before else ""
-        return (
-            f"{counted(self.pictures, 'picture')}, {counted(self.faces, 'face')}"
-            f" ({counted(self.faceless, 'picture')} without a face, {self.unreadable:,} unreadable){before}"
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +58,10 @@ def predict(
     model: Model = "default",
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object a line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV, one row a face.")] = False,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there.", show_default="print")] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Write there; with --cluster, to this folder.", show_default="print"),
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -113,13 +93,35 @@ def predict(
         str | None,
         typer.Option(metavar="URL", help="Ask a server that 'perceived serve' runs.", show_default=False),
     ] = None,
+    cluster: on_cluster.Cluster = None,
+    workers: on_cluster.Workers = None,
+    part_size: Annotated[
+        int | None, typer.Option(help="With --cluster: pictures in a file of answers.", show_default="256")
+    ] = None,
 ) -> None:
     """Find the faces in pictures. Print the perceived gender of each; exit with 1 if a picture cannot be read."""
-    output = _output(as_json=as_json, as_csv=as_csv, out=out, resume=resume)
-    _spare_pictures(paths, files=(out, resume), folders=(annotate, crops))
+    least = threshold_of(threshold, always_answer=always_answer)
+    which = {"min_face": min_face, "max_faces": max_faces, "main_face": main_face}
+    if cluster is not None:
+        written = {"json": as_json, "csv": as_csv, "resume": resume, "annotate": annotate, "crops": crops}
+        tally = on_cluster.predict(
+            cluster,
+            paths,
+            out,
+            model=model,
+            options={**which, "detect": not no_detect, "threshold": least, "device": device},
+            workers=workers,
+            part_size=part_size,
+            local={**written, "explain": explain, "threads": threads, "server": server},
+        )
+        _report(tally, out)
+        return
+    remote.refuse({"workers": workers, "part_size": part_size}, "one process", mend="add --cluster ADDRESS")
+    target = None if out is None else Path(out)
+    output = _output(as_json=as_json, as_csv=as_csv, out=target, resume=resume)
+    _spare_pictures(paths, files=(target, resume), folders=(annotate, crops))
     if explain and annotate is None:
         raise ConfigError("--explain draws beside annotated pictures.", mend="give --annotate DIR too")
-    least = threshold_of(threshold, always_answer=always_answer)
     if server is not None:
         local: dict[str, object] = {
             "model": model != "default",
@@ -127,8 +129,8 @@ def predict(
             "crops": crops,
             "no_detect": no_detect,
         }
-        local |= {"min_face": min_face, "max_faces": max_faces, "main_face": main_face, "threads": threads}
-        with remote.connect(server, threshold=least, local={**local, "device": device != "cpu"}) as client:
+        local |= {**which, "threads": threads, "device": device != "cpu"}
+        with remote.connect(server, threshold=least, local=local) as client:
             _report(answer(client, paths, output, None), out or resume)
         return
     from perceived.predictor import Predictor
@@ -137,16 +139,14 @@ def predict(
         model,
         detect=not no_detect,
         threshold=least,
-        min_face=min_face,
-        max_faces=max_faces,
-        main_face=main_face,
+        **which,  # type: ignore[arg-type]
         device=device,
         threads=threads,
     )
     _report(answer(predictor, paths, output, _album(predictor, annotate, crops, explain=explain)), out or resume)
 
 
-def _report(tally: Tally, target: Path | None) -> None:
+def _report(tally: Tally, target: str | Path | None) -> None:
     """Say what became of the pictures, and exit with 1 if one could not be read."""
     if target is not None:
         typer.echo(f"answers: {target}: {tally}")

@@ -22,12 +22,14 @@ def connect(url: str, *, threshold: float | None, local: Mapping[str, Any]) -> C
     Raises:
         ConfigError: one of those was given, or the address is none.
     """
-    given = [f"--{name.replace('_', '-')}" for name, value in local.items() if value]
-    if given:
-        raise ConfigError(
-            f"{', '.join(given)} cannot be used with --server, which has settings of its own.",
-            mend="leave it out, or start the server so",
-        )
+    refuse(local, "--server, which has settings of its own", mend="leave it out, or start the server so")
     with needed_for("'perceived predict --server'"):
         from perceived.client import Client
     return Client(url, key=os.environ.get(KEY), threshold=threshold)
+
+
+def refuse(options: Mapping[str, Any], beside: str, *, mend: str) -> None:
+    """Raise :class:`ConfigError` if one of ``options``, by name, was given ``beside`` what cannot follow it."""
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
+    if given:
+        raise ConfigError(f"{', '.join(given)} cannot be used with {beside}.", mend=mend)

@@ -1,0 +1,80 @@
+"""Answers as partitioned Parquet: one row for each picture, with the fields of ``Picture.to_dict``.
+
+A part of the plan leaves the files ``part-00000012-0000.parquet``, ``…-0001.parquet`` and so on, the
+last of which ends with ``-end.parquet``. A part is finished when all of them are there.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from perceived.cluster.folder import Folder
+from perceived.types import Picture
+
+FOLDER = "answers"
+_NAME = re.compile(r"part-(\d{8,})-(\d{4,})(-end)?\.parquet")
+
+
+def schema(labels: Sequence[str]) -> pa.Schema:
+    """Return the columns, which docs/how-to/cluster.md explains."""
+    number, text = pa.float64(), pa.string()
+    face = pa.struct(
+        [
+            pa.field("box", pa.list_(number)),
+            pa.field("detection_score", number),
+            pa.field("landmarks", pa.list_(pa.list_(number))),
+            pa.field("perceived_gender", text),
+            pa.field("confidence", number),
+            pa.field("probability", pa.struct([pa.field(label, number) for label in labels])),
+        ]
+    )
+    return pa.schema(
+        [
+            pa.field("schema", pa.int32()),
+            pa.field("model", text),
+            pa.field("model_sha256", text),
+            pa.field("source", text),
+            pa.field("width", pa.int32()),
+            pa.field("height", pa.int32()),
+            pa.field("faces", pa.list_(face)),
+            pa.field("error", text),
+        ]
+    )
+
+
+def write(
+    folder: Folder, part: int, chunk: int, pictures: Sequence[Picture], labels: Sequence[str], *, last: bool
+) -> None:
+    """Write some of a part's answers, in place of those of an earlier attempt."""
+    file = io.BytesIO()
+    rows = [picture.to_dict() for picture in pictures]
+    for row in rows:
+        row["source"] = row["source"].encode("utf-8", "backslashreplace").decode()
+    pq.write_table(pa.Table.from_pylist(rows, schema(labels)), file, compression="zstd")
+    folder.write(f"{FOLDER}/part-{part:08d}-{chunk:04d}{'-end' if last else ''}.parquet", file.getvalue())
+
+
+def finished(folder: Folder) -> set[int]:
+    """Return the numbers of the parts whose answers are complete; what there is of the others is removed."""
+    chunks: dict[int, dict[int, str]] = defaultdict(dict)
+    ends: dict[int, int] = {}
+    for name in folder.names(FOLDER):
+        if match := _NAME.fullmatch(name):
+            part, chunk = int(match[1]), int(match[2])
+            chunks[part][chunk] = name
+            if match[3]:
+                ends[part] = chunk
+    done = {part for part, end in ends.items() if chunks[part].keys() == set(range(end + 1))}
+    _remove(folder, (name for part in chunks.keys() - done for name in chunks[part].values()))
+    return done
+
+
+def _remove(folder: Folder, names: Iterable[str]) -> None:
+    for name in names:
+        folder.remove(f"{FOLDER}/{name}")

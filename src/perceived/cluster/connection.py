@@ -1,0 +1,184 @@
+"""The way to a cluster: one that is started here, or one that runs, is in reach and has what this process has."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import platform
+import socket
+from collections.abc import Callable, Iterator
+from importlib import metadata
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from perceived.errors import ClusterError, PerceivedError
+
+LOCAL = "local"
+"""The address that stands for a cluster of this machine alone, started for this command and stopped after it."""
+AUTO = "auto"
+"""The address that stands for the cluster this machine is a node of."""
+REACH_SECONDS = 5.0
+"""How long an address may take to accept a connection."""
+ANSWER_SECONDS = 60.0
+"""How long the nodes of a cluster may take to say what is installed on them."""
+LOGGERS = ("ray", "ray.data", "ray.train", "ray.serve")
+"""What would tell of Ray's own doings in between; errors are raised, and progress is shown, by us."""
+INSTALLED = ("perceived", "ray", "onnxruntime", "numpy")
+"""Packages whose versions must be the same everywhere: results depend on them."""
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Connect this process to the cluster at ``address``: ``HOST:PORT``, ``"auto"`` or ``"local"``.
+
+    Raises:
+        ClusterError: nothing answers there, or it runs other versions.
+    """
+    if ray.is_initialized():
+        raise ClusterError(
+            "This process is connected to a cluster already.",
+            mend="call ray.shutdown() first: the connection is made, and ended, here",
+        )
+    try:
+        if address == LOCAL:
+            _start()
+        else:
+            _join(address)
+            _check_nodes()
+        for name in LOGGERS:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        yield
+    finally:
+        with contextlib.suppress(RayError):
+            ray.shutdown()
+
+
+def free() -> dict[str, int]:
+    """Return how many processors (``"CPU"``) and graphics cards (``"GPU"``) the cluster has, at least 1 and 0."""
+    resources = ray.cluster_resources()
+    return {"CPU": max(1, int(resources.get("CPU", 1))), "GPU": int(resources.get("GPU", 0))}
+
+
+def own_error(error: BaseException | None) -> PerceivedError | None:
+    """Return the error of ours that lies under what Ray raised, or ``None``."""
+    waiting, seen = [error], set()
+    while waiting:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        if isinstance(one, PerceivedError):
+            return one
+        seen.add(id(one))
+        failures = getattr(one, "worker_failures", {})
+        waiting += [*failures.values(), one.__cause__, getattr(one, "cause", None)]
+    return None
+
+
+@contextlib.contextmanager
+def failures(what: str) -> Iterator[None]:
+    """Turn what Ray raises inside into the error of ours under it, or into a :class:`ClusterError`."""
+    try:
+        yield
+    except (RayError, TimeoutError) as error:
+        if ours := own_error(error):
+            raise ours from error
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise ClusterError(
+            f"{what} failed on the cluster: {lines[-1].strip() if lines else type(error).__name__}.",
+            mend="run the same command again, which goes on where it stopped; the logs of the nodes say more",
+        ) from error
+
+
+def _start() -> None:
+    try:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # Ray raises bare ones
+        raise ClusterError(
+            f"A cluster cannot be started on this machine: {_first_line(error)}",
+            expected="free memory, also in /dev/shm, where Ray keeps its objects",
+            mend="free some, or leave --cluster out: one machine needs none",
+        ) from error
+
+
+def _join(address: str) -> None:
+    if "://" in address:
+        raise ClusterError(
+            f"{address} is the address of a client, not of a cluster.",
+            expected="HOST:PORT of the head node, such as 10.0.0.1:6379, or 'auto' on a node of the cluster",
+            mend="run the command on a node, or: ray job submit --address http://HEAD:8265 -- perceived …",
+        )
+    if address != AUTO:
+        _reach(address)
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # Ray raises bare ones
+        raise ClusterError(
+            f"The cluster {address} cannot be joined: {_first_line(error)}",
+            expected=f"a Ray {ray.__version__} cluster, Python {platform.python_version()}, of which this is a node",
+            mend="run the command on a node of the cluster (ray start --address=HOST:PORT makes this machine one)",
+        ) from error
+
+
+def _reach(address: str) -> None:
+    """Connect once and hang up: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise ClusterError(
+            f"No cluster answers at {address}: {error}.",
+            expected="HOST:PORT of a head node, such as 10.0.0.1:6379",
+            mend="start one (ray start --head --port=6379), or use --cluster local",
+        ) from error
+
+
+def _check_nodes() -> None:
+    """Compare what is installed on every node with what is installed here."""
+    report = _reporter()
+    here = report()
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    ask = ray.remote(num_cpus=0, max_retries=0)(report)
+    asked = [
+        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote()
+        for node in nodes
+    ]
+    try:
+        answers = ray.get(asked, timeout=ANSWER_SECONDS)
+    except GetTimeoutError as error:
+        raise ClusterError(
+            f"The cluster's {len(nodes)} nodes did not all say within {ANSWER_SECONDS:.0f} s what they run.",
+            mend="see 'ray status' and the nodes' logs; remove nodes that hang",
+        ) from error
+    except RayError as error:
+        raise ClusterError(f"A node of the cluster runs no tasks: {_first_line(error)}", mend="see its logs") from error
+    for node, there in zip(nodes, answers, strict=True):
+        for package, version in here.items():
+            if there[package] != version:
+                raise ClusterError(
+                    f"Node {node['NodeManagerAddress']} has {package} {there[package]}, this process {version}.",
+                    expected="the same versions on every node and here",
+                    mend=f"install {package} {version} there, or run this from an environment like the nodes'",
+                )
+
+
+def _reporter() -> Callable[[], dict[str, str]]:
+    """Return a function that travels by value, because a node may lack this package."""
+    packages = INSTALLED
+
+    def report() -> dict[str, str]:
+        versions = {"Python": ".".join(platform.python_version_tuple()[:2])}
+        for package in packages:
+            try:
+                versions[package] = metadata.version(package)
+            except metadata.PackageNotFoundError:
+                versions[package] = "not at all"
+        return versions
+
+    return report
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

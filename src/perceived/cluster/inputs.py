@@ -1,0 +1,251 @@
+"""From words to pictures: which parts the words of a command mean, and what each part holds.
+
+Words are those of ``perceived predict`` (files, folders, patterns), the same as addresses that
+fsspec knows, and, alone or among the files of a folder, Parquet files of pictures and WebDataset tars.
+"""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import PurePath
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from aiohttp import ClientError, ClientResponseError
+
+from perceived import images, sources
+from perceived.archive import SEPARATOR
+from perceived.cluster.folder import is_address, open_address
+from perceived.cluster.plan import Part
+from perceived.errors import ClusterError, ConfigError, DataError, ImageError
+from perceived.overlap import ahead
+from perceived.predictor import Source
+
+Named: TypeAlias = tuple[str, Source | ImageError]
+"""A picture's name in the answers, and what to read, or why it cannot be read."""
+
+PARQUET, TAR = ".parquet", ".tar"
+ENDINGS = sources.ENDINGS | {PARQUET, TAR}
+PICTURE_COLUMNS = ("image", "picture", "bytes", "content", "data", "jpg", "jpeg", "png", "webp")
+"""Where a Parquet file has several columns of bytes, the first of these is the pictures."""
+ADDRESS_COLUMNS = ("url", "uri", "path", "location", "file", "filename", "source")
+"""Columns of text that may say where pictures are."""
+NAME_COLUMNS = ("id", "key", "__key__", "source", "url", "uri", "path", "name", "filename")
+"""Columns that may name the pictures; where there is none, it is the file's name with the row's number."""
+READERS, READ_AHEAD = 8, 32
+"""Threads that wait for remote pictures, and how many pictures they are ahead of the answers."""
+PASSING = (errno.EIO, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.EBUSY)
+"""Codes of errors that say nothing about a file: the store or the way to it is out of order."""
+ROWS = 64
+"""Rows of a Parquet file that are held together."""
+
+
+def parts(words: Iterable[str], size: int) -> Iterator[Part]:
+    """Yield the parts that ``words`` mean: up to ``size`` picture files each, or what one container holds.
+
+    Raises:
+        ConfigError: a word is standard input, a video or an address of an unknown kind.
+        DataError: a word means nothing, or a Parquet file holds no pictures.
+    """
+    waiting: list[str] = []
+    for location in (location for word in words for location in _locations(word)):
+        ending = PurePath(location).suffix.lower()
+        if ending == PARQUET:
+            yield from (Part(kind="parquet", locations=(location,), group=n) for n in range(_row_groups(location)))
+        elif ending == TAR:
+            yield Part(kind="tar", locations=(location,))
+        else:
+            waiting.append(location)
+            if len(waiting) == size:
+                yield Part(kind="files", locations=tuple(waiting))
+                waiting.clear()
+    if waiting:
+        yield Part(kind="files", locations=tuple(waiting))
+
+
+def check_seen(words: Iterable[str], node: str) -> None:
+    """Raise :class:`ClusterError` if what was on the disk where the plan was made is not here, on a node."""
+    for word in words:
+        if not is_address(word) and not os.path.lexists(root := _root(word)):
+            raise ClusterError(
+                f"Node {node} does not see {root}.",
+                expected="pictures where every node can read them",
+                mend="mount the folder on every node, or give the address of an object store, such as s3://…",
+            )
+
+
+def _root(word: str) -> str:
+    """Return the file or folder that a word of the command line rests on."""
+    if os.path.lexists(word):
+        return word
+    path = PurePath(word.partition(SEPARATOR)[0])
+    return next(os.fspath(one) for one in (path, *path.parents) if not glob.has_magic(os.fspath(one)))
+
+
+def read(part: Part) -> Iterator[Named]:
+    """Yield the pictures of a part, in an order that never changes.
+
+    A file that is damaged from some place on yields what is before it, then its own name with the error.
+
+    Raises:
+        DataError: the network or the store fails; later it may not.
+    """
+    if part.kind == "files":
+        yield from _fetched((location, location) for location in part.locations)
+        return
+    (location,) = part.locations
+    pictures = _of_parquet(location, part.group) if part.kind == "parquet" else _of_tar(location)
+    try:
+        yield from pictures
+    except (tarfile.TarError, pa.ArrowException, EOFError) as error:
+        yield location, ImageError(f"{location} is damaged: {error}.", mend="copy the file again")
+    except (OSError, ClientError) as error:
+        yield location, _unreadable(location, error)
+
+
+def _unreadable(location: str, error: Exception) -> ImageError:
+    """Return why something cannot be read, for its row; raise where it is no fault of the file."""
+    status = error.status if isinstance(error, ClientResponseError) else None
+    passing = isinstance(error, ConnectionError | TimeoutError) or getattr(error, "errno", None) in PASSING
+    if passing or (isinstance(error, ClientError) and (status is None or status in (408, 429) or status >= 500)):
+        raise DataError(
+            f"{location} is out of reach: {error or type(error).__name__}.",
+            expected="a network and a store that answer",
+            mend="run the same command again later: it goes on where it stopped",
+        ) from error
+    return ImageError(f"{location} cannot be read: {error}.", mend="check the address and the permissions")
+
+
+def _locations(word: str) -> Iterator[str]:
+    if word == sources.STDIN:
+        raise ConfigError("A cluster has no standard input.", expected="files, folders, patterns or addresses")
+    found = _at_address(word) if is_address(word) else (f.location for f in sources.find([word], endings=ENDINGS))
+    first = next(found, None)
+    if first is None:
+        raise DataError(f"There is no picture in {word}.", expected=f"files that end with {', '.join(sorted(ENDINGS))}")
+    if not is_address(word) and not os.path.lexists(first) and SEPARATOR not in first:
+        raise DataError(f"There is no {word}.", expected="files, folders, patterns or addresses of pictures")
+    yield first
+    yield from found
+
+
+def _at_address(word: str) -> Iterator[str]:
+    """Yield the addresses of files: of a pattern, of a folder and what is below, or of one file."""
+    files, path = open_address(word)
+    try:
+        if glob.has_magic(path):
+            yield from (files.unstrip_protocol(one) for one in sorted(files.glob(path)))
+        elif files.isdir(path):
+            for inside, folders, names in files.walk(path):
+                folders[:] = sorted(folders) if isinstance(folders, list) else folders
+                wanted = (name for name in sorted(names) if PurePath(name).suffix.lower() in ENDINGS)
+                yield from (files.unstrip_protocol(f"{inside.rstrip('/')}/{name}") for name in wanted)
+        else:
+            files.info(path)
+            yield word
+    except OSError as error:
+        raise DataError(f"{word} cannot be read: {error}.", mend="check the address and the permissions") from error
+
+
+def _row_groups(location: str) -> int:
+    """Return how many row groups a Parquet file has, having seen that there are pictures in it."""
+    files, path = open_address(location)
+    try:
+        with files.open(path, "rb") as opened:
+            file = pq.ParquetFile(opened)
+            _columns(file.schema_arrow, location)
+            return int(file.num_row_groups)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            f"{location} is not a readable Parquet file: {error}.", mend="copy the file again, or leave it out"
+        ) from error
+
+
+def _of_parquet(location: str, group: int) -> Iterator[Named]:
+    files, path = open_address(location)
+    with files.open(path, "rb") as opened:
+        file = pq.ParquetFile(opened)
+        column, key = _columns(file.schema_arrow, location)
+        row = sum(file.metadata.row_group(before).num_rows for before in range(group))
+        wanted = list(dict.fromkeys((column, key or column)))
+
+        def rows() -> Iterator[tuple[str, Any]]:
+            batches = file.iter_batches(ROWS, row_groups=[group], columns=wanted)
+            for number, one in enumerate((one for batch in batches for one in batch.to_pylist()), row):
+                yield str(one[key]) if key and one[key] is not None else f"{location}#{number}", one[column]
+
+        yield from _fetched(rows())
+
+
+def _columns(schema: pa.Schema, location: str) -> tuple[str, str | None]:
+    """Return the column that holds the pictures or says where they are, and the one that names them."""
+    texts = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
+    pictures = [field.name for field in schema if _is_bytes(field.type)]
+    if len(pictures) > 1:
+        pictures = [name for name in PICTURE_COLUMNS if name in pictures]
+    found = pictures or [name for name in ADDRESS_COLUMNS if name in texts]
+    if not found:
+        raise DataError(
+            f"{location} has no column of pictures; its columns are {', '.join(schema.names[:12])}.",
+            expected=f"a column of encoded files, called {', '.join(PICTURE_COLUMNS[:4])} … where there are several,"
+            f" or one of addresses, called {', '.join(ADDRESS_COLUMNS[:3])} …",
+        )
+    numbers = [field.name for field in schema if pa.types.is_integer(field.type)]
+    return found[0], next((name for name in NAME_COLUMNS if name in (*texts, *numbers)), None)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    """Say whether a column holds encoded files: as bytes, or as a struct of bytes and path, as datasets have it."""
+    if pa.types.is_struct(kind):
+        return "bytes" in {field.name for field in kind} and _is_bytes(kind.field("bytes").type)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _of_tar(location: str) -> Iterator[Named]:
+    """Read a tar from front to back, once, as it comes over the network."""
+    files, path = open_address(location)
+    with files.open(path, "rb") as opened, tarfile.open(fileobj=opened, mode="r|*") as tar:
+        for member in tar:
+            if not member.isfile() or PurePath(member.name).suffix.lower() not in sources.ENDINGS:
+                continue
+            name = f"{location}{SEPARATOR}{member.name}"
+            if member.size > images.MAX_BYTES:
+                yield name, ImageError(f"{name} has {member.size:,} bytes.", expected=f"at most {images.MAX_BYTES:,}")
+            elif (file := tar.extractfile(member)) is not None:
+                yield name, file.read()
+
+
+def _fetched(pictures: Iterable[tuple[str, Any]]) -> Iterator[Named]:
+    """Read, ahead and several at a time, the pictures that are at addresses; others pass as they are."""
+    return ahead(lambda one: (one[0], _fetch(*one)), pictures, threads=READERS, most=READ_AHEAD)
+
+
+def _fetch(name: str, picture: Any) -> Source | ImageError:
+    if isinstance(picture, dict):
+        picture = picture["bytes"] if picture["bytes"] is not None else picture.get("path")
+    if picture is None:
+        return ImageError(f"{name} is empty: there is no picture.")
+    if isinstance(picture, bytes) or not is_address(picture):
+        source: Source = picture
+        return source
+    try:
+        files, path = open_address(picture)
+        content: bytes = files.cat_file(path, end=images.MAX_BYTES + 1)
+    except (OSError, ClientError, ConfigError) as error:
+        return _unreadable(picture, error)
+    return content
+
+
+def chunks(items: Iterator[Any], size: int) -> Iterator[tuple[int, bool, Sequence[Any]]]:
+    """Yield number, whether it is the last, and up to ``size`` items; of nothing, one empty chunk."""
+    number, some = 0, list(islice(items, size))
+    while following := list(islice(items, size)):
+        yield number, False, some
+        number, some = number + 1, following
+    yield number, True, some

@@ -1,0 +1,221 @@
+"""Answer for any number of pictures on a cluster: Ray Data around the one Predictor.
+
+The rows that travel through Ray are the numbers of a plan's parts. An actor answers a part with a
+Predictor of its own, and writes the answers under the part's own names, whole or not at all; so
+whatever Ray does again after a loss is written over itself, and nothing is lost or there twice.
+Where a graphics card classifies, other actors, as many as there are processors, prepare for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import tee
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray import data
+
+from perceived.classifier import find_model
+from perceived.cluster import answers, inputs
+from perceived.cluster.connection import connected, failures, free
+from perceived.cluster.folder import Folder, is_address
+from perceived.cluster.plan import JOB, MODEL, Job, open_job, read_part
+from perceived.errors import ClusterError, ConfigError
+from perceived.predictor import Predictor, Prepared
+from perceived.progress import counter
+from perceived.tally import Tally
+from perceived.types import Picture
+
+PART_SIZE = 256
+"""Pictures in a file of answers, unless another number is given: some seconds of work, some 100 kB."""
+START_SECONDS = 600
+"""How long a cluster may take to find room for the first process; one that grows by itself takes minutes."""
+COUNTS = ("pictures", "faces", "faceless", "unreadable")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What every actor is told: what the job is, and where, with its plan and its model."""
+
+    out: str
+    job: Job
+
+    def predictor(self, **more: Any) -> Predictor:
+        """Open a predictor on this node.
+
+        Raises:
+            ClusterError: the job's folder or pictures are not to be seen here.
+        """
+        node = ray.util.get_node_ip_address()
+        if not self.folder.exists(JOB):
+            raise ClusterError(
+                f"Node {node} does not see {self.out}/{JOB}.",
+                expected="an --out that every node can write to",
+                mend="give a shared folder, or the address of an object store, such as s3://…",
+            )
+        inputs.check_seen(self.job.words, node)
+        with tempfile.TemporaryDirectory(prefix="perceived-") as folder:
+            model = Path(folder, MODEL)
+            model.write_bytes(self.folder.read(MODEL))
+            return Predictor(model, **{**self.job.options, **more})
+
+    @property
+    def folder(self) -> Folder:
+        return Folder(self.out)
+
+
+def predict(
+    words: Sequence[str],
+    out: str,
+    *,
+    address: str,
+    model: str = "default",
+    options: Mapping[str, Any] | None = None,
+    workers: int | None = None,
+    part_size: int = PART_SIZE,
+    apart: bool | None = None,
+    quiet: bool = False,
+) -> Tally:
+    """Write the answers for the pictures that ``words`` mean into the folder ``out``; the same call again goes on.
+
+    Args:
+        words: files, folders, patterns and addresses; Parquet files and tars of pictures.
+        out: a folder or address that every node can write to.
+        address: ``HOST:PORT`` of a cluster, ``"auto"``, or ``"local"`` for one of this machine alone.
+        model: a model that ships, or an ONNX file that this process can read.
+        options: of the Predictor, such as ``{"min_face": 40}``.
+        workers: most processes that classify at the same time; as many as fit, unless given.
+        part_size: pictures in a file of answers.
+        apart: whether pictures are prepared by other processes than those that classify; with a
+            graphics card they are, unless this says otherwise.
+
+    Raises:
+        ClusterError: the cluster cannot be reached or does not see the folders.
+        ResumeError: ``out`` holds another job.
+        ConfigError, DataError, ModelFileError: what was given cannot be used.
+    """
+    for name, value in (("--workers", workers), ("--part-size", part_size)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} {value} is impossible.", expected="1 or more")
+    folder, options = Folder(out), dict(options or {})
+    Predictor(model, **{**options, "device": "cpu", "threads": 1})  # what cannot be used is refused here and now
+    content = find_model(model).read_bytes()
+    words = [word if is_address(word) else str(Path(word).absolute()) for word in words]
+    asked = Job(
+        words=tuple(words),
+        model=str(model),
+        model_sha256=hashlib.sha256(content).hexdigest(),
+        options=options,
+        part_size=part_size,
+    )
+    job = open_job(folder, asked, content, inputs.parts(words, part_size))
+    todo = sorted(set(range(job.parts)) - answers.finished(folder))
+    tally = Tally(parts_before=job.parts - len(todo))
+    if not todo:
+        return tally
+    with connected(address), failures("Predicting"), counter("parts", quiet=quiet) as progress:
+        work = Work(out=folder.root, job=job)
+        cuda = options.get("device", "cpu") != "cpu"
+        pipeline = _pipeline(work, todo, workers=workers, cuda=cuda, apart=cuda if apart is None else apart)
+        done = 0
+        for row in _rows(pipeline):
+            for name in COUNTS:
+                setattr(tally, name, getattr(tally, name) + row[name])
+            done += row["last"]
+            if progress:
+                progress(done, len(todo))
+    return tally
+
+
+def _pipeline(work: Work, todo: Sequence[int], *, workers: int | None, cuda: bool, apart: bool) -> data.Dataset:
+    """Return the dataset of what became of each part; reading it does the work."""
+    context = data.DataContext.get_current()
+    context.enable_progress_bars = context.print_on_execution_start = False
+    context.wait_for_min_actors_s = START_SECONDS
+    there = free()
+    needs: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0} if cuda else {"num_cpus": 1}
+    room = there["GPU"] if cuda else there["CPU"]
+    if not room:
+        raise ClusterError(
+            "The cluster has no graphics card.", expected="nodes with one for --device cuda", mend="--device cpu"
+        )
+    most = min(workers or room, len(todo))
+    parts = data.from_items([{"part": number} for number in todo], override_num_blocks=len(todo))
+    if not apart:
+        return parts.map_batches(Answerer, **_actors(work, most), **needs)
+    prepared = parts.map_batches(Preparer, **_actors(work, min(there["CPU"], len(todo))), num_cpus=1)
+    return prepared.map_batches(Classifying, **_actors(work, most), **needs)
+
+
+def _actors(work: Work, most: int) -> dict[str, Any]:
+    """Return what a stage of actors shares: one row at a time, from one process up to ``most``."""
+    strategy = data.ActorPoolStrategy(min_size=1, max_size=most)
+    return {"compute": strategy, "batch_size": 1, "batch_format": "pyarrow", "fn_constructor_args": (work,)}
+
+
+def _rows(pipeline: data.Dataset) -> Iterator[dict[str, int]]:
+    for batch in pipeline.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
+        yield from batch.to_pylist()
+
+
+class Answerer:
+    """An actor that answers a part from end to end, with one processor."""
+
+    def __init__(self, work: Work) -> None:
+        self._work, self._predictor = work, work.predictor(threads=1)
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        (number,) = batch["part"].to_pylist()
+        pictures = self._predictor.stream(*_part(self._work, number))
+        for chunk, last, some in inputs.chunks(pictures, self._work.job.part_size):
+            yield _write(self._work, self._predictor, number, chunk, some, last=last)
+
+
+class Preparer:
+    """An actor that decodes, finds faces and frames them, for a :class:`Classifying` one elsewhere."""
+
+    def __init__(self, work: Work) -> None:
+        self._work, self._predictor = work, work.predictor(threads=1, device="cpu")
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        (number,) = batch["part"].to_pylist()
+        prepared = self._predictor.prepare(*_part(self._work, number))
+        for chunk, last, some in inputs.chunks(prepared, self._work.job.part_size):
+            row = {"part": number, "chunk": chunk, "last": last, "prepared": pickle.dumps(some)}
+            yield pa.Table.from_pylist([row])
+
+
+class Classifying:
+    """An actor that answers for prepared faces, with a graphics card where there is one."""
+
+    def __init__(self, work: Work) -> None:
+        self._work, self._predictor = work, work.predictor(threads=1)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        (row,) = batch.to_pylist()
+        prepared: list[Prepared] = pickle.loads(row["prepared"])
+        pictures = list(self._predictor.answer(prepared))
+        return _write(self._work, self._predictor, row["part"], row["chunk"], pictures, last=row["last"])
+
+
+def _part(work: Work, number: int) -> tuple[Iterable[Any], Iterable[str]]:
+    """Return a part's pictures, and their names beside them."""
+    named, pictures = tee(inputs.read(read_part(work.folder, number)))
+    return (picture for _, picture in pictures), (name for name, _ in named)
+
+
+def _write(
+    work: Work, predictor: Predictor, part: int, chunk: int, pictures: Sequence[Picture], *, last: bool
+) -> pa.Table:
+    """Write answers; return what became of the pictures, as the one row that goes back to the driver."""
+    answers.write(work.folder, part, chunk, pictures, predictor.labels, last=last)
+    tally = Tally()
+    for picture in pictures:
+        tally.add(picture)
+    return pa.Table.from_pylist([{name: getattr(tally, name) for name in COUNTS} | {"part": part, "last": last}])
