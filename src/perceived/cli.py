@@ -22,8 +22,10 @@ from perceived.commands import predict as predict_command
 from perceived.commands import push as push_command
 from perceived.commands import robustness as robustness_command
 from perceived.commands import serve as serve_command
+from perceived.commands import train as train_command
 from perceived.commands import tune as tune_command
 from perceived.commands import video as video_command
+from perceived.commands.options import Settings, Work
 from perceived.errors import MissingExtraError, PerceivedError
 from perceived.extras import needed_for
 
@@ -34,12 +36,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Work = Annotated[
-    Path, typer.Argument(metavar="WORK", help="Folder that 'perceived prepare' wrote.", show_default=False)
-]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
-]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
@@ -240,22 +236,7 @@ def recipes(
         typer.echo(setting)
 
 
-@app.command()
-def train(
-    work: Work,
-    out: Annotated[Path, typer.Option(help="Folder RUN for the model and its curves.", show_default=False)],
-    recipe: Annotated[str, typer.Option(help="A name that 'perceived recipes' lists.")] = "fast",
-    settings: Settings = None,
-    init: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Start from this run's best model.", show_default="pretrained")
-    ] = None,
-) -> None:
-    """Train a model. The same command again resumes a run that was interrupted."""
-    from perceived import recipes as known
-    from perceived import train as training
-
-    training.train(work, known.get(recipe, settings or []), out, init=init)
-    typer.echo(f"run: {out}")
+app.command()(train_command.train)
 
 
 app.command()(tune_command.tune)

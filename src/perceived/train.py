@@ -110,8 +110,9 @@ def train(
     out: Path,
     *,
     init: Path | None = None,
-    quiet: bool = False,
+    on_saved: Callable[[], object] | None = None,
     after_validation: AfterValidation | None = None,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Train a network on a workspace's split and return the last line of its metrics.
 
@@ -123,6 +124,7 @@ def train(
         recipe: the complete configuration.
         out: the run directory, made or continued.
         init: another run whose best model gives the starting weights.
+        on_saved: called in the main process whenever a resume state is on disk, and at the end.
         after_validation: called with every line of the metrics when model and state have been saved;
             what it raises ends the run there, to be resumed or not.
 
@@ -137,7 +139,7 @@ def train(
     state = checkpoint.load_state(setup.run.last)
     if state is not None:
         learner.restore(*state)
-    return _fit(learner, setup, accelerator, quiet=quiet, after_validation=after_validation)
+    return _fit(learner, setup, accelerator, on_saved, after_validation, quiet=quiet)
 
 
 def _learner(setup: Setup, accelerator: Accelerator) -> Learner:
@@ -176,7 +178,13 @@ def _moving_average(decay: float) -> Any:
 
 
 def _fit(
-    learner: Learner, setup: Setup, accelerator: Accelerator, *, quiet: bool, after_validation: AfterValidation | None
+    learner: Learner,
+    setup: Setup,
+    accelerator: Accelerator,
+    on_saved: Callable[[], object] | None,
+    after_validation: AfterValidation | None,
+    *,
+    quiet: bool,
 ) -> dict[str, Any]:
     recipe, feed, run = setup.recipe, setup.feed, setup.run
     schedule = Schedule(recipe, len(feed.train), feed.weights)
@@ -203,11 +211,15 @@ def _fit(
             due = time.monotonic() - saved > SAVE_SECONDS
             if main and (validates or due):
                 checkpoint.save_state(run.last, learner.tensors(), asdict(progress))
+                if on_saved:
+                    on_saved()
                 saved = time.monotonic()
             if main and validates and after_validation:
                 after_validation(history[-1])
     if main:
         curves.write_tensorboard(history, run.root)
+        if on_saved:
+            on_saved()
     return history[-1] if history else {}
 
 

@@ -30,8 +30,10 @@ INSTALLED = ("perceived", "ray", "onnxruntime", "numpy")
 
 
 @contextlib.contextmanager
-def connected(address: str) -> Iterator[None]:
+def connected(address: str, *, show: bool = False) -> Iterator[None]:
     """Connect this process to the cluster at ``address``: ``HOST:PORT``, ``"auto"`` or ``"local"``.
+
+    With ``show``, what the processes of this job print is printed here.
 
     Raises:
         ClusterError: nothing answers there, or it runs other versions.
@@ -43,9 +45,9 @@ def connected(address: str) -> Iterator[None]:
         )
     try:
         if address == LOCAL:
-            _start()
+            _start(show)
         else:
-            _join(address)
+            _join(address, show)
             _check_nodes()
         for name in LOGGERS:
             logging.getLogger(name).setLevel(logging.ERROR)
@@ -77,11 +79,14 @@ def own_error(error: BaseException | None) -> PerceivedError | None:
 
 
 @contextlib.contextmanager
-def failures(what: str) -> Iterator[None]:
-    """Turn what Ray raises inside into the error of ours under it, or into a :class:`ClusterError`."""
+def failures(what: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Turn what Ray raises inside into the error of ours under it, or into a :class:`ClusterError`.
+
+    ``kinds`` are errors besides Ray's own.
+    """
     try:
         yield
-    except (RayError, TimeoutError) as error:
+    except (RayError, TimeoutError, *kinds) as error:
         if ours := own_error(error):
             raise ours from error
         lines = [line for line in str(error).splitlines() if line.strip()]
@@ -91,9 +96,9 @@ def failures(what: str) -> Iterator[None]:
         ) from error
 
 
-def _start() -> None:
+def _start(show: bool) -> None:
     try:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(include_dashboard=False, log_to_driver=show, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises bare ones
         raise ClusterError(
             f"A cluster cannot be started on this machine: {_first_line(error)}",
@@ -102,7 +107,7 @@ def _start() -> None:
         ) from error
 
 
-def _join(address: str) -> None:
+def _join(address: str, show: bool) -> None:
     if "://" in address:
         raise ClusterError(
             f"{address} is the address of a client, not of a cluster.",
@@ -112,7 +117,7 @@ def _join(address: str) -> None:
     if address != AUTO:
         _reach(address)
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address, log_to_driver=show, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises bare ones
         raise ClusterError(
             f"The cluster {address} cannot be joined: {_first_line(error)}",

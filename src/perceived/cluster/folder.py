@@ -24,53 +24,60 @@ class Folder:
         Raises:
             ConfigError: the address is of a kind that nothing installed here knows.
         """
-        self._files, self._path = open_address(root if is_address(root) else str(Path(root).resolve()))
-        self._local = isinstance(self._files, LocalFileSystem)
-        self.root = self._path if self._local else root
+        self.files, self._path = open_address(root if is_address(root) else str(Path(root).resolve()))
+        self.local = isinstance(self.files, LocalFileSystem)
+        self.root = self._path if self.local else root
 
     def __str__(self) -> str:
         return self.root
 
     def names(self, below: str = "") -> list[str]:
         """Return the names of the files directly in the folder ``below``, in order; none where there is no folder."""
-        path = self._at(below)
+        path = self.at(below)
         with self._errors(below):
-            self._files.invalidate_cache(path)
-            if not self._files.isdir(path):
+            self.files.invalidate_cache(path)
+            if not self.files.isdir(path):
                 return []
-            found = self._files.ls(path, detail=True)
+            found = self.files.ls(path, detail=True)
         return sorted(one["name"].rstrip("/").rpartition("/")[2] for one in found if one["type"] == "file")
 
     def exists(self, name: str) -> bool:
         with self._errors(name):
-            return bool(self._files.exists(self._at(name)))
+            return bool(self.files.exists(self.at(name)))
 
     def read(self, name: str) -> bytes:
         with self._errors(name):
-            content: bytes = self._files.cat_file(self._at(name))
+            content: bytes = self.files.cat_file(self.at(name))
         return content
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[Any]:
         """Open a file for reading at any place."""
-        with self._errors(name), self._files.open(self._at(name), "rb") as file:
+        with self._errors(name), self.files.open(self.at(name), "rb") as file:
             yield file
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file whole, in place of one of that name."""
-        if self._local:
+        if self.local:
             with atomic_path(Path(self.root, name)) as partial:
                 partial.write_bytes(content)
             return
         with self._errors(name):
-            self._files.makedirs(self._at(name).rpartition("/")[0], exist_ok=True)
-            self._files.pipe_file(self._at(name), content)
+            self.files.makedirs(self.at(name).rpartition("/")[0], exist_ok=True)
+            self.files.pipe_file(self.at(name), content)
 
     def remove(self, name: str) -> None:
         with self._errors(name):
-            self._files.rm_file(self._at(name))
+            self.files.rm_file(self.at(name))
 
-    def _at(self, name: str) -> str:
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder and everything in it, if it is there."""
+        with self._errors(name):
+            if self.files.isdir(self.at(name)):
+                self.files.rm(self.at(name), recursive=True)
+
+    def at(self, name: str) -> str:
+        """Return where a file or folder is, as ``files``, the file system, calls it."""
         return f"{self._path.rstrip('/')}/{name}" if name else self._path
 
     @contextlib.contextmanager

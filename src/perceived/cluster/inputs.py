@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import PurePath
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -208,9 +208,23 @@ def _is_bytes(kind: pa.DataType) -> bool:
 
 
 def _of_tar(location: str) -> Iterator[Named]:
-    """Read a tar from front to back, once, as it comes over the network."""
+    """Read a tar from front to back, once, as it comes over the network.
+
+    Raises:
+        tarfile.TarError: it is damaged, or ends early, which tarfile itself takes for its end.
+    """
     files, path = open_address(location)
-    with files.open(path, "rb") as opened, tarfile.open(fileobj=opened, mode="r|*") as tar:
+    with files.open(path, "rb") as opened:
+        opened.seek(-min(tarfile.BLOCKSIZE, files.size(path)), os.SEEK_END)
+        whole = opened.read() == tarfile.NUL * tarfile.BLOCKSIZE
+        opened.seek(0)
+        yield from _members(location, opened)
+        if not whole:
+            raise tarfile.ReadError("it ends early")
+
+
+def _members(location: str, opened: IO[bytes]) -> Iterator[Named]:
+    with tarfile.open(fileobj=opened, mode="r|") as tar:
         for member in tar:
             if not member.isfile() or PurePath(member.name).suffix.lower() not in sources.ENDINGS:
                 continue

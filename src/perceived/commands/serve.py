@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from perceived.commands.cluster import Cluster
+
 
 def serve(
     model: Annotated[
@@ -20,7 +22,8 @@ def serve(
         int | None, typer.Option(help="Port to listen on; 0 takes a free one.", show_default="8000")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes, each with a model of its own.", show_default="1")
+        int | None,
+        typer.Option(help="Processes, at most with --cluster, each with a model of its own.", show_default="1"),
     ] = None,
     threshold: Annotated[
         float | None, typer.Option(help="Answer 'uncertain' below this confidence.", show_default="the model's own")
@@ -28,9 +31,21 @@ def serve(
     config: Annotated[
         Path | None, typer.Option(help="File with lines like PERCEIVED_SERVE_QUEUE=512.", show_default=False)
     ] = None,
+    cluster: Cluster = None,
 ) -> None:
     """Serve an HTTP API and a page to try it. Flags win over PERCEIVED_SERVE_* variables, these over --config."""
-    from perceived.server import run, settings
+    from perceived.server import settings
 
     chosen = settings.load(config, model=model, host=host, port=port, workers=workers, threshold=threshold)
-    run.run(chosen, announce=lambda address: typer.echo(f"perceived serves at {address}"))
+    if cluster is not None:
+        from perceived.cluster import serve as on_cluster
+
+        on_cluster.run(chosen, address=cluster, announce=_announce)
+        return
+    from perceived.server import run
+
+    run.run(chosen, announce=_announce)
+
+
+def _announce(address: str) -> None:
+    typer.echo(f"perceived serves at {address}")

@@ -1,0 +1,109 @@
+"""Serve from a cluster: the server's own app in the replicas of one Ray Serve deployment.
+
+Ray Serve takes the place of sockets and processes: it starts replicas where there is room, as many
+as the requests ask for, replaces those that fail, and exchanges them one after another when the same
+application is deployed again. Batches are gathered by the app's engine, as everywhere.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from ray import serve
+
+from perceived.cluster.connection import LOCAL, connected, failures, free
+from perceived.errors import ConfigError
+from perceived.server import logs
+from perceived.server.app import create_app
+from perceived.server.gate import Gate
+from perceived.server.service import Service, open_predictor
+from perceived.server.settings import Settings, load
+
+NAME = "perceived"
+THREADS = 1
+"""Processors for each replica, unless the settings say otherwise."""
+PENDING = 2
+"""Requests for each thread at which another replica is started."""
+WAITING = 16
+"""Requests for each thread that one replica holds; beyond, they wait for another."""
+HEALTH_PERIOD, HEALTH_TIMEOUT = 10, 30
+"""Seconds between questions to a replica, and how long it may take to answer before it is replaced."""
+
+
+class Replica:
+    """One predictor and the app over it."""
+
+    def __init__(self, settings: Settings) -> None:
+        logs.configure()
+        self._service = Service(settings, open_predictor(settings))
+
+    def __serve_build_asgi_app__(self) -> Gate:
+        return create_app(self._service)
+
+    def check_health(self) -> None:
+        """Raise before the self-test has passed, and from when the replica is told to stop."""
+        self._service.check_ready()
+
+
+def application(settings: Settings, *, replicas: int) -> serve.Application:
+    """Return the app as Ray Serve deploys it, with one to ``replicas`` replicas."""
+    threads = settings.threads if "threads" in settings.model_fields_set else THREADS
+    deployment = serve.deployment(
+        serve.ingress()(Replica),
+        name=NAME,
+        ray_actor_options={"num_cpus": threads},
+        max_ongoing_requests=WAITING * threads,
+        autoscaling_config={
+            "min_replicas": 1,
+            "max_replicas": replicas,
+            "target_ongoing_requests": PENDING * threads,
+        },
+        health_check_period_s=HEALTH_PERIOD,
+        health_check_timeout_s=HEALTH_TIMEOUT,
+        graceful_shutdown_timeout_s=settings.stop_timeout,
+    )
+    bound: serve.Application = deployment.bind(settings.model_copy(update={"threads": threads}))
+    return bound
+
+
+def build(arguments: dict[str, Any]) -> serve.Application:
+    """Return the app for a Serve config file: ``import_path: perceived.cluster.serve:build``.
+
+    ``arguments`` are the server's settings; ``workers`` is the largest number of replicas.
+    """
+    settings = load(**arguments)
+    return application(settings, replicas=settings.workers)
+
+
+def run(settings: Settings, *, address: str, announce: Callable[[str], None] = print) -> None:
+    """Deploy the app on the cluster at ``address``, or put it in place of the one deployed there.
+
+    On a cluster of this machine alone it serves until a signal says to stop; elsewhere this returns
+    once the app answers, and the cluster goes on serving.
+
+    Raises:
+        ClusterError: the cluster cannot be reached, or the app does not start on it.
+        InputError: the model cannot be opened, or the address cannot be had.
+    """
+    if not settings.port:
+        raise ConfigError("A cluster cannot take a free port.", mend="name one with --port")
+    open_predictor(settings)  # what cannot be used is refused here and now
+    with connected(address), failures("Serving", RuntimeError):
+        replicas = settings.workers if "workers" in settings.model_fields_set else free()["CPU"]
+        serve.start(http_options={"host": settings.host, "port": settings.port})
+        serve.run(application(settings, replicas=replicas), name=NAME, route_prefix="/")
+        announce(f"http://{settings.host}:{settings.port}")
+        if address == LOCAL:
+            _wait()
+            serve.shutdown()
+
+
+def _wait() -> None:
+    """Return when a signal says to stop."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()

@@ -1,0 +1,170 @@
+"""Train on a cluster: the one training loop, run by the workers of Ray Train's TorchTrainer.
+
+Which rows make a batch follows from seed and step, and each worker takes its share of every batch;
+so the samples are the same with any number of workers. A worker that is lost costs the steps since
+the last resume state: Ray starts the others anew, with as many as there are left, and the loop goes
+on from that state, as it does on one machine.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+from pyarrow.fs import FSSpecHandler, PyFileSystem
+from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.torch import TorchTrainer
+
+from perceived.cluster.connection import connected, failures, free
+from perceived.cluster.folder import Folder
+from perceived.errors import ClusterError, ConfigError
+from perceived.recipes import Recipe
+
+if TYPE_CHECKING:
+    from perceived.checkpoint import Run
+
+LOSSES = 5
+"""How many times workers may be lost or fail before the run is given up."""
+SCRATCH = ".ray"
+"""Folder inside the run where Ray keeps its own notes while it trains."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """What every worker is told."""
+
+    work: str
+    out: str
+    recipe: Recipe
+    init: str | None
+    gpus: int
+
+
+def train(
+    work: Path,
+    recipe: Recipe,
+    out: str,
+    *,
+    address: str,
+    workers: int | None = None,
+    gpus_per_worker: int = 0,
+    init: Path | None = None,
+) -> None:
+    """Train on the cluster at ``address`` and leave the run in ``out``; the same call again resumes it.
+
+    Args:
+        work: a workspace where every node sees it, under the same path.
+        recipe: the complete configuration.
+        out: the run's folder: a shared path, or an address that fsspec knows.
+        address: ``HOST:PORT`` of a cluster, ``"auto"``, or ``"local"`` for one of this machine alone.
+        workers: most processes that learn together; as many as fit, unless given.
+        gpus_per_worker: graphics cards for each; without any, they learn on a processor each.
+        init: another run, seen by every node, whose best model gives the starting weights.
+
+    Raises:
+        ClusterError: the cluster cannot be reached, is too small, or does not see the folders.
+        PerceivedError: as :func:`perceived.train.train` raises.
+    """
+    if (workers is not None and workers < 1) or gpus_per_worker < 0:
+        raise ConfigError(
+            f"{workers} workers with {gpus_per_worker} graphics cards each cannot be had.", expected="1 worker or more"
+        )
+    folder = Folder(out)
+    training = Training(
+        work=str(work.resolve()),
+        out=folder.root,
+        recipe=recipe,
+        init=None if init is None else str(init.resolve()),
+        gpus=gpus_per_worker,
+    )
+    with connected(address, show=True), failures("Training", TrainingFailedError):
+        there = free()
+        fit = there["GPU"] // gpus_per_worker if gpus_per_worker else there["CPU"]
+        if not fit:
+            raise ClusterError(
+                f"The cluster has {there['GPU']} graphics cards, and a worker needs {gpus_per_worker}.",
+                mend="use --gpus-per-worker 0 to train on processors, or another cluster",
+            )
+        try:
+            _trainer(training, folder, most=workers or fit).fit()
+        finally:
+            folder.remove_folder(SCRATCH)
+
+
+def _trainer(training: Training, folder: Folder, *, most: int) -> TorchTrainer:
+    needs = {"CPU": 1.0} | ({"GPU": float(training.gpus)} if training.gpus else {})
+    return TorchTrainer(
+        partial(learn, training),
+        scaling_config=ScalingConfig(
+            num_workers=(1, most) if most > 1 else 1, use_gpu=bool(training.gpus), resources_per_worker=needs
+        ),
+        run_config=RunConfig(
+            name=uuid.uuid4().hex,
+            storage_path=folder.at(SCRATCH),
+            storage_filesystem=PyFileSystem(FSSpecHandler(folder.files)),
+            failure_config=FailureConfig(max_failures=LOSSES),
+            logging_config=LoggingConfig(log_level="ERROR"),
+        ),
+    )
+
+
+def learn(training: Training) -> None:
+    """Run the training loop as one of the workers."""
+    if not training.gpus:
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+    from perceived import train as loop
+    from perceived.checkpoint import Run
+
+    _check_seen(training.work, training.init)
+    folder = Folder(training.out)
+    init = None if training.init is None else Path(training.init)
+    if folder.local:
+        loop.train(Path(training.work), training.recipe, Path(folder.root), init=init)
+        return
+    with tempfile.TemporaryDirectory(prefix="perceived-") as scratch:
+        run = Run(Path(scratch, folder.root.rstrip("/").rpartition("/")[2]))
+        fetch(folder, run)
+        loop.train(Path(training.work), training.recipe, run.root, init=init, on_saved=lambda: keep(folder, run))
+
+
+def _check_seen(*paths: str | None) -> None:
+    for path in paths:
+        if path is not None and not Path(path).is_dir():
+            raise ClusterError(
+                f"Node {ray.util.get_node_ip_address()} does not see {path}.",
+                expected="a workspace at the same path on every node",
+                mend="put it on a folder that all nodes mount",
+            )
+
+
+def fetch(folder: Folder, run: Run) -> None:
+    """Bring a run that was begun here, so that it goes on."""
+    for part in (run.root, run.best, run.last):
+        below = "" if part == run.root else part.name
+        for name in folder.names(below):
+            part.mkdir(parents=True, exist_ok=True)
+            (part / name).write_bytes(folder.read(f"{below}/{name}" if below else name))
+
+
+def keep(folder: Folder, run: Run) -> None:
+    """Bring a run's files to the folder, the record of the resume state last, and take away what is there no more.
+
+    A resume state is a file of tensors and a record that names it: until the new record is there, the
+    old one names the old file, which goes only then.
+    """
+    record = run.last / "state.json"
+    files: list[Any] = [path for path in sorted(run.root.rglob("*")) if path.is_file() and path != record]
+    kept = {str(path.relative_to(run.root)) for path in files}
+    before = {f"{run.last.name}/{name}" for name in folder.names(run.last.name)} - {f"{run.last.name}/{record.name}"}
+    for path in [*files, *([record] if record.is_file() else [])]:
+        name = str(path.relative_to(run.root))
+        if name not in before or path == record:  # tensors of one step never change
+            folder.write(name, path.read_bytes())
+    for name in before - kept:
+        folder.remove(name)

@@ -1,0 +1,109 @@
+"""A cluster of two nodes on this machine, and pictures to answer on it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+STORE_BYTES = 80 * 2**20
+"""Memory for objects on each node: little more than Ray's own minimum."""
+
+NOISY = (
+    "ignore::ResourceWarning",  # Ray leaves pipes and files of its processes to the garbage collector
+    "ignore::DeprecationWarning",
+    "ignore::FutureWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let Ray warn of what is its own."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            for rule in NOISY:
+                item.add_marker(pytest.mark.filterwarnings(rule))
+
+
+class Nodes:
+    """A cluster on this machine, with a head node and those that come and go."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        self._cluster = Cluster(initialize_head=True, head_node_args=self._arguments(include_dashboard=False))
+        self.address: str = self._cluster.address
+        self._others: list[Any] = []
+
+    def grow(self, count: int = 2) -> str:
+        """See to it that there are ``count`` nodes of one processor each; return the head's address."""
+        while 1 + len(self._others) < count:
+            self._others.append(self._cluster.add_node(**self._arguments()))
+        return self.address
+
+    def kill(self) -> None:
+        """Kill a node and everything on it, at once, as a loss of power would."""
+        self._cluster.remove_node(self._others.pop(), allow_graceful=False)
+
+    def stop(self) -> None:
+        self._cluster.shutdown()
+
+    @staticmethod
+    def _arguments(**more: Any) -> dict[str, Any]:
+        return {"num_cpus": 1, "num_gpus": 0, "object_store_memory": STORE_BYTES, **more}
+
+
+@pytest.fixture(scope="session")
+def nodes() -> Iterator[Nodes]:
+    """One cluster for all tests, because each takes seconds to start."""
+    pytest.importorskip("ray", reason="needs the extra perceived[cluster]")
+    import perceived.cluster  # noqa: F401 -- sets Ray's environment
+
+    cluster = Nodes()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def album(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A function that writes a folder of ``count`` small pictures, each of another brightness."""
+
+    def write(count: int) -> Path:
+        folder = tmp_path_factory.mktemp("album")
+        for index in range(count):
+            pixels = np.full((12, 10, 3), index % 256, np.uint8)
+            Image.fromarray(pixels).save(folder / f"{index:05d}.png")
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def when() -> Callable[[Callable[[], bool], Callable[[], object]], threading.Thread]:
+    """A function that starts a thread which does something as soon as something is true."""
+
+    def start(ready: Callable[[], bool], act: Callable[[], object]) -> threading.Thread:
+        def watch() -> None:
+            ends = time.monotonic() + 300
+            while not ready() and time.monotonic() < ends:
+                time.sleep(0.02)
+            act()
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        return thread
+
+    return start
+
+
+def kill(process: int) -> None:
+    os.kill(process, signal.SIGKILL)

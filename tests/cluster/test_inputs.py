@@ -1,0 +1,157 @@
+"""Which pictures the words of a job mean, where they may be, and what becomes of damaged ones."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ray", reason="needs the extra perceived[cluster]")
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from perceived.cluster import inputs
+from perceived.cluster.plan import Part
+from perceived.errors import ClusterError, ConfigError, DataError, ImageError
+
+
+def read(word: object, size: int = 256) -> list[tuple[str, object]]:
+    """Return every picture that a word means, as the parts give them."""
+    return [picture for part in inputs.parts([str(word)], size) for picture in inputs.read(part)]
+
+
+def test_files_are_shared_out_to_parts_of_one_size(album):
+    folder = album(7)
+    names = [str(folder / f"{index:05d}.png") for index in range(7)]
+    assert list(inputs.parts([str(folder)], 3)) == [
+        Part(kind="files", locations=tuple(names[start : start + 3])) for start in (0, 3, 6)
+    ]
+    assert read(folder) == read(folder / "*.png") == [(name, name) for name in names]
+
+
+def test_addresses_mean_what_paths_mean_and_are_read_ahead():
+    files = fsspec.filesystem("memory")
+    for name in ("b.jpg", "a.jpg", "deep/c.png", "notes.txt"):
+        files.pipe_file(f"/bucket/{name}", name.encode())
+    try:
+        found = read("memory://bucket")
+        assert [content for _, content in found] == [b"a.jpg", b"b.jpg", b"deep/c.png"]
+        assert [name for name, _ in found][0].endswith("bucket/a.jpg")
+        assert [content for _, content in read("memory://bucket/*.jpg")] == [b"a.jpg", b"b.jpg"]
+        (part,) = inputs.parts(["memory://bucket/a.jpg"], 9)
+        files.rm("/bucket/a.jpg")
+        ((_, error),) = inputs.read(part)
+        assert isinstance(error, ImageError)
+        assert "a.jpg cannot be read" in error.what
+    finally:
+        files.rm("/bucket", recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("columns", "names"),
+    [
+        ({"image": [b"one", b"two", b"three"]}, ["#0", "#1", "#2"]),
+        ({"jpg": [b"one", b"two", b"three"], "json": [b"{}"] * 3, "id": [7, 8, 9]}, ["7", "8", "9"]),
+        ({"image": [{"bytes": one, "path": "x"} for one in (b"one", b"two", b"three")]}, ["#0", "#1", "#2"]),
+    ],
+)
+def test_parquet_files_of_pictures_give_one_part_for_each_row_group(tmp_path, columns, names):
+    file = tmp_path / "some.parquet"
+    pq.write_table(pa.table(columns), file, row_group_size=2)
+    assert [part.group for part in inputs.parts([str(tmp_path)], 256)] == [0, 1]
+    found = read(file)
+    assert [content for _, content in found] == [b"one", b"two", b"three"]
+    assert [name.removeprefix(str(file)) for name, _ in found] == names
+
+
+def test_parquet_files_may_say_where_pictures_are(tmp_path, album):
+    folder = album(2)
+    file = tmp_path / "where.parquet"
+    pictures = [str(folder / "00000.png"), f"file://{folder}/00001.png", None]
+    pq.write_table(pa.table({"url": pictures, "label": ["x"] * 3}), file)
+    local, remote, empty = read(file)
+    assert local == (pictures[0], pictures[0])
+    assert remote == (pictures[1], (folder / "00001.png").read_bytes())
+    assert isinstance(empty[1], ImageError)
+
+
+def test_a_parquet_file_without_pictures_says_what_it_has(tmp_path):
+    pq.write_table(pa.table({"age": [1]}), tmp_path / "ages.parquet")
+    with pytest.raises(DataError, match="no column of pictures; its columns are age"):
+        read(tmp_path)
+    (tmp_path / "ages.parquet").write_bytes(b"PAR1 no more")
+    with pytest.raises(DataError, match="not a readable Parquet file"):
+        read(tmp_path)
+
+
+def shard(path: Path, names: list[str]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name in names:
+            info = tarfile.TarInfo(name)
+            info.size = 600
+            tar.addfile(info, io.BytesIO(name.encode().ljust(600)))
+    return path
+
+
+def test_a_tar_is_read_from_front_to_back(tmp_path):
+    path = shard(tmp_path / "000.tar", ["1.jpg", "1.json", "2.JPG", "2.cls"])
+    found = read(tmp_path)
+    assert [name for name, _ in found] == [f"{path}!1.jpg", f"{path}!2.JPG"]
+    assert found[0][1] == b"1.jpg".ljust(600)
+
+
+def test_a_tar_that_was_cut_short_ends_with_its_own_error(tmp_path):
+    path = shard(tmp_path / "000.tar", ["1.jpg", "2.jpg"])
+    path.write_bytes(path.read_bytes()[:1700])
+    (_, first), (name, error) = read(path)
+    assert first == b"1.jpg".ljust(600)
+    assert name == str(path)
+    assert "is damaged" in str(error)
+
+
+def test_a_network_that_fails_is_no_fault_of_a_picture():
+    with pytest.raises(DataError, match="out of reach") as caught:
+        inputs._unreadable("s3://bucket/a.jpg", ConnectionResetError("reset by peer"))
+    assert "goes on" in caught.value.mend
+    assert isinstance(inputs._unreadable("s3://bucket/a.jpg", PermissionError("403")), ImageError)
+
+
+@pytest.mark.parametrize(
+    ("word", "error", "message"),
+    [
+        ("-", ConfigError, "no standard input"),
+        ("gone", DataError, "There is no"),
+        ("nothing/*.jpg", DataError, "There is no"),
+        ("clip.mp4", ConfigError, "is a video"),
+        ("nosuch://bucket", ConfigError, "cannot be opened"),
+        ("memory://nowhere/at.jpg", DataError, "cannot be read"),
+    ],
+)
+def test_words_that_mean_nothing_are_refused(word, error, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=message):
+        read(word)
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no picture in"):
+        read(tmp_path)
+
+
+def test_a_node_must_see_the_pictures(tmp_path):
+    inputs.check_seen([str(tmp_path), f"{tmp_path}/**/*.jpg", "s3://bucket/x"], "10.0.0.2")
+    with pytest.raises(ClusterError, match=r"10\.0\.0\.2 does not see .*/elsewhere"):
+        inputs.check_seen([str(tmp_path / "elsewhere" / "*.jpg")], "10.0.0.2")
+
+
+def test_chunks_say_which_is_the_last():
+    assert list(inputs.chunks(iter("abcde"), 2)) == [
+        (0, False, ["a", "b"]),
+        (1, False, ["c", "d"]),
+        (2, True, ["e"]),
+    ]
+    assert list(inputs.chunks(iter(()), 2)) == [(0, True, [])]
