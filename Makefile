@@ -39,6 +39,7 @@ bench: $(VENV)/installed-$(PACKAGE)
 docs: $(VENV)/installed-$(PACKAGE)
 	$(BIN)/python docs/make_reference.py
 	$(BIN)/python docs/make_results.py
+	$(BIN)/python docs/make_scale.py
 
 # uv is installed by its hash, and then installs everything else by theirs: quickly, and from its
 # cache the second time. `pip install --require-hashes -r requirements/dev.txt` does the same, slowly.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,8 @@ from PIL import Image
 
 STORE_BYTES = 80 * 2**20
 """Memory for objects on each node: little more than Ray's own minimum."""
+
+ATTEMPTS = 3
 
 NOISY = (
     "ignore::ResourceWarning",  # Ray leaves pipes and files of its processes to the garbage collector
@@ -40,14 +41,26 @@ class Nodes:
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
-        self._cluster = Cluster(initialize_head=True, head_node_args=self._arguments(include_dashboard=False))
+        self._cluster = Cluster()
+        self._add(include_dashboard=False)
         self.address: str = self._cluster.address
         self._others: list[Any] = []
+
+    def _add(self, **more: Any) -> Any:
+        """Add a node; Ray gives one half a minute to start, which a busy machine may exceed."""
+        arguments = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": STORE_BYTES, **more}
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return self._cluster.add_node(**arguments)
+            except Exception as error:  # Ray raises a bare one
+                if "timed out during startup" not in str(error):
+                    raise
+        return self._cluster.add_node(**arguments)
 
     def grow(self, count: int = 2) -> str:
         """See to it that there are ``count`` nodes of one processor each; return the head's address."""
         while 1 + len(self._others) < count:
-            self._others.append(self._cluster.add_node(**self._arguments()))
+            self._others.append(self._add())
         return self.address
 
     def kill(self) -> None:
@@ -57,10 +70,6 @@ class Nodes:
     def stop(self) -> None:
         self._cluster.shutdown()
 
-    @staticmethod
-    def _arguments(**more: Any) -> dict[str, Any]:
-        return {"num_cpus": 1, "num_gpus": 0, "object_store_memory": STORE_BYTES, **more}
-
 
 @pytest.fixture(scope="session")
 def nodes() -> Iterator[Nodes]:
@@ -68,6 +77,7 @@ def nodes() -> Iterator[Nodes]:
     pytest.importorskip("ray", reason="needs the extra perceived[cluster]")
     import perceived.cluster  # noqa: F401 -- sets Ray's environment
 
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's workers give way to all else, 15 by default
     cluster = Nodes()
     yield cluster
     cluster.stop()
@@ -103,7 +113,3 @@ def when() -> Callable[[Callable[[], bool], Callable[[], object]], threading.Thr
         return thread
 
     return start
-
-
-def kill(process: int) -> None:
-    os.kill(process, signal.SIGKILL)

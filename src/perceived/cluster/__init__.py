@@ -1,11 +1,17 @@
 """Beyond one machine: predicting, training and serving on a Ray cluster, each a thin wrapper around the stage itself.
 
-Ray reports nothing about its use to anybody from here, unless the caller's environment says otherwise.
+Ray takes these settings from the environment, once, when it is imported; what the caller has set stays.
 """
 
 from __future__ import annotations
 
 import os
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray is imported, which reads both once
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters is raised, and told in words of ours
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # tell nobody what is done here
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # what matters is raised, and told in words of ours
+    "RAY_raylet_start_wait_time_s": "120",  # a busy machine is slow to start a node; Ray's own is 30 s
+}
+
+for _name, _value in SETTINGS.items():
+    os.environ.setdefault(_name, _value)

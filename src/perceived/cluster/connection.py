@@ -48,7 +48,7 @@ def connected(address: str, *, show: bool = False) -> Iterator[None]:
             _start(show)
         else:
             _join(address, show)
-            _check_nodes()
+            _check_nodes(_reporter()())
         for name in LOGGERS:
             logging.getLogger(name).setLevel(logging.ERROR)
         yield
@@ -139,12 +139,10 @@ def _reach(address: str) -> None:
         ) from error
 
 
-def _check_nodes() -> None:
-    """Compare what is installed on every node with what is installed here."""
-    report = _reporter()
-    here = report()
+def _check_nodes(here: dict[str, str]) -> None:
+    """Compare what is installed on every node with what is installed ``here``."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    ask = ray.remote(num_cpus=0, max_retries=0)(report)
+    ask = ray.remote(num_cpus=0, max_retries=0)(_reporter())
     asked = [
         ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote()
         for node in nodes

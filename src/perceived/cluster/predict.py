@@ -139,18 +139,18 @@ def _pipeline(work: Work, todo: Sequence[int], *, workers: int | None, cuda: boo
     context.enable_progress_bars = context.print_on_execution_start = False
     context.wait_for_min_actors_s = START_SECONDS
     there = free()
-    needs: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0} if cuda else {"num_cpus": 1}
-    room = there["GPU"] if cuda else there["CPU"]
-    if not room:
+    most = min(workers or there["GPU" if cuda else "CPU"], len(todo))
+    if not most:
         raise ClusterError(
-            "The cluster has no graphics card.", expected="nodes with one for --device cuda", mend="--device cpu"
+            "The cluster has no graphics card.",
+            expected="nodes with one for --device cuda",
+            mend="--device cpu, or, where nodes with cards come when they are asked for, --workers",
         )
-    most = min(workers or room, len(todo))
     parts = data.from_items([{"part": number} for number in todo], override_num_blocks=len(todo))
     if not apart:
-        return parts.map_batches(Answerer, **_actors(work, most), **needs)
+        return parts.map_batches(Answerer, **_actors(work, most), num_cpus=1, num_gpus=int(cuda))
     prepared = parts.map_batches(Preparer, **_actors(work, min(there["CPU"], len(todo))), num_cpus=1)
-    return prepared.map_batches(Classifying, **_actors(work, most), **needs)
+    return prepared.map_batches(Classifying, **_actors(work, most), num_cpus=0, num_gpus=int(cuda))
 
 
 def _actors(work: Work, most: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from perceived.commands.cluster import Cluster
+from perceived.extras import needed_for
 
 
 def serve(
@@ -38,7 +39,8 @@ def serve(
 
     chosen = settings.load(config, model=model, host=host, port=port, workers=workers, threshold=threshold)
     if cluster is not None:
-        from perceived.cluster import serve as on_cluster
+        with needed_for("'perceived serve --cluster'", extra="cluster"):
+            from perceived.cluster import serve as on_cluster
 
         on_cluster.run(chosen, address=cluster, announce=_announce)
         return

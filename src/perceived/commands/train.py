@@ -10,6 +10,7 @@ import typer
 from perceived.commands.cluster import Cluster, Workers
 from perceived.commands.options import Settings, Work
 from perceived.commands.remote import refuse
+from perceived.extras import needed_for
 
 
 def train(
@@ -31,7 +32,8 @@ def train(
 
     chosen = recipes.get(recipe, settings or [])
     if cluster is not None:
-        from perceived.cluster import train as on_cluster
+        with needed_for("'perceived train --cluster'", extra="cluster"):
+            from perceived.cluster import train as on_cluster
 
         cards = gpus_per_worker or 0
         on_cluster.train(work, chosen, out, address=cluster, workers=workers, gpus_per_worker=cards, init=init)

@@ -1,0 +1,156 @@
+"""What each stage of answering costs for one picture, and what a cluster adds: the figures under docs/scale.md.
+
+    python benchmarks/scale.py                              # 100 generated pictures; minutes
+    python benchmarks/scale.py --count 1000 --cluster 20000 --record
+
+Stages are measured in seconds of processor time of one thread, which other programs on the machine
+lengthen little. The cluster part (with the extra ``cluster``) answers the same pictures with one
+process and with two, and once without a cluster; its rates are those between the first file of
+answers and the last, starts left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pictures
+
+T = TypeVar("T")
+PART = 50
+"""Pictures in a file of answers."""
+COMMAND = "from perceived.cli import main; main()"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=100, help="pictures for the stages")
+    parser.add_argument("--cluster", type=int, default=200, help="pictures for the cluster; 0 leaves it out")
+    parser.add_argument("--record", action="store_true", help="write docs/results/scale.json")
+    choice = parser.parse_args()
+    found = stages(choice.count)
+    if choice.cluster and importlib.util.find_spec("ray"):
+        found |= cluster(choice.cluster)
+    print(json.dumps(found, indent=1))
+    if choice.record:
+        record(found, choice)
+
+
+def stages(count: int) -> dict[str, float]:
+    """Return milliseconds of processor time of each stage for one picture, and bytes in and out."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import cv2
+
+    from perceived import images
+    from perceived.classifier import Classifier, find_model
+    from perceived.detector import YuNet
+    from perceived.preprocess import frame
+
+    cv2.setNumThreads(1)
+    paths = sorted(folder(count).glob("*.jpg"))
+    detector, classifier = YuNet(), Classifier(find_model("default"), threads=1)
+    framing = classifier.spec.preprocessing
+    detector.detect(images.load(paths[0]))
+    read, contents = timed(images.read_bytes, paths)
+    decode, pixels = timed(images.decode, contents)
+    detect, faces = timed(detector.detect, pixels)
+    seen = [(image, face) for image, some in zip(pixels, faces, strict=True) for face in some]
+    cut, framed = timed(lambda one: frame(one[0], framing, one[1]), seen)
+    batches = [np.stack(framed[start : start + 4]) for start in range(0, len(framed), 4)]
+    classify, _ = timed(classifier.predict, batches)
+    return {
+        "read_milliseconds": read / count,
+        "decode_milliseconds": decode / count,
+        "detect_milliseconds": detect / count,
+        "frame_milliseconds": cut / count,
+        "classify_milliseconds": classify / count,
+        "faces_per_picture": len(seen) / count,
+        "picture_bytes": sum(map(len, contents)) / count,
+        "framed_face_bytes": float(framed[0].nbytes),
+    }
+
+
+def timed(work: Callable[[Any], T], items: Sequence[Any]) -> tuple[float, list[T]]:
+    """Return milliseconds of processor time for all items, and what came of each."""
+    started = time.process_time()
+    results = [work(item) for item in items]
+    return (time.process_time() - started) * 1000, results
+
+
+def cluster(count: int) -> dict[str, float]:
+    """Return pictures a second with and without a cluster, and what the driver and the answers take."""
+    names = str(folder(count))
+    with tempfile.TemporaryDirectory() as scratch:
+        out = {workers: Path(scratch, str(workers)) for workers in (1, 2)}
+        memory = {workers: driver(names, out[workers], workers) for workers in out}
+        sizes = [file.stat().st_size for file in out[1].glob("answers/*.parquet")]
+        rates = {workers: rate(out[workers], count) for workers in out}
+    return {
+        "plain_pictures_per_second": plain(count),
+        "one_worker_pictures_per_second": rates[1],
+        "two_workers_pictures_per_second": rates[2],
+        "driver_peak_mebibytes": memory[2],
+        "answer_bytes": sum(sizes) / count,
+    }
+
+
+def driver(names: str, out: Path, workers: int) -> float:
+    """Answer on a cluster of this machine; return the driver's peak memory in MiB."""
+    words = ["predict", names, "--cluster", "local", "--workers", str(workers), "--part-size", str(PART)]
+    process = subprocess.Popen([sys.executable, "-c", COMMAND, *words, "--out", str(out)])
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"perceived predict --cluster failed with status {status}")
+    return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def rate(out: Path, count: int) -> float:
+    """Return pictures a second between the first file of answers and the last."""
+    times = sorted(file.stat().st_mtime for file in out.glob("answers/*.parquet"))
+    return (count - PART) / max(times[-1] - times[0], 1e-9)
+
+
+def plain(count: int) -> float:
+    """Return pictures a second of one predictor with one thread, in a process of its own."""
+    program = (
+        "import sys, time; from pathlib import Path; from perceived import Predictor\n"
+        "paths = sorted(Path(sys.argv[1]).glob('*.jpg')); p = Predictor(threads=1); p.predict(paths[0])\n"
+        "t = time.perf_counter(); n = sum(1 for _ in p.stream(paths)); print(n / (time.perf_counter() - t))"
+    )
+    command = [sys.executable, "-c", program, str(folder(count))]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def folder(count: int) -> Path:
+    return pictures.folder(Path(tempfile.gettempdir()) / f"perceived-benchmark-{count}", count)
+
+
+def record(found: dict[str, float], choice: argparse.Namespace) -> None:
+    """Write what was measured among the results, from which docs/scale.md is computed."""
+    docs = Path(__file__).resolve().parents[1] / "docs"
+    sys.path.insert(0, str(docs))
+    from record_result import provenance
+
+    words = f"python benchmarks/scale.py --count {choice.count} --cluster {choice.cluster} --record"
+    result = {
+        "what": "Processor time of each stage for a generated 640×480 picture, and throughput on a Ray cluster",
+        "config": {"model": "default", "stage_pictures": choice.count, "cluster_pictures": choice.cluster},
+        "metrics": {name: round(value, 4) for name, value in found.items()},
+        **provenance(words),
+        "notes": [f"The load of the machine's {os.cpu_count()} processors was {os.getloadavg()[0]:.1f}."],
+    }
+    (docs / "results" / "scale.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

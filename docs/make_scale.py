@@ -1,0 +1,100 @@
+"""Write the tables of docs/scale.md from what was measured (docs/results/scale.json).
+
+Everything that is assumed, and not measured, stands in the constants here and is named on the page.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+SOURCE = Path(__file__).parent / "results" / "scale.json"
+TARGET = Path(__file__).parent / "scale.md"
+BEGIN, END = "<!-- Written by `make docs` from docs/results/scale.json. -->\n", "<!-- End of what is written. -->\n"
+STAGES = ("read", "decode", "detect", "frame", "classify")
+SIZES = (10**6, 10**8, 10**10)
+CARD_FACES_PER_SECOND = 5_000
+"""Assumed: what one graphics card classifies. No card was at hand."""
+SHARD_PICTURES = 1_000
+"""Pictures in one tar or row group, which is one request to a store, more or less."""
+CORE_MEBIBYTES_PER_SECOND = 10
+"""Assumed: what of a node's network is there for each of its processors."""
+POWERS = {10**6: "10⁶", 10**8: "10⁸", 10**10: "10¹⁰"}
+
+
+def render(metrics: Mapping[str, float]) -> str:
+    """Return the tables: what a picture costs, and what many do."""
+    stages = {name: metrics[f"{name}_milliseconds"] for name in STAGES}
+    total = sum(stages.values())
+    lines = ["| stage | ms of a core for a picture | share |", "|---|---|---|"]
+    lines += [f"| {name} | {value:.2f} | {value / total:.0%} |" for name, value in stages.items()]
+    lines += [f"| all | {total:.2f} | 100 % |".replace("100 %", "100%"), ""]
+    lines += ["| pictures | core-hours | of those, a card can take over | GPU-hours then | bytes read | bytes written"]
+    lines[-1] += " | requests, one file each | requests, in tars | cores for a day |"
+    lines += ["|---|---|---|---|---|---|---|---|---|"]
+    for count in SIZES:
+        hours = count * total / 3.6e6
+        saved = count * stages["classify"] / 3.6e6
+        cards = count * metrics["faces_per_picture"] / CARD_FACES_PER_SECOND / 3600
+        cells = [
+            POWERS[count],
+            number(hours),
+            number(saved),
+            number(cards),
+            size(count * metrics["picture_bytes"]),
+            size(count * metrics["answer_bytes"]),
+            number(count),
+            number(count / SHARD_PICTURES),
+            number(hours / 24),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    need = metrics["picture_bytes"] / (total / 1000) / 2**20
+    lines += [
+        "",
+        f"A core answers {1000 / total:.0f} pictures a second and so reads {need:.1f} MiB a second;"
+        f" at {CORE_MEBIBYTES_PER_SECOND} MiB a second for each core the network is"
+        f" {'the bottleneck' if need > CORE_MEBIBYTES_PER_SECOND else 'not the bottleneck'}, up to pictures of"
+        f" {size(CORE_MEBIBYTES_PER_SECOND * 2**20 * total / 1000)}. A card that classifies"
+        f" {CARD_FACES_PER_SECOND:,} faces a second needs"
+        f" {CARD_FACES_PER_SECOND / metrics['faces_per_picture'] * (total - stages['classify']) / 1000:,.0f} cores"
+        f" before it, which send it {size(CARD_FACES_PER_SECOND * metrics['framed_face_bytes'])} a second.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def number(value: float) -> str:
+    """Write a number with two figures that count."""
+    if value < 10:
+        return f"{value:.1f}"
+    digits = len(str(int(value))) - 2
+    return f"{round(value, -digits):,.0f}"
+
+
+def size(value: float) -> str:
+    """Write bytes in decimal units."""
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} PB"
+
+
+def page(text: str, metrics: Mapping[str, float]) -> str:
+    """Return the page with fresh tables."""
+    before, rest = text.split(BEGIN)
+    return f"{before}{BEGIN}\n{render(metrics)}\n{END}{rest.split(END)[1]}"
+
+
+def main() -> int:
+    text = TARGET.read_text(encoding="utf-8")
+    fresh = page(text, json.loads(SOURCE.read_text(encoding="utf-8"))["metrics"])
+    if "--check" in sys.argv[1:]:
+        return int(text != fresh)
+    TARGET.write_text(fresh, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

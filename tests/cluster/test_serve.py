@@ -1,0 +1,68 @@
+"""The server's own app in Ray Serve: its answers, its health, and a new one in the place of the old."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+
+pytest.importorskip("ray", reason="needs the extra perceived[cluster]")
+
+from perceived import Predictor
+from perceived.cluster import connection
+from perceived.cluster import serve as cluster
+from perceived.errors import ConfigError
+from perceived.server.settings import Settings
+
+
+@pytest.fixture
+def port(nodes) -> Iterator[int]:
+    """A free port; what was deployed is taken down at the end."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number = probe.getsockname()[1]
+    yield number
+    from ray import serve
+
+    with connection.connected(nodes.address):
+        serve.shutdown()
+
+
+def test_the_same_app_answers_and_is_exchanged(nodes, port, tiny_model, picture):
+    def deploy(threshold: float) -> str:
+        said: list[str] = []
+        settings = Settings(model=str(tiny_model), detect=False, port=port, workers=1, threshold=threshold)
+        cluster.run(settings, address=nodes.grow(1), announce=said.append)
+        return said[0]
+
+    grey = picture("grey.png", 130)
+    address = deploy(0.5)
+    assert address == f"http://127.0.0.1:{port}"
+    with httpx2.Client(base_url=address, timeout=60) as client:
+        assert client.get("/readyz").json() == {"status": "ok"}
+        assert "<html" in client.get("/").text
+        answer = client.post("/v1/predict", files={"files": ("grey.png", grey.read_bytes())}).json()
+        expected = Predictor(tiny_model, detect=False, threshold=0.5).predict(grey).faces[0]
+        assert answer["pictures"][0]["faces"][0]["confidence"] == pytest.approx(expected.confidence, abs=1e-6)
+        assert answer["threshold"] == 0.5
+        assert client.post("/v1/predict", content=b"x").status_code in (400, 415)
+        deploy(0.9)
+        assert client.get("/v1/models").json()["models"][0]["threshold"] == 0.9
+
+
+def test_replicas_are_asked_for_their_health_and_follow_the_load(tiny_model):
+    settings = {"model": str(tiny_model), "workers": 7, "threads": 2}
+    deployment = cluster.build(settings)._bound_deployment
+    scaling = deployment._deployment_config.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas, scaling.target_ongoing_requests) == (1, 7, 4)
+    assert deployment._deployment_config.health_check_period_s == cluster.HEALTH_PERIOD
+    assert deployment.ray_actor_options["num_cpus"] == 2
+    with pytest.raises(ConfigError, match="nonsense"):
+        cluster.build({"nonsense": 1})
+
+
+def test_a_free_port_cannot_be_had(tiny_model):
+    with pytest.raises(ConfigError, match="free port"):
+        cluster.run(Settings(model=str(tiny_model), port=0), address="local")

@@ -1,0 +1,113 @@
+"""Training on two workers, one of which is killed: the samples, and the weights, of one process."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ray", reason="needs the extra perceived[cluster]")
+
+from perceived import recipes
+from perceived import train as training
+from perceived.checkpoint import Run
+from perceived.cluster import train as cluster
+from perceived.cluster.folder import Folder
+from perceived.errors import ClusterError, ConfigError, ResumeError
+from perceived.schedule import Schedule
+
+BATCH, PICTURES = 7, 48
+"""An odd batch, so that two shares differ in size."""
+
+
+def watched(seen: Path, killed: Path) -> Callable[[cluster.Training], None]:
+    """Return a worker's loop that notes every share of a batch, and kills worker 1 once, in its second epoch."""
+
+    def learn(told: cluster.Training) -> None:  # travels by value, because workers do not import tests
+        import json
+        import os
+        import signal
+
+        import ray.train
+        import torch
+
+        from perceived.cluster import train
+        from perceived.data.feed import Feed
+
+        torch.set_num_threads(1)
+        context = ray.train.get_context()
+        rank, size, batch = context.get_world_rank(), context.get_world_size(), Feed.batch
+
+        def noted(self, rows, recipe, epoch, *rest):
+            with open(seen / f"{os.getpid()}.jsonl", "a") as file:
+                file.write(json.dumps([rank, size, rows.tolist()]) + "\n")
+            if rank == 1 and epoch == 1 and not killed.exists():
+                killed.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return batch(self, rows, recipe, epoch, *rest)
+
+        Feed.batch = noted
+        train.learn(told)
+
+    return learn
+
+
+def test_a_worker_is_killed_and_the_run_ends_as_if_it_never_was(nodes, tiny_work, tiny, tmp_path, monkeypatch):
+    exact = ("precision=fp32", "dropout=0", "freeze_batch_norm=true", f"batch_size={BATCH}", "epochs=2")
+    recipe = dataclasses.replace(recipes.get("fast", [*tiny, *exact]), optimizer="adamw")
+    seen, killed, out = tmp_path / "seen", tmp_path / "killed", tmp_path / "two"
+    seen.mkdir()
+    monkeypatch.setattr(cluster, "learn", watched(seen, killed))
+    cluster.train(tiny_work, recipe, str(out), address=nodes.grow(), workers=2)
+    assert killed.exists(), "no worker was killed"
+
+    plan = Schedule(recipe, PICTURES)
+    covered: dict[int, set[int]] = {step: set() for step in range(plan.steps)}
+    shares = {tuple(plan.rows(s, r, n).tolist()): s for s in covered for r, n in ((0, 1), (0, 2), (1, 2))}
+    for rank, size, rows in (json.loads(line) for file in seen.iterdir() for line in file.read_text().splitlines()):
+        step = shares[tuple(rows)]
+        assert rows == plan.rows(step, rank, size).tolist()
+        covered[step] |= set(rows)
+    assert covered == {step: set(plan.rows(step).tolist()) for step in covered}
+
+    one = training.train(tiny_work, recipe, tmp_path / "one", quiet=True)
+    last = json.loads(Run(out).metrics.read_text().splitlines()[-1])
+    assert last["step"] == plan.steps
+    assert abs(one["val_accuracy"] - last["val_accuracy"]) <= 0.01
+    assert one["val_loss"] == pytest.approx(last["val_loss"], abs=1e-4)
+    assert one["train_loss"] == pytest.approx(last["train_loss"], abs=1e-4)
+    assert sorted(path.name for path in out.iterdir() if path.name.startswith(".")) == [], "Ray's notes are left"
+
+    monkeypatch.undo()
+    with pytest.raises(ResumeError, match="holds another run"):
+        cluster.train(tiny_work, dataclasses.replace(recipe, seed=1), str(out), address=nodes.address, workers=1)
+
+
+def test_what_cannot_be_had_is_refused(tmp_path):
+    recipe = recipes.get("fast")
+    with pytest.raises(ConfigError, match="0 workers"):
+        cluster.train(tmp_path, recipe, str(tmp_path / "run"), address="local", workers=0)
+    with pytest.raises(ClusterError, match="No cluster answers"):
+        cluster.train(tmp_path, recipe, str(tmp_path / "run"), address="127.0.0.1:1")
+
+
+def test_a_run_is_kept_at_an_address_and_fetched_from_there(tmp_path):
+    folder, here = Folder(f"memory://{tmp_path.name}/run"), Run(tmp_path / "here")
+    for step in (1, 2):
+        here.last.mkdir(parents=True, exist_ok=True)
+        here.config.write_text("{}")
+        (here.last / f"step-{step:08d}.safetensors").write_text(f"tensors of {step}")
+        (here.last / "state.json").write_text(f"state of {step}")
+        cluster.keep(folder, here)
+        (here.last / f"step-{step:08d}.safetensors").unlink()
+    assert folder.names("last") == ["state.json", "step-00000002.safetensors"]
+    there = Run(tmp_path / "there")
+    cluster.fetch(folder, there)
+    assert (there.last / "state.json").read_text() == "state of 2"
+    assert (there.last / "step-00000002.safetensors").read_text() == "tensors of 2"
+    assert there.config.read_text() == "{}"
+    folder.remove_folder("last")
+    assert folder.names("last") == []

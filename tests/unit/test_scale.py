@@ -1,0 +1,42 @@
+"""The page on scale is what its figures say."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+METRICS = {
+    "read_milliseconds": 0.1,
+    "decode_milliseconds": 4.9,
+    "detect_milliseconds": 10.0,
+    "frame_milliseconds": 1.0,
+    "classify_milliseconds": 4.0,
+    "faces_per_picture": 1.5,
+    "picture_bytes": 100_000.0,
+    "framed_face_bytes": 76_800.0,
+    "answer_bytes": 250.0,
+}
+
+
+@pytest.fixture(scope="module")
+def scale(root: Path) -> dict[str, Any]:
+    return runpy.run_path(str(root / "docs" / "make_scale.py"))
+
+
+def test_the_tables_are_fresh(scale: dict[str, Any]) -> None:
+    text = scale["TARGET"].read_text(encoding="utf-8")
+    metrics = json.loads(scale["SOURCE"].read_text(encoding="utf-8"))["metrics"]
+    assert text == scale["page"](text, metrics), "docs/scale.md is stale: make docs"
+
+
+def test_costs_are_reckoned_from_one_picture(scale: dict[str, Any]) -> None:
+    lines = scale["render"](METRICS).splitlines()
+    assert "| detect | 10.00 | 50% |" in lines
+    million = next(line for line in lines if line.startswith("| 10⁶ |"))
+    assert million == "| 10⁶ | 5.6 | 1.1 | 0.1 | 100 GB | 250 MB | 1,000,000 | 1,000 | 0.2 |"
+    assert "needs 53 cores before it" in lines[-1]
+    assert "not the bottleneck, up to pictures of 210 kB" in lines[-1]
