@@ -50,18 +50,22 @@ def render(metrics: Mapping[str, float]) -> str:
             number(hours / 24),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    need = metrics["picture_bytes"] / (total / 1000) / 2**20
-    lines += [
-        "",
-        f"A core answers {1000 / total:.0f} pictures a second and so reads {need:.1f} MiB a second;"
-        f" at {CORE_MEBIBYTES_PER_SECOND} MiB a second for each core the network is"
-        f" {'the bottleneck' if need > CORE_MEBIBYTES_PER_SECOND else 'not the bottleneck'}, up to pictures of"
-        f" {size(CORE_MEBIBYTES_PER_SECOND * 2**20 * total / 1000)}. A card that classifies"
-        f" {CARD_FACES_PER_SECOND:,} faces a second needs"
-        f" {CARD_FACES_PER_SECOND / metrics['faces_per_picture'] * (total - stages['classify']) / 1000:,.0f} cores"
-        f" before it, which send it {size(CARD_FACES_PER_SECOND * metrics['framed_face_bytes'])} a second.",
-    ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", _bottlenecks(metrics, total)]) + "\n"
+
+
+def _bottlenecks(metrics: Mapping[str, float], total: float) -> str:
+    """Say what one core asks of the network, and how many keep one card busy; ``total`` is a picture's milliseconds."""
+    rate, network = 1000 / total, CORE_MEBIBYTES_PER_SECOND * 2**20
+    need = rate * metrics["picture_bytes"]
+    before = (total - metrics["classify_milliseconds"]) / 1000
+    cores = CARD_FACES_PER_SECOND / metrics["faces_per_picture"] * before
+    return (
+        f"A core answers {rate:.0f} pictures a second and so reads {size(need)} a second; at"
+        f" {CORE_MEBIBYTES_PER_SECOND} MiB a second for each core the network is"
+        f" {'the bottleneck' if need > network else 'not the bottleneck'}, up to pictures of {size(network / rate)}."
+        f" A card that classifies {CARD_FACES_PER_SECOND:,} faces a second needs {cores:,.0f} cores before it,"
+        f" which send it {size(CARD_FACES_PER_SECOND * metrics['framed_face_bytes'])} a second."
+    )
 
 
 def number(value: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,13 @@ STORE_BYTES = 80 * 2**20
 """Memory for objects on each node: little more than Ray's own minimum."""
 
 ATTEMPTS = 3
+PATIENT = {
+    "RAY_worker_niceness": "0",  # Ray's workers give way to all else, 15 by default
+    "RAY_raylet_start_wait_time_s": "300",
+    "RAY_gcs_server_request_timeout_seconds": "300",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+}
+"""Ray's settings for machines that are busy with other things."""
 
 NOISY = (
     "ignore::ResourceWarning",  # Ray leaves pipes and files of its processes to the garbage collector
@@ -35,6 +43,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.filterwarnings(rule))
 
 
+PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+"""What a node waits to be told by its agents, unless it is chosen for them."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 class Nodes:
     """A cluster on this machine, with a head node and those that come and go."""
 
@@ -47,8 +66,9 @@ class Nodes:
         self._others: list[Any] = []
 
     def _add(self, **more: Any) -> Any:
-        """Add a node; Ray gives one half a minute to start, which a busy machine may exceed."""
+        """Add a node; Ray gives its parts seconds to tell their ports and start, which a busy machine may exceed."""
         arguments = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": STORE_BYTES, **more}
+        arguments |= {name: free_port() for name in PORTS}
         for _ in range(ATTEMPTS - 1):
             try:
                 return self._cluster.add_node(**arguments)
@@ -77,7 +97,8 @@ def nodes() -> Iterator[Nodes]:
     pytest.importorskip("ray", reason="needs the extra perceived[cluster]")
     import perceived.cluster  # noqa: F401 -- sets Ray's environment
 
-    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's workers give way to all else, 15 by default
+    for name, value in PATIENT.items():
+        os.environ.setdefault(name, value)
     cluster = Nodes()
     yield cluster
     cluster.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickle
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -321,3 +322,15 @@ def test_a_hundred_thousand_damaged_pictures(tiny_model, portraits):
     model = Predictor(tiny_model)
     for seed in range(100):
         check_mutated(model, mutated(1000, seed, *encoded(portraits)), 1000)
+
+
+def test_the_halves_of_stream_make_the_whole_also_in_two_processes(tiny_model, picture):
+    paths = [picture("a.png", 20), picture("b.png", 200)]
+    predictor = Predictor(tiny_model, detect=False, threads=1)
+    error = ImageError("c.png is out of reach.")
+    given, names = [*paths, error], ["a", "b", "c"]
+    prepared = pickle.loads(pickle.dumps(list(predictor.prepare(given, names))))
+    answered = list(Predictor(tiny_model, detect=False, threads=1).answer(prepared))
+    assert answered == list(predictor.stream(given, names))
+    assert [one.source for one in answered] == names
+    assert answered[2].error == "c.png is out of reach."

@@ -108,7 +108,7 @@ def _trainer(training: Training, folder: Folder, *, most: int) -> TorchTrainer:
             name=uuid.uuid4().hex,
             storage_path=folder.at(SCRATCH),
             storage_filesystem=PyFileSystem(FSSpecHandler(folder.files)),
-            failure_config=FailureConfig(max_failures=LOSSES),
+            failure_config=FailureConfig(max_failures=LOSSES, controller_failure_limit=LOSSES),
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
