@@ -18,7 +18,7 @@ from torch import nn
 
 from perceived import backbones, features, storage
 from perceived.backbones import Backbone
-from perceived.checkpoint import Run, TrainedModel
+from perceived.checkpoint import MODEL_FILE, Run, TrainedModel
 from perceived.data import feed
 from perceived.data.feed import Feed
 from perceived.errors import ConfigError, ModelFileError, ResumeError
@@ -157,7 +157,8 @@ def describe(
             "train": len(pictures.train),
             "val": len(pictures.val),
         },
-        "weights": dict(backbone.source) | ({"init": str(init)} if init else {}),
+        "weights": dict(backbone.source)
+        | ({"init": init.name, "init_sha256": storage.sha256_file(Run(init).best / MODEL_FILE)} if init else {}),
         "environment": {
             "python": platform.python_version(),
             "platform": f"{platform.system()} {platform.machine()}",
@@ -175,7 +176,7 @@ SAME = {
     "weights": "use the same --init and --set weights",
 }
 """Parts of ``config.json`` that a run keeps for life, and how to mend a difference."""
-STARTING_POINT = ("init", "sha256")
+STARTING_POINT = ("init_sha256", "sha256")
 """What of the weights' description tells them from others; the rest is there to be read."""
 
 

@@ -154,7 +154,7 @@ def test_a_run_of_another_recipe_is_refused_before_anything_is_decoded(
 
 
 def test_a_run_from_another_starting_point_is_not_resumed(run: Path, tiny_work: Path, recipe: Recipe) -> None:
-    with pytest.raises(ResumeError, match="its weights init is None"):
+    with pytest.raises(ResumeError, match="its weights init_sha256 is None"):
         training.train(tiny_work, recipe, run, init=run, quiet=True)
 
 
