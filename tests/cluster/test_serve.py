@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import warnings
 from collections.abc import Iterator
+from types import ModuleType
 
 import httpx2
 import pytest
@@ -12,9 +14,17 @@ pytest.importorskip("ray", reason="needs the extra perceived[cluster]")
 
 from perceived import Predictor
 from perceived.cluster import connection
-from perceived.cluster import serve as cluster
 from perceived.errors import ConfigError
 from perceived.server.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def cluster() -> ModuleType:
+    """The module under test, imported here because Ray's own modules warn of themselves while they are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from perceived.cluster import serve
+    return serve
 
 
 @pytest.fixture
@@ -30,7 +40,7 @@ def port(nodes) -> Iterator[int]:
         serve.shutdown()
 
 
-def test_the_same_app_answers_and_is_exchanged(nodes, port, tiny_model, picture):
+def test_the_same_app_answers_and_is_exchanged(cluster, nodes, port, tiny_model, picture):
     def deploy(threshold: float) -> str:
         said: list[str] = []
         settings = Settings(model=str(tiny_model), detect=False, port=port, workers=1, threshold=threshold)
@@ -52,7 +62,7 @@ def test_the_same_app_answers_and_is_exchanged(nodes, port, tiny_model, picture)
         assert client.get("/v1/models").json()["models"][0]["threshold"] == 0.9
 
 
-def test_replicas_are_asked_for_their_health_and_follow_the_load(tiny_model):
+def test_replicas_are_asked_for_their_health_and_follow_the_load(cluster, tiny_model):
     settings = {"model": str(tiny_model), "workers": 7, "threads": 2}
     deployment = cluster.build(settings)._bound_deployment
     scaling = deployment._deployment_config.autoscaling_config
@@ -63,6 +73,6 @@ def test_replicas_are_asked_for_their_health_and_follow_the_load(tiny_model):
         cluster.build({"nonsense": 1})
 
 
-def test_a_free_port_cannot_be_had(tiny_model):
+def test_a_free_port_cannot_be_had(cluster, tiny_model):
     with pytest.raises(ConfigError, match="free port"):
         cluster.run(Settings(model=str(tiny_model), port=0), address="local")
