@@ -39,8 +39,9 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="write docs/results/scale.json")
     choice = parser.parse_args()
     found = stages(choice.count)
-    if choice.cluster and importlib.util.find_spec("ray"):
-        found |= cluster(choice.cluster)
+    if importlib.util.find_spec("ray"):
+        found["answer_bytes"] = written(choice.count)
+        found |= cluster(choice.cluster) if choice.cluster else {}
     print(json.dumps(found, indent=1))
     if choice.record:
         record(found, choice)
@@ -52,8 +53,9 @@ def stages(count: int) -> dict[str, float]:
     import cv2
 
     from perceived import images
-    from perceived.classifier import Classifier, find_model
+    from perceived.classifier import Classifier
     from perceived.detector import YuNet
+    from perceived.models import find_model
     from perceived.preprocess import frame
 
     cv2.setNumThreads(1)
@@ -87,20 +89,31 @@ def timed(work: Callable[[Any], T], items: Sequence[Any]) -> tuple[float, list[T
     return (time.process_time() - started) * 1000, results
 
 
+def written(count: int) -> float:
+    """Return bytes of Parquet for the answers of one picture."""
+    from perceived.cluster import answers
+    from perceived.cluster.folder import Folder
+    from perceived.predictor import Predictor
+
+    predictor = Predictor(threads=1)
+    with tempfile.TemporaryDirectory() as scratch:
+        pictures = list(predictor.stream(sorted(folder(count).glob("*.jpg"))))
+        answers.write(Folder(scratch), 0, 0, pictures, predictor.labels, last=True)
+        return sum(file.stat().st_size for file in Path(scratch, "answers").iterdir()) / count
+
+
 def cluster(count: int) -> dict[str, float]:
     """Return pictures a second with and without a cluster, and what the driver and the answers take."""
     names = str(folder(count))
     with tempfile.TemporaryDirectory() as scratch:
         out = {workers: Path(scratch, str(workers)) for workers in (1, 2)}
         memory = {workers: driver(names, out[workers], workers) for workers in out}
-        sizes = [file.stat().st_size for file in out[1].glob("answers/*.parquet")]
         rates = {workers: rate(out[workers], count) for workers in out}
     return {
         "plain_pictures_per_second": plain(count),
         "one_worker_pictures_per_second": rates[1],
         "two_workers_pictures_per_second": rates[2],
         "driver_peak_mebibytes": memory[2],
-        "answer_bytes": sum(sizes) / count,
     }
 
 
@@ -143,7 +156,8 @@ def record(found: dict[str, float], choice: argparse.Namespace) -> None:
 
     words = f"python benchmarks/scale.py --count {choice.count} --cluster {choice.cluster} --record"
     result = {
-        "what": "Processor time of each stage for a generated 640×480 picture, and throughput on a Ray cluster",
+        "what": "Processor time of each stage for a generated 640×480 picture"
+        + (", and throughput on a Ray cluster" if choice.cluster else ""),
         "config": {"model": "default", "stage_pictures": choice.count, "cluster_pictures": choice.cluster},
         "metrics": {name: round(value, 4) for name, value in found.items()},
         **provenance(words),

@@ -30,7 +30,7 @@ def render(metrics: Mapping[str, float]) -> str:
     total = sum(stages.values())
     lines = ["| stage | ms of a core for a picture | share |", "|---|---|---|"]
     lines += [f"| {name} | {value:.2f} | {value / total:.0%} |" for name, value in stages.items()]
-    lines += [f"| all | {total:.2f} | 100 % |".replace("100 %", "100%"), ""]
+    lines += [f"| all | {total:.2f} | 100% |", ""]
     lines += ["| pictures | core-hours | of those, a card can take over | GPU-hours then | bytes read | bytes written"]
     lines[-1] += " | requests, one file each | requests, in tars | cores for a day |"
     lines += ["|---|---|---|---|---|---|---|---|---|"]

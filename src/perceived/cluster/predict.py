@@ -21,12 +21,12 @@ import pyarrow as pa
 import ray
 from ray import data
 
-from perceived.classifier import find_model
 from perceived.cluster import answers, inputs
 from perceived.cluster.connection import connected, failures, free
 from perceived.cluster.folder import Folder, is_address
 from perceived.cluster.plan import JOB, MODEL, Job, open_job, read_part
 from perceived.errors import ClusterError, ConfigError
+from perceived.models import find_model
 from perceived.predictor import Predictor, Prepared
 from perceived.progress import counter
 from perceived.tally import Tally
