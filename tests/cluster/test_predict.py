@@ -102,7 +102,7 @@ def test_nothing_is_started_where_everything_is_finished(album, tiny_model, tmp_
     assert plan.read_part(Folder(str(out)), 0).locations == tuple(map(str, sorted(folder.iterdir())))
     answers.write(Folder(str(out)), 0, 0, [], ("female", "male"), last=True)
     tally = predict([str(folder)], str(out), address="127.0.0.1:1", model=str(tiny_model), options=WHOLE)
-    assert str(tally).endswith("besides 1 parts finished before")
+    assert str(tally).endswith("besides 1 part finished before")
 
 
 def test_what_cannot_be_used_is_refused_before_anything_is_started(album, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def no_ray(monkeypatch):
-    for name in [name for name in sys.modules if name.startswith("perceived.cluster.")]:
+    for name in [name for name in sys.modules if name.startswith("perceived.cluster")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "ray", None)
 
