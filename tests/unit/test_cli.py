@@ -191,10 +191,10 @@ def test_calibrate(run, called):
 def test_evaluate(run, called):
     rate = {"value": 0.75, "low": 0.5, "high": None}
     metrics = {"accuracy": rate, "f1": {"male": rate}, "confusion": {"male": {"male": rate}}}
-    calls = called("perceived.evaluate.evaluate", {"metrics": metrics, "notes": ["Mind this."]})
+    calls = called("perceived.evaluate.evaluate", {"metrics": metrics, "cleaned": None, "notes": ["Mind this."]})
     answer = run("evaluate", "model.onnx", "work", "--on", "val")
     folder = Path("model-evaluation-val")
-    assert calls == [((Path("model.onnx"), Path("work")), {"on": "val", "out": folder})]
+    assert calls == [((Path("model.onnx"), Path("work")), {"on": "val", "exclude": None, "out": folder})]
     assert [line.split() for line in answer.out.splitlines()[1:3]] == [
         ["accuracy", "0.7500", "0.5000", "-"],
         ["f1", "male", "0.7500", "0.5000", "-"],

@@ -28,6 +28,7 @@ CORE = {
     "extras",
     "images",
     "installed",
+    "models",
     "overlap",
     "predictor",
     "preprocess",

@@ -77,7 +77,7 @@ def test_a_class_of_one_label_alone_is_no_wrapping(write: Write) -> None:
 
 def test_an_unknown_word_is_refused_with_its_remedy_and_then_mapped(write: Write) -> None:
     data = write("frau/1.jpg", "frau/2.jpg", "male/1.jpg", "unsure/1.jpg")
-    with pytest.raises(DataError, match=r"'frau' \(2 pictures\), 'unsure' \(1 pictures\)[\s\S]*--label frau=female"):
+    with pytest.raises(DataError, match=r"'frau' \(2 pictures\), 'unsure' \(1 picture\)[\s\S]*--label frau=female"):
         prepared(data)
     _, examples = prepared(data, "Frau=female", "unsure=none")
     assert examples["label"].to_list() == ["female", "female", "male"]
