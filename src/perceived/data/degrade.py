@@ -6,7 +6,9 @@ Like the variations of :mod:`perceived.data.augment`, what happens to a picture 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -14,6 +16,8 @@ import numpy.typing as npt
 
 from perceived.errors import ConfigError
 from perceived.preprocess import Pixels
+
+Fault: TypeAlias = Callable[[Pixels, np.random.Generator], Pixels]
 
 COVERED = (0.15, 0.45)
 """Sides of what stands in front of a face, in shares of the picture's."""
@@ -62,7 +66,7 @@ def batch(pixels: Pixels, degradation: Degradation, rows: npt.NDArray[np.int64],
 
 def apply(picture: Pixels, degradation: Degradation, random: np.random.Generator) -> Pixels:
     """Return one ``(h, w, 3)`` RGB uint8 picture with faults drawn from ``random``, in a camera's order."""
-    faults = (
+    faults: tuple[tuple[float, Fault], ...] = (
         (degradation.cover, _cover),
         (degradation.grey, _grey),
         (degradation.blur, _blur),
