@@ -78,6 +78,7 @@ def configuration(settings: Settings, app: object, **more: object) -> uvicorn.Co
     patient = partial(PatientProtocol, most=settings.max_connections, seconds=settings.header_timeout)
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
+        loop="asyncio",  # whatever else is installed: the protocol is tried with its transports
         http=patient,  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
