@@ -87,7 +87,7 @@ def test_a_broken_picture_in_training_is_named(run: Run, work: Path, tiny: tuple
     path = replace_picture(work, BROKEN[kind])
     before = files(work)
     answer = run("train", work, "--out", work / "run", *settings(tiny))
-    assert_refused(answer, "1 pictures of the split cannot be decoded", path, "perceived prepare")
+    assert_refused(answer, "1 picture of the split cannot be decoded", path, "perceived prepare")
     assert files(work) - before <= {"cache"}
 
 

@@ -8,9 +8,11 @@ on from that state, as it does on one machine.
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,9 +23,10 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
+from perceived import errors
 from perceived.cluster.connection import connected, failures, free
 from perceived.cluster.folder import Folder
-from perceived.errors import ClusterError, ConfigError
+from perceived.errors import ClusterError, ConfigError, PerceivedError
 from perceived.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ LOSSES = 5
 """How many times workers may be lost or fail before the run is given up."""
 SCRATCH = ".ray"
 """Folder inside the run where Ray keeps its own notes while it trains."""
+REFUSAL = f"{SCRATCH}/refusal.json"
+"""File in which a worker notes an error that another attempt would only meet again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +96,11 @@ def train(
                 f"The cluster has {there['GPU']} graphics cards, and a worker needs {gpus_per_worker}.",
                 mend="use --gpus-per-worker 0 to train on processors, or another cluster",
             )
+        folder.remove_folder(SCRATCH)
         try:
             _trainer(training, folder, most=workers or fit).fit()
+            if folder.exists(REFUSAL):
+                raise _refusal(json.loads(folder.read(REFUSAL)))
         finally:
             folder.remove_folder(SCRATCH)
 
@@ -114,15 +122,37 @@ def _trainer(training: Training, folder: Folder, *, most: int) -> TorchTrainer:
     )
 
 
+def _refusal(told: Mapping[str, str]) -> PerceivedError:
+    """Return the error of ours that a worker noted."""
+    kind = getattr(errors, told["kind"])
+    error: PerceivedError = kind.__new__(kind)
+    PerceivedError.__init__(error, told["what"], expected=told["expected"], mend=told["mend"])
+    return error
+
+
 def learn(training: Training) -> None:
-    """Run the training loop as one of the workers."""
+    """Run the training loop as one of the workers.
+
+    Ray begins anew whatever fails. What the caller has to mend is no failure: it is noted for the
+    driver, and the worker ends well, as do those that are begun after it.
+    """
+    folder = Folder(training.out)
+    if folder.exists(REFUSAL):
+        return
+    try:
+        _learn(training, folder)
+    except (errors.InputError, ClusterError) as error:
+        told = {"kind": type(error).__name__, "what": error.what, "expected": error.expected, "mend": error.mend}
+        folder.write(REFUSAL, json.dumps(told).encode())
+
+
+def _learn(training: Training, folder: Folder) -> None:
     if not training.gpus:
         os.environ["ACCELERATE_USE_CPU"] = "true"
     from perceived import train as loop
     from perceived.checkpoint import Run
 
     _check_seen(training.work, training.init)
-    folder = Folder(training.out)
     init = None if training.init is None else Path(training.init)
     if folder.local:
         loop.train(Path(training.work), training.recipe, Path(folder.root), init=init)
