@@ -1,4 +1,4 @@
-"""Rebuild a model that ships, from the data, with one command:
+"""Build a model from the data, with one command:
 
     python runs/shipped_models.py default FAIRFACE
     python runs/shipped_models.py research CELEBA FAIRFACE --init build/default/default
@@ -9,7 +9,8 @@ Networks are trained, chosen and calibrated on training and validation pictures;
 opened once, by the last stage.
 
 ``default`` learns from FairFace (CC BY 4.0) alone: no picture, model or label of CelebA touches it.
-``research`` learns from both, for non-commercial research as CelebA asks, and may start from ``default``.
+It takes the place of the one that ships. ``research`` learns from both, for non-commercial research as CelebA
+asks, and may start from ``default``; it stays in build/research.
 """
 
 from __future__ import annotations
@@ -22,11 +23,7 @@ from perceived import calibrate, evaluate, export, recipes, train
 from perceived.data import split, table
 from perceived.workspace import Workspace
 
-ROOT = Path(__file__).parents[1]
-PLACES = {
-    "default": ROOT / "src" / "perceived" / "weights",
-    "research": ROOT / "packages" / "research-weights" / "src" / "perceived_research_weights",
-}
+SHIPPED = Path(__file__).parents[1] / "src" / "perceived" / "weights"
 SOURCES = {"default": {"fairface"}, "research": {"celeba", "fairface"}}
 FINISH = (
     "sizes=[[0, 128, 128]]",
@@ -47,7 +44,7 @@ EPOCHS = {"default": 3, "research": 1.5}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=PLACES)
+    parser.add_argument("name", choices=SOURCES)
     parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, help="build/NAME unless said otherwise")
     parser.add_argument("--init", type=Path, help="a run whose best model is trained on: only the last part is done")
@@ -68,7 +65,8 @@ def main() -> None:
     raw = export.export(run, out / "raw.onnx", store="int8")
     calibrate.calibrate(raw, work, on="val", out=model)
     evaluate.evaluate(model, work, on="test")
-    shutil.copyfile(model, PLACES[choice.name] / model.name)
+    if choice.name == "default":
+        shutil.copyfile(model, SHIPPED / model.name)
 
 
 def require_sources(work: Path, expected: set[str]) -> None:
