@@ -17,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from perceived import charts, metrics, progress, storage
-from perceived.classifier import Classifier, calibrated, softmax
+from perceived.classifier import Classifier, calibrated, raised, softmax
 from perceived.data import sampling
 from perceived.errors import ConfigError, ModelFileError, SplitError
 from perceived.metrics import Booleans, Floats, Integers
@@ -82,20 +82,14 @@ def fit_power(logits: Floats, truth: Integers) -> tuple[float, float]:
     """Return the temperature and the power of :func:`perceived.classifier.calibrated` that make ``truth`` likeliest."""
     from scipy.optimize import minimize_scalar
 
-    centred = logits - logits.mean(axis=1, keepdims=True)
-
-    def raised(power: float) -> Floats:
-        signed: Floats = np.sign(centred) * np.abs(centred) ** power
-        return signed
-
     def loss(log_power: float) -> float:
-        powered = raised(np.exp(log_power))
+        powered = raised(logits, np.exp(log_power))
         scaled = powered / fit_temperature(powered, truth)
         return float((np.logaddexp.reduce(scaled, axis=1) - scaled[np.arange(len(truth)), truth]).mean())
 
     found = minimize_scalar(loss, bounds=tuple(np.log(POWERS)), method="bounded", options={"xatol": 1e-3})
     power = float(np.exp(found.x))
-    return fit_temperature(raised(power), truth), power
+    return fit_temperature(raised(logits, power), truth), power
 
 
 def risk_coverage(confidence: Floats, correct: Booleans) -> tuple[Floats, Floats, Floats]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from perceived.spec import METADATA_KEY, UNCERTAIN, ModelSpec
 from perceived.types import Box, Face, Prediction
 
 Probabilities = npt.NDArray[np.float32]
+Real = TypeVar("Real", bound=np.floating[Any])
 
 INPUT = "pixels"
 """Name of a model's input: uint8 RGB, ``(n, height, width, 3)``."""
@@ -157,9 +158,15 @@ def calibrated(logits: npt.NDArray[np.floating[Any]], temperature: float, power:
     undoes what label smoothing and soft labels do. The likelier label stays the likelier.
     """
     if power != 1:
-        centred = logits - logits.mean(axis=-1, keepdims=True)
-        logits = np.sign(centred) * np.abs(centred) ** logits.dtype.type(power)
+        logits = raised(logits, power)
     return softmax(logits / logits.dtype.type(temperature))
+
+
+def raised(logits: npt.NDArray[Real], power: float) -> npt.NDArray[Real]:
+    """Return logits, less the mean of their row, raised to ``power`` with their sign kept."""
+    centred = logits - logits.mean(axis=-1, keepdims=True)
+    bent: npt.NDArray[Real] = np.sign(centred) * np.abs(centred) ** logits.dtype.type(power)
+    return bent
 
 
 def softmax(logits: npt.NDArray[np.float32]) -> Probabilities:

@@ -6,17 +6,16 @@ import os
 import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from perceived import __version__
 from perceived.devices import PACKAGES, available
 from perceived.errors import MissingExtraError
 from perceived.extras import EXTRAS
+from perceived.models import SHIPPED
 from perceived.storage import sha256_file
 
 CORE = ("numpy", "onnxruntime", "opencv-python-headless", "pillow", "rich", "typer")
-WEIGHTS = Path(__file__).parent / "weights"
 
 
 def describe() -> dict[str, str]:
@@ -33,7 +32,7 @@ def describe() -> dict[str, str]:
 
 def weights() -> Iterator[tuple[str, str, str]]:
     """Yield name, bytes and SHA-256 of each network that ships with the package; their licences lie beside them."""
-    for file in sorted(WEIGHTS.glob("*.onnx")):
+    for file in sorted(SHIPPED.glob("*.onnx")):
         yield file.stem, f"{file.stat().st_size:,}", sha256_file(file)
 
 

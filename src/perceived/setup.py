@@ -18,7 +18,7 @@ from torch import nn
 
 from perceived import backbones, features, storage
 from perceived.backbones import Backbone
-from perceived.checkpoint import MODEL_FILE, Run, TrainedModel
+from perceived.checkpoint import Run, TrainedModel
 from perceived.data import feed
 from perceived.data.feed import Feed
 from perceived.errors import ConfigError, ModelFileError, ResumeError
@@ -26,6 +26,7 @@ from perceived.model import Network, build_head, freeze
 from perceived.preprocess import Preprocessing
 from perceived.progress import counter
 from perceived.recipes import Recipe
+from perceived.scoring import weights_sha256
 from perceived.spec import LABELS, ModelSpec
 from perceived.workspace import Workspace
 
@@ -157,8 +158,7 @@ def describe(
             "train": len(pictures.train),
             "val": len(pictures.val),
         },
-        "weights": dict(backbone.source)
-        | ({"init": init.name, "init_sha256": storage.sha256_file(Run(init).best / MODEL_FILE)} if init else {}),
+        "weights": dict(backbone.source) | ({"init": init.name, "init_sha256": weights_sha256(init)} if init else {}),
         "environment": {
             "python": platform.python_version(),
             "platform": f"{platform.system()} {platform.machine()}",
