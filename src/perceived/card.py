@@ -145,7 +145,7 @@ def render(
 ) -> str:
     """Return the card as Markdown with the hub's front matter."""
     by_kind = {kind: [found for k, found in results if k == kind] for kind in ("evaluation", "audit", "robustness")}
-    seconds = spec.metrics.get("validation", {}).get("seconds")
+    seconds = spec.training_seconds
     emissions = energy.grams(seconds) if energy and seconds else None
     environment = Environment(
         loader=PackageLoader("perceived"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,

@@ -97,7 +97,7 @@ def prepare_run(
         config = describe(recipe, pictures, backbone, accelerator, init)
         check_pictures = pictures.val[np.linspace(0, len(pictures.val) - 1, CHECK_PICTURES).astype(int)]
         if recipe.teacher:
-            pictures = with_teacher(pictures, Path(recipe.teacher), preprocessing, accelerator, quiet=quiet)
+            pictures = with_teacher(pictures, Path(recipe.teacher), work, preprocessing, accelerator, quiet=quiet)
         if recipe.cached_features:
             key = [config["data"], preprocessing.to_dict(), recipe.precision, recipe.validation_limit, recipe.seed]
             pictures = with_features(pictures, network, Workspace(work).cache, accelerator, key, quiet=quiet)
@@ -150,7 +150,12 @@ def build(recipe: Recipe, backbone: Backbone, init: Path | None = None) -> tuple
 def describe(
     recipe: Recipe, pictures: Feed, backbone: Backbone, accelerator: Accelerator, init: Path | None
 ) -> dict[str, Any]:
-    """Return the resolved configuration: recipe, data, weights and environment."""
+    """Return the resolved configuration: recipe, data, weights and environment.
+
+    ``seconds_before`` among the weights are what training the models that this run learns from took.
+    """
+    learnt_from = [*([init] if init else []), *([Path(recipe.teacher)] if recipe.teacher else [])]
+    seconds_before = sum(TrainedModel.load(one).spec.training_seconds for one in learnt_from)
     return {
         "recipe": recipe.to_dict(),
         "data": {
@@ -158,7 +163,9 @@ def describe(
             "train": len(pictures.train),
             "val": len(pictures.val),
         },
-        "weights": dict(backbone.source) | ({"init": init.name, "init_sha256": weights_sha256(init)} if init else {}),
+        "weights": dict(backbone.source)
+        | ({"init": init.name, "init_sha256": weights_sha256(init)} if init else {})
+        | ({"seconds_before": seconds_before} if seconds_before else {}),
         "environment": {
             "python": platform.python_version(),
             "platform": f"{platform.system()} {platform.machine()}",
@@ -201,31 +208,30 @@ def _require_same(run: Run, config: Mapping[str, Any]) -> None:
 
 
 def with_teacher(
-    pictures: Feed, teacher: Path, preprocessing: Preprocessing, accelerator: Accelerator, *, quiet: bool
+    pictures: Feed, teacher: Path, work: Path, preprocessing: Preprocessing, accelerator: Accelerator, *, quiet: bool
 ) -> Feed:
-    """Add the opinion of a trained model on every training picture.
+    """Add the opinion of a trained model on every training picture, which it sees in the size it was trained on.
 
     Raises:
         ModelFileError: there is no such model, or it frames faces otherwise.
     """
     trained = TrainedModel.load(teacher)
     theirs = trained.spec.preprocessing
-    ours = dataclasses.replace(preprocessing, mean=theirs.mean, std=theirs.std, interpolation=theirs.interpolation)
-    if theirs != ours:
+    if (theirs.alignment, theirs.margin) != (preprocessing.alignment, preprocessing.margin):
         raise ModelFileError(
-            f"The teacher {teacher} sees other pictures: {theirs.width}×{theirs.height} pixels,"
-            f" alignment {theirs.alignment!r}, margin {theirs.margin}.",
-            expected=f"{ours.width}×{ours.height} pixels, alignment {ours.alignment!r}, margin {ours.margin}",
-            mend="give the recipe the teacher's last size, alignment and margin",
+            f"The teacher {teacher} sees other pictures: alignment {theirs.alignment!r}, margin {theirs.margin}.",
+            expected=f"alignment {preprocessing.alignment!r}, margin {preprocessing.margin}",
+            mend="give the recipe the teacher's alignment and margin",
         )
+    with counter("Decoding pictures for the teacher", quiet=quiet) as progress:
+        shown = feed.training_pixels(work, theirs, progress=progress)
     trained.network.to(accelerator.device)
     parts = []
     with counter("Asking the teacher", quiet=quiet) as progress, accelerator.autocast():
-        for start in range(0, len(pictures.train), features.BATCH):
-            seen = np.asarray(pictures.train[start : start + features.BATCH], np.uint8)
-            parts.append(trained.probabilities(seen))
+        for start in range(0, len(shown), features.BATCH):
+            parts.append(trained.probabilities(np.asarray(shown[start : start + features.BATCH])))
             if progress:
-                progress(start, len(pictures.train))
+                progress(start, len(shown))
     return dataclasses.replace(pictures, soft_labels=np.concatenate(parts))
 
 

@@ -187,6 +187,8 @@ def test_training_can_start_from_another_run(run: Path, tiny_work: Path, recipe:
     before, after = model_bytes(run), model_bytes(tmp_path / "on")
     key = "head.1.weight"
     torch.testing.assert_close(before[key], after[key], atol=1e-6, rtol=0)
+    earlier, whole = (TrainedModel.load(one).spec for one in (run, tmp_path / "on"))
+    assert whole.training_seconds == earlier.training_seconds + whole.metrics["validation"]["seconds"]
     with pytest.raises(ModelFileError, match="another shape"):
         training.train(tiny_work, dataclasses.replace(recipe, hidden=(4,)), tmp_path / "off", init=run, quiet=True)
 
@@ -202,9 +204,12 @@ def test_a_teacher_has_its_say_in_the_labels(run: Path, tiny_work: Path, recipe:
     key = "head.1.weight"
     assert not torch.equal(taught[key], alone[key])
     torch.testing.assert_close(deaf[key], alone[key], atol=1e-3, rtol=0)
-    narrower = dataclasses.replace(learner, sizes=((0.0, 16, 16),))
+    smaller = dataclasses.replace(learner, sizes=((0.0, seen.height // 2, seen.width // 2),))
+    training.train(tiny_work, smaller, tmp_path / "smaller", quiet=True)
+    assert not torch.equal(model_bytes(tmp_path / "smaller")[key], taught[key]), "the teacher sees its own size"
+    wider = dataclasses.replace(learner, alignment="five-point")
     with pytest.raises(ModelFileError, match="sees other pictures"):
-        training.train(tiny_work, narrower, tmp_path / "narrower", quiet=True)
+        training.train(tiny_work, wider, tmp_path / "wider", quiet=True)
 
 
 def test_aligned_training_sees_the_faces_a_predictor_would_cut_out(

@@ -84,6 +84,18 @@ def model(make_model: Callable[..., Path], tmp_path: Path) -> Path:
     return make_model(tmp_path / "m.onnx", name="default", threshold=0.75, provenance=provenance, metrics=metrics)
 
 
+def test_the_time_to_train_counts_the_models_learnt_from(make_model: Callable[..., Path], tmp_path: Path) -> None:
+    metrics = {"validation": {"seconds": 1800.0}}
+    alone = make_model(tmp_path / "alone.onnx", provenance={}, metrics=metrics)
+    text = card.write(alone, tmp_path / "alone.md", datasets=["fairface"])
+    assert "| time to train | 30.0 minutes to the best validation |" in text
+    taught = make_model(
+        tmp_path / "taught.onnx", provenance={"weights": {"seconds_before": 3600.0}}, metrics=metrics
+    )  # fmt: skip
+    text = card.write(taught, tmp_path / "taught.md", datasets=["fairface"])
+    assert "| time to train | 90.0 minutes to the best validation, with the models it learnt from |" in text
+
+
 def test_the_card_says_when_the_model_would_rather_not_say(model: Path, tmp_path: Path) -> None:
     text = card.write(model, tmp_path / "MODEL_CARD.md", datasets=["fairface"])
     assert "Below a confidence of 75.0% the answer is `uncertain`: chosen on 4,321 val pictures" in text

@@ -100,6 +100,15 @@ def load(work: Path, recipe: Recipe, preprocessing: Preprocessing, *, progress: 
     )
 
 
+def training_pixels(
+    work: Path, preprocessing: Preprocessing, *, progress: cache.Progress | None = None
+) -> npt.NDArray[np.uint8]:
+    """Return a split's training pictures, ``(n, height, width, 3)``, otherwise framed, in the order of :func:`load`."""
+    workspace = Workspace(work)
+    train = workspace.read_split().filter(pl.col("split") == "train")
+    return cache.pixels(train, preprocessing, workspace.cache, progress=progress)
+
+
 def label_indices(table: pl.DataFrame) -> npt.NDArray[np.int64]:
     """Return each row's position in :data:`perceived.spec.LABELS`."""
     positions = {label: index for index, label in enumerate(LABELS)}
