@@ -1,8 +1,8 @@
 """Answers of any model beside the truth, as one table: read, matched by id, and nothing dropped unseen.
 
 Predictions come as CSV (``id,perceived_gender[,probability_male]``), as the Parquet file that
-``perceived evaluate`` writes, or as the JSON lines of ``perceived predict``. Labels come as CSV or
-Parquet (``id,label`` and one column for each grouping) or from a workspace.
+``perceived evaluate`` writes, or as what ``perceived predict`` writes: JSON lines, CSV or a cluster's
+folder. Labels come as CSV or Parquet (``id,label`` and one column for each grouping) or from a workspace.
 """
 
 from __future__ import annotations
@@ -49,8 +49,10 @@ def read_predictions(
             probability lies outside 0 to 1, or an id has several answers.
     """
     path = Path(path)
-    if path.suffix in (".jsonl", ".ndjson", ".json"):
-        table = _read_json_lines(path, reading)
+    if path.is_dir():
+        table = _one_answer_each(_read_folder(path), path, reading)
+    elif path.suffix in (".jsonl", ".ndjson", ".json"):
+        table = _one_answer_each(_read_json_lines(path), path, reading)
     else:
         table = _read_table(path)
         if id_column not in table.columns and {"source", *_BOX} <= set(table.columns):
@@ -179,17 +181,38 @@ _FACE = pl.Struct(
 )
 
 
-def _read_json_lines(path: Path, reading: Reading) -> pl.DataFrame:
-    """Return one answer for each picture: of its largest face, which is counted where there are several."""
+_PICTURE = {"source": pl.String, "faces": pl.List(_FACE), "error": pl.String}
+
+
+def _read_json_lines(path: Path) -> pl.DataFrame:
     if not path.is_file():
         raise DataError(f"{path} does not exist.", expected="JSON lines that 'perceived predict --json' printed")
     try:
-        pictures = pl.read_ndjson(path, schema={"source": pl.String, "faces": pl.List(_FACE), "error": pl.String})
+        return pl.read_ndjson(path, schema=_PICTURE)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(
             f"{path} cannot be read as JSON lines: {str(error).splitlines()[0]}",
             expected="what 'perceived predict --json' prints, one object for each picture",
         ) from error
+
+
+def _read_folder(path: Path) -> pl.DataFrame:
+    """Read the Parquet files of a folder that ``perceived predict --cluster`` wrote."""
+    below = path / "answers" if (path / "answers").is_dir() else path
+    files = sorted(below.glob("part-*.parquet"))
+    if not files:
+        raise DataError(f"{path} holds no answers.", expected="the --out of 'perceived predict --cluster'")
+    try:
+        return pl.read_parquet(files, columns=list(_PICTURE))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(
+            f"The answers in {path} cannot be read: {str(error).splitlines()[0]}",
+            mend="remove the damaged file, and run 'perceived predict --cluster' again",
+        ) from error
+
+
+def _one_answer_each(pictures: pl.DataFrame, path: Path, reading: Reading) -> pl.DataFrame:
+    """Return one answer for each picture: of its largest face, which is counted where there are several."""
     if pictures["source"].null_count():
         raise DataError(f"{path} has lines without a source.", expected="what 'perceived predict --json' prints")
     pictures = pictures.with_row_index("row")

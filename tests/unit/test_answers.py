@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from perceived import answers
@@ -53,6 +54,35 @@ def test_json_lines_give_the_largest_face_of_each_picture(write: Callable[..., P
     assert table["answer"].to_list() == ["male", "missed", "missed", "uncertain"]
     assert table["probability_male"].to_list() == [0.8, None, None, 0.5]
     assert "Several faces are in 1 picture;" in reading.notes[0]
+
+
+FACE = pl.Struct(
+    {
+        "box": pl.List(pl.Float64),
+        "perceived_gender": pl.String,
+        "probability": pl.Struct({"female": pl.Float64, "male": pl.Float64}),
+    }
+)
+FIELDS = {"source": pl.String, "faces": pl.List(FACE), "error": pl.String, "schema": pl.Int64}
+"""Some of the columns that a cluster writes."""
+
+
+def test_the_folder_of_a_cluster_says_what_the_json_lines_say(tmp_path: Path) -> None:
+    faces = [face(10, "female", 0.2), face(30, "male", 0.8)]
+    (tmp_path / "answers").mkdir()
+    for number, (source, found) in enumerate([("one.jpg", faces), ("none.jpg", [])]):
+        row = pl.DataFrame([{"source": source, "faces": found, "error": None, "schema": 1}], schema=FIELDS)
+        row.write_parquet(tmp_path / "answers" / f"part-{number:08d}-0000-end.parquet")
+    reading = Reading()
+    for folder in (tmp_path, tmp_path / "answers"):
+        table = answers.read_predictions(folder, reading=reading)
+        assert table["id"].to_list() == ["one.jpg", "none.jpg"]
+        assert table["answer"].to_list() == ["male", "missed"]
+        assert table["probability_male"].to_list() == [0.8, None]
+    assert "Several faces are in 1 picture;" in reading.notes[0]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no answers"):
+        answers.read_predictions(tmp_path / "empty", reading=reading)
 
 
 def test_the_csv_of_predict_gives_the_largest_face_of_each_picture(write: Callable[..., Path]) -> None:
