@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
@@ -22,6 +22,7 @@ import ray
 from ray import data
 
 from perceived.cluster import answers, inputs
+from perceived.cluster.attempts import Attempts
 from perceived.cluster.connection import connected, failures, free
 from perceived.cluster.folder import Folder, is_address
 from perceived.cluster.plan import JOB, MODEL, Job, open_job, read_part
@@ -149,8 +150,8 @@ def _pipeline(work: Work, todo: Sequence[int], *, workers: int | None, cuda: boo
     parts = data.from_items([{"part": number} for number in todo], override_num_blocks=len(todo))
     if not apart:
         return parts.map_batches(Answerer, **_actors(work, most), num_cpus=1, num_gpus=int(cuda))
-    prepared = parts.map_batches(Preparer, **_actors(work, min(there["CPU"], len(todo))), num_cpus=1)
-    return prepared.map_batches(Classifying, **_actors(work, most), num_cpus=0, num_gpus=int(cuda))
+    framed = parts.map_batches(Preparer, **_actors(work, min(there["CPU"], len(todo))), num_cpus=1)
+    return framed.map_batches(Classifying, **_actors(work, most), num_cpus=0, num_gpus=int(cuda))
 
 
 def _actors(work: Work, most: int) -> dict[str, Any]:
@@ -172,7 +173,7 @@ class Answerer:
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         (number,) = batch["part"].to_pylist()
-        pictures = self._predictor.stream(*_part(self._work, number))
+        pictures = self._predictor.answer(prepared(self._work, self._predictor, number))
         for chunk, last, some in inputs.chunks(pictures, self._work.job.part_size):
             yield _write(self._work, self._predictor, number, chunk, some, last=last)
 
@@ -185,8 +186,8 @@ class Preparer:
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         (number,) = batch["part"].to_pylist()
-        prepared = self._predictor.prepare(*_part(self._work, number))
-        for chunk, last, some in inputs.chunks(prepared, self._work.job.part_size):
+        found = prepared(self._work, self._predictor, number)
+        for chunk, last, some in inputs.chunks(found, self._work.job.part_size):
             row = {"part": number, "chunk": chunk, "last": last, "prepared": pickle.dumps(some)}
             yield pa.Table.from_pylist([row])
 
@@ -199,15 +200,22 @@ class Classifying:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         (row,) = batch.to_pylist()
-        prepared: list[Prepared] = pickle.loads(row["prepared"])
-        pictures = list(self._predictor.answer(prepared))
+        found: list[Prepared] = pickle.loads(row["prepared"])
+        pictures = list(self._predictor.answer(found))
         return _write(self._work, self._predictor, row["part"], row["chunk"], pictures, last=row["last"])
 
 
-def _part(work: Work, number: int) -> tuple[Iterable[Any], Iterable[str]]:
-    """Return a part's pictures, and their names beside them."""
-    named, pictures = tee(inputs.read(read_part(work.folder, number)))
-    return (picture for _, picture in pictures), (name for name, _ in named)
+def prepared(work: Work, predictor: Predictor, number: int) -> Iterator[Prepared]:
+    """Decode and frame a part's pictures; of a part that loses its process again and again, one after another."""
+    attempts = Attempts(work.folder, number)
+    named = inputs.read(read_part(work.folder, number))
+    if attempts.careful:
+        for name, picture in attempts.one_by_one(named):
+            yield from predictor.prepare([picture], [name])
+    else:
+        named, pictures = tee(named)
+        yield from predictor.prepare((picture for _, picture in pictures), (name for name, _ in named))
+    attempts.end()
 
 
 def _write(

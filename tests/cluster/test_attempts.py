@@ -1,0 +1,74 @@
+"""A picture that ends every process which reads it is found out and given up; the others are answered."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("ray", reason="needs the extra perceived[cluster]")
+
+from perceived.cluster import predict
+from perceived.cluster.folder import Folder
+from perceived.cluster.plan import Job, Part, open_job
+from perceived.predictor import Predictor
+
+
+class Lost(BaseException):
+    """Stands for the end of a process: no error that anything would catch."""
+
+
+@pytest.fixture
+def work(album, tmp_path):
+    names = tuple(sorted(map(str, album(6).iterdir())))
+    job = Job(words=names, model="default", model_sha256="", options={}, part_size=9)
+    folder = Folder(str(tmp_path / "out"))
+    open_job(folder, job, b"", [Part(kind="files", locations=names)])
+    return predict.Work(out=folder.root, job=job)
+
+
+def sources(work, predictor):
+    return [(one.picture.source[-9:], one.picture.error) for one in predict.prepared(work, predictor, 0)]
+
+
+def test_a_picture_that_ends_processes_is_a_row_with_an_error(work, monkeypatch):
+    predictor = Predictor(threads=1, detect=False)
+    healthy = predictor._prepare
+    lost = 0
+
+    def prepare(source, name, *, keep):
+        nonlocal lost
+        if name.endswith("00003.png"):
+            lost += 1
+            raise Lost
+        return healthy(source, name, keep=keep)
+
+    monkeypatch.setattr(predictor, "_prepare", prepare)
+    for _ in range(4):
+        with pytest.raises(Lost):
+            sources(work, predictor)
+    found = sources(work, predictor)
+    assert lost == 4
+    assert [name for name, error in found if error] == ["00003.png"]
+    assert [name for name, _ in found] == [f"0000{number}.png" for number in range(6)]
+    assert "ended the process that read it 2 times" in found[3][1]
+    assert not work.folder.names("attempts"), "what is finished is forgotten"
+
+
+def test_processes_lost_at_different_pictures_cost_none_of_them(work, monkeypatch):
+    predictor = Predictor(threads=1, detect=False)
+    healthy = predictor._prepare
+    ends = iter(["00001.png", "00004.png", "00002.png", "00005.png", "00003.png", None])
+
+    def unlucky(at):
+        def prepare(source, name, *, keep):
+            if at and name.endswith(at):
+                raise Lost
+            return healthy(source, name, keep=keep)
+
+        return prepare
+
+    for at in ends:
+        monkeypatch.setattr(predictor, "_prepare", unlucky(at))
+        if at:
+            with pytest.raises(Lost):
+                sources(work, predictor)
+    assert [error for _, error in sources(work, predictor)] == [None] * 6
