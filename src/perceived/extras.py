@@ -21,9 +21,10 @@ EXTRAS = {
     "audit": ("jinja2", "matplotlib", "polars"),
     "video": ("av",),
     "cluster": ("fsspec", "pyarrow", "ray"),
+    "lance": ("pylance",),
 }
 """Packages each extra brings; a test compares them with pyproject.toml."""
-_IMPORTED_AS = {"pyyaml": "yaml", "scikit-learn": "sklearn"}
+_IMPORTED_AS = {"pylance": "lance", "pyyaml": "yaml", "scikit-learn": "sklearn"}
 
 
 def modules(extra: str) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import tarfile
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 
 from perceived.cluster import inputs
 from perceived.cluster.plan import Part
-from perceived.errors import ClusterError, ConfigError, DataError, ImageError
+from perceived.errors import ClusterError, ConfigError, DataError, ImageError, MissingExtraError
 
 
 def read(word: object, size: int = 256) -> list[tuple[str, object]]:
@@ -86,6 +87,37 @@ def test_a_parquet_file_without_pictures_says_what_it_has(tmp_path):
     (tmp_path / "ages.parquet").write_bytes(b"PAR1 no more")
     with pytest.raises(DataError, match="not a readable Parquet file"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "names"),
+    [
+        ({"image": [b"one", b"two", b"three"]}, ["#0", "#1", "#2"]),
+        ({"id": [7, 8, 9], "image": [b"one", b"two", b"three"]}, ["7", "8", "9"]),
+    ],
+)
+def test_lance_datasets_of_pictures_give_one_part_for_each_fragment(tmp_path, columns, names):
+    lance = pytest.importorskip("lance", reason="needs the extra perceived[lance]")
+    folder = tmp_path / "some.lance"
+    lance.write_dataset(pa.table(columns), str(folder), max_rows_per_file=2)
+    assert [part.group for part in inputs.parts([str(folder)], 256)] == [0, 1]
+    found = read(folder)
+    assert [content for _, content in found] == [b"one", b"two", b"three"]
+    assert [name.removeprefix(str(folder)) for name, _ in found] == names
+    with pytest.raises(
+        DataError, match=r"nothing\.lance is not a readable Lance dataset: .* was not found: .*_versions\."
+    ):
+        read(tmp_path / "nothing.lance")
+    lance.write_dataset(pa.table({"age": [1]}), str(tmp_path / "ages.lance"))
+    with pytest.raises(DataError, match="no column of pictures; its columns are age"):
+        read(tmp_path / "ages.lance")
+
+
+def test_without_its_package_a_lance_dataset_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lance", None)
+    with pytest.raises(MissingExtraError, match=r"Reading Lance") as caught:
+        read(tmp_path / "some.lance")
+    assert "perceived[lance]" in caught.value.mend
 
 
 def shard(path: Path, names: list[str]) -> Path:

@@ -1,7 +1,8 @@
 """From words to pictures: which parts the words of a command mean, and what each part holds.
 
 Words are those of ``perceived predict`` (files, folders, patterns), the same as addresses that
-fsspec knows, and, alone or among the files of a folder, Parquet files of pictures and WebDataset tars.
+fsspec knows, and, alone or among the files of a folder, Parquet files of pictures and WebDataset tars;
+and Lance datasets, which are folders themselves.
 """
 
 from __future__ import annotations
@@ -24,16 +25,17 @@ from perceived.archive import SEPARATOR
 from perceived.cluster.folder import is_address, open_address
 from perceived.cluster.plan import Part
 from perceived.errors import ClusterError, ConfigError, DataError, ImageError
+from perceived.extras import needed_for
 from perceived.overlap import ahead
 from perceived.predictor import Source
 
 Named: TypeAlias = tuple[str, Source | ImageError]
 """A picture's name in the answers, and what to read, or why it cannot be read."""
 
-PARQUET, TAR = ".parquet", ".tar"
+PARQUET, TAR, LANCE = ".parquet", ".tar", ".lance"
 ENDINGS = sources.ENDINGS | {PARQUET, TAR}
 PICTURE_COLUMNS = ("image", "picture", "bytes", "content", "data", "jpg", "jpeg", "png", "webp")
-"""Where a Parquet file has several columns of bytes, the first of these is the pictures."""
+"""Where a table has several columns of bytes, the first of these is the pictures."""
 ADDRESS_COLUMNS = ("url", "uri", "path", "location", "file", "filename", "source")
 """Columns of text that may say where pictures are."""
 NAME_COLUMNS = ("id", "key", "__key__", "source", "url", "uri", "path", "name", "filename")
@@ -43,7 +45,7 @@ READERS, READ_AHEAD = 8, 32
 PASSING = (errno.EIO, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.EBUSY)
 """Codes of errors that say nothing about a file: the store or the way to it is out of order."""
 ROWS = 64
-"""Rows of a Parquet file that are held together."""
+"""Rows of a table that are held together."""
 
 
 def parts(words: Iterable[str], size: int) -> Iterator[Part]:
@@ -51,10 +53,14 @@ def parts(words: Iterable[str], size: int) -> Iterator[Part]:
 
     Raises:
         ConfigError: a word is standard input, a video or an address of an unknown kind.
-        DataError: a word means nothing, or a Parquet file holds no pictures.
+        DataError: a word means nothing, or a table holds no pictures.
+        MissingExtraError: a Lance dataset, and no package that reads it.
     """
     waiting: list[str] = []
     for location in (location for word in words for location in _locations(word)):
+        if _is_lance(location):
+            yield from (Part(kind="lance", locations=(location,), group=n) for n in _fragments(location))
+            continue
         ending = PurePath(location).suffix.lower()
         if ending == PARQUET:
             yield from (Part(kind="parquet", locations=(location,), group=n) for n in range(_row_groups(location)))
@@ -100,9 +106,13 @@ def read(part: Part) -> Iterator[Named]:
         yield from _fetched((location, location) for location in part.locations)
         return
     (location,) = part.locations
-    pictures = _of_parquet(location, part.group) if part.kind == "parquet" else _of_tar(location)
     try:
-        yield from pictures
+        if part.kind == "parquet":
+            yield from _of_parquet(location, part.group)
+        elif part.kind == "lance":
+            yield from _of_lance(location, part.group)
+        else:
+            yield from _of_tar(location)
     except (tarfile.TarError, pa.ArrowException, EOFError) as error:
         yield location, ImageError(f"{location} is damaged: {error}.", mend="copy the file again")
     except (OSError, ClientError) as error:
@@ -125,6 +135,9 @@ def _unreadable(location: str, error: Exception) -> ImageError:
 def _locations(word: str) -> Iterator[str]:
     if word == sources.STDIN:
         raise ConfigError("A cluster has no standard input.", expected="files, folders, patterns or addresses")
+    if _is_lance(word):
+        yield word
+        return
     found = _at_address(word) if is_address(word) else (f.location for f in sources.find([word], endings=ENDINGS))
     first = next(found, None)
     if first is None:
@@ -172,15 +185,58 @@ def _of_parquet(location: str, group: int) -> Iterator[Named]:
     with files.open(path, "rb") as opened:
         file = pq.ParquetFile(opened)
         column, key = _columns(file.schema_arrow, location)
-        row = sum(file.metadata.row_group(before).num_rows for before in range(group))
-        wanted = list(dict.fromkeys((column, key or column)))
+        first = sum(file.metadata.row_group(before).num_rows for before in range(group))
+        batches = file.iter_batches(ROWS, row_groups=[group], columns=_wanted(column, key))
+        yield from _of_batches(batches, location, column, key, first)
 
-        def rows() -> Iterator[tuple[str, Any]]:
-            batches = file.iter_batches(ROWS, row_groups=[group], columns=wanted)
-            for number, one in enumerate((one for batch in batches for one in batch.to_pylist()), row):
-                yield str(one[key]) if key and one[key] is not None else f"{location}#{number}", one[column]
 
-        yield from _fetched(rows())
+def _is_lance(word: str) -> bool:
+    return PurePath(word).suffix.lower() == LANCE
+
+
+def _dataset(location: str) -> Any:
+    """Open a Lance dataset at a path or an address of an object store."""
+    with needed_for("Reading Lance", extra="lance"):
+        import lance
+    try:
+        return lance.dataset(location)
+    except (ValueError, OSError) as error:
+        raise DataError(
+            f"{location} is not a readable Lance dataset: {str(error).partition(', /')[0]}.",
+            mend="check the address and the permissions, or leave it out",
+        ) from error
+
+
+def _fragments(location: str) -> list[int]:
+    """Return the numbers of a Lance dataset's fragments, having seen that there are pictures in it."""
+    dataset = _dataset(location)
+    _columns(dataset.schema, location)
+    return [fragment.fragment_id for fragment in dataset.get_fragments()]
+
+
+def _of_lance(location: str, number: int) -> Iterator[Named]:
+    dataset = _dataset(location)
+    column, key = _columns(dataset.schema, location)
+    before = (f for f in dataset.get_fragments() if f.fragment_id < number)
+    first = 0 if key else sum(fragment.count_rows() for fragment in before)
+    batches = dataset.get_fragment(number).to_batches(columns=_wanted(column, key), batch_size=ROWS)
+    yield from _of_batches(batches, location, column, key, first)
+
+
+def _wanted(column: str, key: str | None) -> list[str]:
+    return list(dict.fromkeys((column, key or column)))
+
+
+def _of_batches(
+    batches: Iterable[pa.RecordBatch], location: str, column: str, key: str | None, first: int
+) -> Iterator[Named]:
+    """Yield the pictures of a table's rows, named by ``key`` or by their numbers from ``first`` on."""
+
+    def rows() -> Iterator[tuple[str, Any]]:
+        for number, one in enumerate((one for batch in batches for one in batch.to_pylist()), first):
+            yield str(one[key]) if key and one[key] is not None else f"{location}#{number}", one[column]
+
+    yield from _fetched(rows())
 
 
 def _columns(schema: pa.Schema, location: str) -> tuple[str, str | None]:

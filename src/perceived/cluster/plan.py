@@ -30,9 +30,10 @@ _SCHEMA = pa.schema({"kind": pa.string(), "locations": pa.list_(pa.string()), "g
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A piece of work for one process: picture files, one row group of a Parquet file, or one tar.
+    """A piece of work for one process: picture files, a part of a table, or one tar.
 
-    ``kind`` is ``"files"``, ``"parquet"`` or ``"tar"``; ``group`` is the row group's number.
+    ``kind`` is ``"files"``, ``"parquet"``, ``"lance"`` or ``"tar"``; ``group`` is the number of the row
+    group or fragment.
     """
 
     kind: str
