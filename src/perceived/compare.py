@@ -12,8 +12,9 @@ was, in the middle of a run too. What it leaves behind::
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ _PROBE_VALIDATION = 32
 _FORWARD_SHARE = 0.35
 """What a picture costs in validation, relative to training."""
 
+RunAll = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterator[Any]]
+"""What calls a function with each of several arguments and yields the answers in order, as ``itertools.starmap``."""
+
 
 def compare(
     work: Path,
@@ -45,11 +49,13 @@ def compare(
     recipe: str = RECIPE,
     settings: Sequence[str] = (),
     on: str = "test",
+    run_all: RunAll = itertools.starmap,
 ) -> dict[str, Any]:
     """Train every backbone for ``minutes`` with each seed, and write the leaderboard; return what its JSON holds.
 
     A backbone whose weights are out of reach is left out, and said to be. ``settings`` change the
     recipe of every backbone, as ``train --set`` does. Running it again goes on with what is missing.
+    ``run_all`` may train several at the same time; unless given, one is trained after another.
 
     Raises:
         ConfigError: nothing to compare, or a budget of nothing.
@@ -65,11 +71,17 @@ def compare(
     base = {name: recipe_for(name, recipe, settings) for name in dict.fromkeys(backbones)}
     rows = scoring.read_split(Workspace(work), on)
     asked = {"minutes": minutes, "seeds": seeds, "recipe": recipe, "settings": list(settings), "on": on}
-    plan = _plan(work, out, base, asked | {"split_sha256": storage.sha256_file(Workspace(work).split)})
+    plan = _plan(work, out, base, asked | {"split_sha256": storage.sha256_file(Workspace(work).split)}, run_all)
+    names = [name for name in base if name in plan["epochs"]]
+    affordable = [
+        dataclasses.replace(base[name], epochs=plan["epochs"][name], seed=seed)
+        for name in names
+        for seed in range(seeds)
+    ]
+    finished = run_all(_run, [(work, out, recipe, rows) for recipe in affordable])
     entries = []
-    for name in (name for name in base if name in plan["epochs"]):
-        affordable = dataclasses.replace(base[name], epochs=plan["epochs"][name])
-        runs = [_run(work, out, dataclasses.replace(affordable, seed=seed), rows) for seed in range(seeds)]
+    for name in names:
+        runs = list(itertools.islice(finished, seeds))
         entries.append(leaderboard.entry(name, runs, _product(out, name, runs)))
     found = {
         "budget": {key: plan[key] for key in ("minutes", "seeds", "recipe", "settings", "on")},
@@ -103,7 +115,9 @@ def affordable_epochs(recipe: Recipe, minutes: float, probe: Mapping[str, Any], 
     return float(round(max(minutes * 60 * pace / per_epoch, one_step), 3))
 
 
-def _plan(work: Path, out: Path, base: Mapping[str, Recipe], asked: Mapping[str, Any]) -> dict[str, Any]:
+def _plan(
+    work: Path, out: Path, base: Mapping[str, Recipe], asked: Mapping[str, Any], run_all: RunAll
+) -> dict[str, Any]:
     """Return the plan, made once: a comparison that goes on keeps the epochs it was started with."""
     path = out / "plan.json"
     plan: dict[str, Any] = storage.read_json(path) if path.is_file() else {**asked, "epochs": {}, "left_out": {}}
@@ -116,13 +130,11 @@ def _plan(work: Path, out: Path, base: Mapping[str, Recipe], asked: Mapping[str,
         )
     split = Workspace(work).read_split()
     train, val = (split.filter(split=name).height for name in ("train", "val"))
-    for name, recipe in base.items():
-        if name in plan["epochs"]:
-            continue
-        try:
-            probe = _probe(work, out, recipe, train)
-        except WeightsError as error:
-            plan["left_out"][name] = error.what
+    unknown = {name: recipe for name, recipe in base.items() if name not in plan["epochs"]}
+    probes = run_all(_probe, [(work, out, recipe, train) for recipe in unknown.values()])
+    for (name, recipe), probe in zip(unknown.items(), probes, strict=True):
+        if isinstance(probe, str):
+            plan["left_out"][name] = probe
         else:
             plan["left_out"].pop(name, None)
             plan["epochs"][name] = affordable_epochs(recipe, asked["minutes"], probe, train, val)
@@ -135,8 +147,8 @@ def _plan(work: Path, out: Path, base: Mapping[str, Recipe], asked: Mapping[str,
     return plan
 
 
-def _probe(work: Path, out: Path, recipe: Recipe, train: int) -> dict[str, Any]:
-    """Train for a few steps through all picture sizes, and return the last line of the metrics."""
+def _probe(work: Path, out: Path, recipe: Recipe, train: int) -> dict[str, Any] | str:
+    """Train for a few steps through all picture sizes; return the last line of the metrics, or why there is none."""
     steps_per_epoch = max(1, train // recipe.batch_size)
     short = dataclasses.replace(
         recipe, epochs=PROBE_STEPS / steps_per_epoch, validate_every=0, validation_limit=_PROBE_VALIDATION, patience=0
@@ -145,6 +157,8 @@ def _probe(work: Path, out: Path, recipe: Recipe, train: int) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     try:
         return training.train(work, short, folder, quiet=True)
+    except WeightsError as error:
+        return error.what
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +35,34 @@ UNPRUNED = 4
 """Trials that are finished whatever they look like, so that later ones have something to be measured by."""
 FEWEST = 4
 """Finished trials from which importances are told."""
+Judge = Callable[[Mapping[str, Any]], None]
+"""What is shown the metrics of every validation, and may raise to end a run."""
+Learn = Callable[[Path, Recipe, Path, Judge], None]
+"""What trains a recipe on a workspace into a run, and shows its validations to a judge."""
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
+def here(work: Path, recipe: Recipe, out: Path, judge: Judge) -> None:
+    """Train in this process."""
+    training.train(work, recipe, out, quiet=True, after_validation=judge)
+
+
 def tune(
-    work: Path, out: Path, *, trials: int = 20, recipe: str = "fast", settings: Sequence[str] = (), seed: int = 0
+    work: Path,
+    out: Path,
+    *,
+    trials: int = 20,
+    recipe: str = "fast",
+    settings: Sequence[str] = (),
+    seed: int = 0,
+    learn: Learn = here,
+    at_once: int = 1,
 ) -> dict[str, Any]:
     """Try ``trials`` recipes around a named one, the first being that itself; return what ``tuning.json`` holds.
 
     A trial counts by its best validation, of ``select_by``: it is ended at a validation by which it is
     worse than the median of the earlier ones. Running it again goes on; more trials may be asked for.
+    With ``at_once``, so many are chosen and trained at the same time, by threads that call ``learn``.
 
     Raises:
         ConfigError: no trials, or no such recipe.
@@ -59,10 +77,11 @@ def tune(
     study = _open(out, asked, maximize=base.select_by == "accuracy")
     if not study.trials:
         study.enqueue_trial(space.own())
-    while len(study.get_trials(deepcopy=False, states=_DONE)) < trials:
+    while (missing := trials - len(study.get_trials(deepcopy=False, states=_DONE))) > 0:
         _retry(study)
-        study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
-        study.optimize(lambda trial: _try(trial, space, work, out), n_trials=1)
+        several = min(at_once, missing)
+        study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), constant_liar=several > 1)
+        study.optimize(lambda trial: _try(trial, space, work, out, learn), n_trials=several, n_jobs=several)
     found = {"recipe": recipe, "settings": list(settings), "judged_by": f"val_{base.select_by}", **_describe(study)}
     best = space.recipe_of(found["best"]["values"])
     found["command"] = command(work, recipe, best)
@@ -120,7 +139,7 @@ def _fixed(trial: FrozenTrial) -> Mapping[str, Any]:
     return fixed
 
 
-def _try(trial: optuna.Trial, space: Space, work: Path, out: Path) -> float:
+def _try(trial: optuna.Trial, space: Space, work: Path, out: Path, learn: Learn) -> float:
     """Train one recipe and return its score; a run of it that was cut off goes on."""
     recipe = space.recipe_of(space.choose(trial))
     run = Run(out / "runs" / storage.sha256_json(recipe.to_dict())[:8])
@@ -137,7 +156,7 @@ def _try(trial: optuna.Trial, space: Space, work: Path, out: Path) -> float:
 
     for line in _lines(run):
         judge(line)
-    training.train(work, recipe, run.root, quiet=True, after_validation=judge)
+    learn(work, recipe, run.root, judge)
     scores = [line[key] for line in _lines(run)]
     return float(min(scores) if recipe.select_by == "loss" else max(scores))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,25 @@ def test_the_leaderboard_holds_every_network(compared: Compared) -> None:
     for name in ("leaderboard.html", "leaderboard.md", "pareto.png"):
         assert (out / name).stat().st_size > 500
     assert "no_weights is left out" in (out / "leaderboard.html").read_text()
+
+
+def test_networks_trained_at_the_same_time_come_in_their_order(
+    compared: Compared, tiny_work: Path, settings: list[str]
+) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        found = compare.compare(
+            tiny_work,
+            NETWORKS,
+            compared[0],
+            minutes=0.01,
+            seeds=2,
+            settings=settings,
+            run_all=lambda function, jobs: pool.map(lambda job: function(*job), jobs),
+        )
+    for key in ("leaderboard", "mcnemar"):
+        for row, before in zip(found[key], compared[1][key], strict=True):
+            same = row.keys() - {"latency_ms"}
+            assert {name: row[name] for name in same} == {name: before[name] for name in same}
 
 
 def test_another_budget_is_another_comparison(compared: Compared, tiny_work: Path, settings: list[str]) -> None:

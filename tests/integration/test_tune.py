@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shlex
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -115,6 +116,19 @@ def test_a_killed_search_goes_on_in_the_middle_of_its_trial(
     assert tune.tune(tiny_work, tmp_path / "out", trials=3, settings=small) == found, "nothing is left to do"
     with pytest.raises(TypeError):
         tune.tune(tiny_work, tmp_path / "out", trials=4, settings=small)
+
+
+def test_several_trials_at_once_are_all_counted(tiny_work: Path, small: list[str], tmp_path: Path) -> None:
+    together = threading.Barrier(3, timeout=60)
+    train = pretend(by_rate)
+
+    def learn(work: Path, recipe: Recipe, out: Path, judge: tune.Judge) -> None:
+        together.wait()
+        train(work, recipe, out, after_validation=judge)
+
+    found = tune.tune(tiny_work, tmp_path / "out", trials=6, settings=small, learn=learn, at_once=3)
+    assert len(found["trials"]) == len({row["run"] for row in found["trials"]}) == 6
+    assert found["best"]["score"] == max(row["score"] for row in found["trials"])
 
 
 def test_a_loss_is_made_small(

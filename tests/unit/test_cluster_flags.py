@@ -20,6 +20,8 @@ def no_ray(monkeypatch):
         ["predict", "album", "--out", "answers"],
         ["train", "work", "--out", "run"],
         ["serve"],
+        ["compare", "work", "--out", "comparison"],
+        ["tune", "work", "--out", "tuning"],
     ],
 )
 def test_without_the_extra_the_flag_says_what_to_install(run, no_ray, words):
@@ -34,6 +36,8 @@ def test_without_the_extra_the_flag_says_what_to_install(run, no_ray, words):
         (["predict", "album", "--workers", "2"], "--workers cannot be used with one process"),
         (["predict", "album", "--part-size", "9"], "--part-size cannot be used with one process"),
         (["train", "work", "--out", "run", "--gpus-per-worker", "1"], "--gpus-per-worker cannot be used with one"),
+        (["compare", "work", "--workers", "2"], "--workers cannot be used with one process"),
+        (["tune", "work", "--workers", "2"], "--workers cannot be used with one process"),
         (["predict", "album", "--cluster", "local"], "give --out FOLDER"),
         (["predict", "album", "--cluster", "local", "--out", "x", "--json"], "--json cannot be used with --cluster"),
         (["predict", "album", "--cluster", "local", "--out", "x", "--resume", "y"], "--resume cannot be used"),

@@ -8,6 +8,7 @@ import platform
 import socket
 from collections.abc import Callable, Iterator
 from importlib import metadata
+from pathlib import Path
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError
@@ -61,6 +62,23 @@ def free() -> dict[str, int]:
     """Return how many processors (``"CPU"``) and graphics cards (``"GPU"``) the cluster has, at least 1 and 0."""
     resources = ray.cluster_resources()
     return {"CPU": max(1, int(resources.get("CPU", 1))), "GPU": int(resources.get("GPU", 0))}
+
+
+def smallest_node() -> int:
+    """Return the processors of the node that has the fewest, of those that have any."""
+    each = (int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
+    return min((processors for processors in each if processors), default=1)
+
+
+def check_seen(*folders: str | None) -> None:
+    """Raise :class:`ClusterError` if the node this runs on does not see one of the folders."""
+    for path in folders:
+        if path is not None and not Path(path).is_dir():
+            raise ClusterError(
+                f"Node {ray.util.get_node_ip_address()} does not see {path}.",
+                expected="a folder at the same path on every node",
+                mend="put it on a drive that all nodes mount",
+            )
 
 
 def own_error(error: BaseException | None) -> PerceivedError | None:

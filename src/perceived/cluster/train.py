@@ -18,13 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ray
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
 from perceived import errors
-from perceived.cluster.connection import connected, failures, free
+from perceived.cluster.connection import check_seen, connected, failures, free
 from perceived.cluster.folder import Folder
 from perceived.errors import ClusterError, ConfigError, PerceivedError
 from perceived.recipes import Recipe
@@ -152,7 +151,7 @@ def _learn(training: Training, folder: Folder) -> None:
     from perceived import train as loop
     from perceived.checkpoint import Run
 
-    _check_seen(training.work, training.init)
+    check_seen(training.work, training.init)
     init = None if training.init is None else Path(training.init)
     if folder.local:
         loop.train(Path(training.work), training.recipe, Path(folder.root), init=init)
@@ -161,16 +160,6 @@ def _learn(training: Training, folder: Folder) -> None:
         run = Run(Path(scratch, folder.root.rstrip("/").rpartition("/")[2]))
         fetch(folder, run)
         loop.train(Path(training.work), training.recipe, run.root, init=init, on_saved=lambda: keep(folder, run))
-
-
-def _check_seen(*paths: str | None) -> None:
-    for path in paths:
-        if path is not None and not Path(path).is_dir():
-            raise ClusterError(
-                f"Node {ray.util.get_node_ip_address()} does not see {path}.",
-                expected="a workspace at the same path on every node",
-                mend="put it on a folder that all nodes mount",
-            )
 
 
 def fetch(folder: Folder, run: Run) -> None:

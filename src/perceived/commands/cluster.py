@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from perceived.commands.remote import refuse
 from perceived.errors import ConfigError
 from perceived.extras import needed_for
+from perceived.storage import storage_errors
 from perceived.tally import Tally
+
+if TYPE_CHECKING:
+    from perceived.cluster.trials import Trials
 
 Cluster = Annotated[
     str | None,
@@ -51,3 +57,22 @@ def predict(
 
     size = job.PART_SIZE if part_size is None else part_size
     return job.predict(words, out, address=address, model=model, options=options, workers=workers, part_size=size)
+
+
+@contextlib.contextmanager
+def trials(command: str, address: str | None, work: Path, out: Path, *, workers: int | None) -> Iterator[Trials | None]:
+    """Yield what runs trials on the cluster at ``address``, and ``None`` where there is none.
+
+    Both folders are to be seen by every node.
+    """
+    if address is None:
+        refuse({"workers": workers}, "one process", mend="add --cluster ADDRESS")
+        yield None
+        return
+    with needed_for(f"'perceived {command} --cluster'", extra="cluster"):
+        from perceived.cluster import trials as jobs
+
+    with storage_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with jobs.trials(address, work.resolve(), out.resolve(), workers=workers) as there:
+        yield there

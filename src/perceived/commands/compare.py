@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from perceived import terminal
+from perceived.commands.cluster import Cluster, Workers, trials
 
 
 def compare(
@@ -25,15 +26,19 @@ def compare(
     ] = None,
     on: Annotated[str, typer.Option(help="Which pictures to score: val or test.")] = "test",
     out: Annotated[Path, typer.Option(help="Folder for runs, models and the leaderboard.")] = Path("comparison"),
+    cluster: Cluster = None,
+    workers: Workers = None,
 ) -> None:
     """Compare networks under one budget. The same command again resumes."""
     from perceived import compare as comparison
     from perceived import leaderboard_page
 
     names = [name.strip() for name in backbones.split(",") if name.strip()]
-    found = comparison.compare(
-        work, names, out, minutes=budget, seeds=seeds, recipe=recipe, settings=settings or [], on=on
-    )
+    with trials("compare", cluster, work, out, workers=workers) as there:
+        more = {"run_all": there.run_all} if there else {}
+        found = comparison.compare(
+            work, names, out, minutes=budget, seeds=seeds, recipe=recipe, settings=settings or [], on=on, **more
+        )
     terminal.table(leaderboard_page.HEADS, (leaderboard_page.cells(row) for row in found["leaderboard"]))
     for name, why in found["left_out"].items():
         typer.echo(f"left out: {name}: {why}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from perceived import terminal
+from perceived.commands.cluster import Cluster, Workers, trials
 
 SHOWN = 5
 
@@ -16,19 +17,23 @@ def tune(
     work: Annotated[
         Path, typer.Argument(metavar="WORK", help="Folder that 'perceived prepare' wrote.", show_default=False)
     ],
-    trials: Annotated[int, typer.Option(help="Recipes to try, those of an earlier call among them.")] = 20,
+    count: Annotated[int, typer.Option("--trials", help="Recipes to try, those of an earlier call among them.")] = 20,
     recipe: Annotated[str, typer.Option(help="The recipe to search around.")] = "fast",
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for trials, runs and report.")] = Path("tuning"),
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
+    cluster: Cluster = None,
+    workers: Workers = None,
 ) -> None:
     """Search for a better recipe: rates, frozen stages, augmentation, head. The same command again resumes."""
     from perceived import tune as tuning
     from perceived import tune_page
 
-    found = tuning.tune(work, out, trials=trials, recipe=recipe, settings=settings or [], seed=seed)
+    with trials("tune", cluster, work, out, workers=workers) as there:
+        more: dict[str, Any] = {"learn": there.learn, "at_once": there.at_once} if there else {}
+        found = tuning.tune(work, out, trials=count, recipe=recipe, settings=settings or [], seed=seed, **more)
     rows = tune_page.ranked(found)
     terminal.table(tune_page.HEADS, (tune_page.cells(row, found["judged_by"]) for row in rows[:SHOWN]))
     typer.echo(f"report: {out / 'tuning.html'}\nbest:\n{found['command']}")

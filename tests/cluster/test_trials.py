@@ -1,0 +1,62 @@
+"""Comparing and tuning on two nodes: the runs that one process would make, at the same time."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytest.importorskip("ray", reason="needs the extra perceived[cluster]")
+pytest.importorskip("optuna", reason="needs the extra perceived[tune]")
+
+from perceived import compare, recipes, tune
+from perceived import train as training
+from perceived.checkpoint import Run
+from perceived.cluster.trials import trials
+from perceived.errors import ClusterError, ConfigError
+
+
+class EnoughError(Exception):
+    """Raised by a judge that has seen enough."""
+
+
+@pytest.fixture(scope="module")
+def settings(tiny):
+    return [*tiny, "precision=fp32"]
+
+
+def test_a_search_and_a_comparison_make_the_runs_of_one_process(nodes, tiny_work, settings, tmp_path):
+    with trials(nodes.grow(), tiny_work, tmp_path, workers=2) as there:
+        assert (there.at_once, there.processors) == (2, 1)
+        found = tune.tune(
+            tiny_work, tmp_path / "tuning", trials=2, settings=settings, learn=there.learn, at_once=there.at_once
+        )
+        compared = compare.compare(
+            tiny_work, ["test_resnet"], tmp_path / "compared", minutes=0.01, seeds=2, settings=settings,
+            run_all=there.run_all,
+        )  # fmt: skip
+        with pytest.raises(EnoughError):
+            there.learn(tiny_work, recipes.get("fast", [*settings, "epochs=50"]), tmp_path / "ended", stop)
+    assert len({row["run"] for row in found["trials"]}) == 2
+    assert all(row["validations"] for row in found["trials"])
+    assert len(compared["leaderboard"][0]["seeds"]) == 2
+    own = tmp_path / "tuning" / "runs" / next(row["run"] for row in found["trials"] if row["trial"] == 1)
+    alone = training.train(tiny_work, recipes.get("fast", settings), tmp_path / "alone", quiet=True)
+    last = json.loads(Run(own).metrics.read_text().splitlines()[-1])
+    assert last["step"] == alone["step"]
+    assert last["val_loss"] == pytest.approx(alone["val_loss"], rel=1e-3)
+    assert not (tmp_path / "ended" / "curves.png").exists(), "a judged run is ended, not finished"
+
+
+def stop(line):
+    raise EnoughError
+
+
+def test_what_a_trial_lacks_is_said_in_our_words(nodes, tiny_work, settings, tmp_path):
+    with pytest.raises(ConfigError, match="0 workers"), trials(nodes.grow(1), workers=0):
+        pass
+    with pytest.raises(ClusterError, match="does not see"), trials(nodes.address, tmp_path / "nowhere") as there:
+        next(there.run_all(len, [([],)]))
+    recipe = recipes.get("fast", [*settings, "backbone=no_such_net"])
+    with pytest.raises(ConfigError, match="no backbone named"), trials(nodes.address, tiny_work) as there:
+        there.learn(tiny_work, recipe, tmp_path / "run", stop)
