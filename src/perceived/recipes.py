@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from perceived.data.augment import STRONG, Augmentation
@@ -43,8 +44,8 @@ class Recipe:
     every ``validate_every`` image-steps (0: once an epoch) and the run stops when ``patience``
     validations in a row (0: never) have not improved ``select_by`` (``"loss"`` or ``"accuracy"``).
     ``alignment`` (of :data:`perceived.preprocess.ALIGNMENTS`; empty: none) and ``margin`` frame the
-    faces. ``teacher`` is the run of a trained model whose opinion of each picture makes up
-    ``teacher_share`` of its label.
+    faces. ``teacher`` is the run of a trained model, or several with commas between them, whose (mean)
+    opinion of each picture makes up ``teacher_share`` of its label.
     """
 
     name: str
@@ -111,6 +112,11 @@ class Recipe:
         """Height and width of the model's input in pixels."""
         _, height, width = self.sizes[-1]
         return height, width
+
+    @property
+    def teachers(self) -> tuple[Path, ...]:
+        """The runs that ``teacher`` names."""
+        return tuple(Path(name.strip()) for name in self.teacher.split(",") if name.strip())
 
     def size_at(self, share: float) -> tuple[int, int]:
         """Return the training size after ``share`` (0 to 1) of the run."""
@@ -217,6 +223,7 @@ def teacher() -> Recipe:
         alignment="five-point",
         margin=0.1,
         epochs=3,
+        validate_every=36_000,
         augmentation=Augmentation(
             rotate=12, shift=0.05, zoom=0.12, stretch=0.08, shear=4, light=0.12, contrast=0.25, color=0.06
         ),
@@ -225,7 +232,7 @@ def teacher() -> Recipe:
 
 
 def small() -> Recipe:
-    """A small network for shipping; may learn from a ``teacher`` run, given with ``--set teacher=RUN``.
+    """A small network for shipping; may learn from teachers, given with ``--set teacher=RUN``.
 
     InceptionV3 up to its 17×17 blocks: dense convolutions learn several times faster on a CPU in bf16
     than the depthwise ones of networks made to be small, and answer as quickly. Kept as int8 it is 9 MB.
@@ -237,7 +244,6 @@ def small() -> Recipe:
         sizes=((0.0, 104, 104), (0.4, 128, 128)),
         epochs=6,
         average_flip=False,
-        validate_every=36_000,
     )
 
 

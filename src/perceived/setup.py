@@ -97,7 +97,7 @@ def prepare_run(
         config = describe(recipe, pictures, backbone, accelerator, init)
         check_pictures = pictures.val[np.linspace(0, len(pictures.val) - 1, CHECK_PICTURES).astype(int)]
         if recipe.teacher:
-            pictures = with_teacher(pictures, Path(recipe.teacher), work, preprocessing, accelerator, quiet=quiet)
+            pictures = with_teachers(pictures, recipe.teachers, work, preprocessing, accelerator, quiet=quiet)
         if recipe.cached_features:
             key = [config["data"], preprocessing.to_dict(), recipe.precision, recipe.validation_limit, recipe.seed]
             pictures = with_features(pictures, network, Workspace(work).cache, accelerator, key, quiet=quiet)
@@ -154,7 +154,7 @@ def describe(
 
     ``seconds_before`` among the weights are what training the models that this run learns from took.
     """
-    learnt_from = [*([init] if init else []), *([Path(recipe.teacher)] if recipe.teacher else [])]
+    learnt_from = [*([init] if init else []), *recipe.teachers]
     seconds_before = sum(TrainedModel.load(one).spec.training_seconds for one in learnt_from)
     return {
         "recipe": recipe.to_dict(),
@@ -207,14 +207,28 @@ def _require_same(run: Run, config: Mapping[str, Any]) -> None:
             )
 
 
-def with_teacher(
-    pictures: Feed, teacher: Path, work: Path, preprocessing: Preprocessing, accelerator: Accelerator, *, quiet: bool
+def with_teachers(
+    pictures: Feed,
+    teachers: Sequence[Path],
+    work: Path,
+    preprocessing: Preprocessing,
+    accelerator: Accelerator,
+    *,
+    quiet: bool,
 ) -> Feed:
-    """Add the opinion of a trained model on every training picture, which it sees in the size it was trained on.
+    """Add the mean opinion of trained models on every training picture, each seen in the model's own size.
 
     Raises:
         ModelFileError: there is no such model, or it frames faces otherwise.
     """
+    opinions = [opinion(teacher, work, preprocessing, accelerator, quiet=quiet) for teacher in teachers]
+    return dataclasses.replace(pictures, soft_labels=np.mean(opinions, axis=0, dtype=np.float32))
+
+
+def opinion(
+    teacher: Path, work: Path, preprocessing: Preprocessing, accelerator: Accelerator, *, quiet: bool
+) -> npt.NDArray[np.float32]:
+    """Return a trained model's probabilities for every training picture, ``(n, labels)``."""
     trained = TrainedModel.load(teacher)
     theirs = trained.spec.preprocessing
     if (theirs.alignment, theirs.margin) != (preprocessing.alignment, preprocessing.margin):
@@ -227,12 +241,12 @@ def with_teacher(
         shown = feed.training_pixels(work, theirs, progress=progress)
     trained.network.to(accelerator.device)
     parts = []
-    with counter("Asking the teacher", quiet=quiet) as progress, accelerator.autocast():
+    with counter(f"Asking {teacher.name}", quiet=quiet) as progress, accelerator.autocast():
         for start in range(0, len(shown), features.BATCH):
             parts.append(trained.probabilities(np.asarray(shown[start : start + features.BATCH])))
             if progress:
                 progress(start, len(shown))
-    return dataclasses.replace(pictures, soft_labels=np.concatenate(parts))
+    return np.concatenate(parts)
 
 
 def with_features(

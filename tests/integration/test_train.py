@@ -207,6 +207,9 @@ def test_a_teacher_has_its_say_in_the_labels(run: Path, tiny_work: Path, recipe:
     smaller = dataclasses.replace(learner, sizes=((0.0, seen.height // 2, seen.width // 2),))
     training.train(tiny_work, smaller, tmp_path / "smaller", quiet=True)
     assert not torch.equal(model_bytes(tmp_path / "smaller")[key], taught[key]), "the teacher sees its own size"
+    two = dataclasses.replace(learner, teacher=f"{run},{tmp_path / 'smaller'}")
+    training.train(tiny_work, two, tmp_path / "two", quiet=True)
+    assert not torch.equal(model_bytes(tmp_path / "two")[key], taught[key]), "both teachers are asked"
     wider = dataclasses.replace(learner, alignment="five-point")
     with pytest.raises(ModelFileError, match="sees other pictures"):
         training.train(tiny_work, wider, tmp_path / "wider", quiet=True)
