@@ -1,7 +1,7 @@
 """Build a model from the data, with one command:
 
     python runs/shipped_models.py default FAIRFACE
-    python runs/shipped_models.py research CELEBA FAIRFACE --init build/default/default
+    python runs/shipped_models.py research CELEBA FAIRFACE --default build/default/default
 
 CELEBA and FAIRFACE are folders in a layout that 'perceived prepare' reads. ImageNet weights come from
 packages of the registry, or from the hub with --weights hub. Interrupted, the same command goes on.
@@ -9,45 +9,74 @@ Networks are trained, chosen and calibrated on training and validation pictures;
 opened once, by the last stage.
 
 ``default`` learns from FairFace (CC BY 4.0) alone: no picture, model or label of CelebA touches it.
-It takes the place of the one that ships. ``research`` learns from both, for non-commercial research as CelebA
-asks, and may start from ``default``; it stays in build/research.
+``research`` goes on from it with both, for non-commercial research as CelebA asks. Each takes the place
+of the one that ships.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from perceived import calibrate, evaluate, export, recipes, train
 from perceived.data import split, table
 from perceived.workspace import Workspace
 
-SHIPPED = Path(__file__).parents[1] / "src" / "perceived" / "weights"
+ROOT = Path(__file__).parents[1]
+SHIPPED = {
+    "default": ROOT / "src" / "perceived" / "weights",
+    "research": ROOT / "packages" / "research-weights" / "src" / "perceived_research_weights",
+}
 SOURCES = {"default": {"fairface"}, "research": {"celeba", "fairface"}}
-FINISH = (
-    "sizes=[[0, 128, 128]]",
-    "frozen=[]",
-    "learning_rate=2.5e-4",
-    "head_learning_rate=5e-4",
-    "warmup=0.05",
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One training: a recipe with settings, from the run ``init``, taught by the runs ``teachers``."""
+
+    run: str
+    recipe: str
+    settings: tuple[str, ...] = ()
+    init: str = ""
+    teachers: tuple[str, ...] = ()
+
+
+FEWER_FAULTS = (
     "degradation.shrink=0.2",
     "degradation.blur=0.08",
     "degradation.noise=0.08",
     "degradation.jpeg=0.15",
     "degradation.cover=0.1",
 )
-"""Settings of the last part of each training: all of the network learns, from pictures with fewer faults."""
-EPOCHS = {"default": 3, "research": 1.5}
-"""Length of that last part."""
+GO_ON = ("sizes=[[0, 128, 128]]", "frozen=[]", "learning_rate=2.5e-4", "head_learning_rate=5e-4", "warmup=0.05")
+"""For a network that has learnt already: all of it goes on learning, at lower rates."""
+STAGES = {
+    "default": (
+        Stage(run="first", recipe="small"),
+        Stage(run="second", recipe="small", settings=(*GO_ON, *FEWER_FAULTS, "epochs=3"), init="first"),
+        Stage(run="teacher", recipe="teacher", settings=FEWER_FAULTS),
+        Stage(
+            run="default",
+            recipe="small",
+            settings=(*GO_ON, "label_smoothing=0", "epochs=4"),
+            init="second",
+            teachers=("second", "teacher"),
+        ),
+    ),
+    "research": (Stage(run="research", recipe="small", settings=(*GO_ON, *FEWER_FAULTS, "epochs=1"), init="default"),),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=SOURCES)
+    parser.add_argument("name", choices=STAGES)
     parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, help="build/NAME unless said otherwise")
-    parser.add_argument("--init", type=Path, help="a run whose best model is trained on: only the last part is done")
+    parser.add_argument(
+        "--default", type=Path, default=Path("build/default/default"), help="the run 'default', for research"
+    )
     parser.add_argument("--weights", default="auto", help="auto, hub or package; see 'perceived backbones'")
     choice = parser.parse_args()
     out = choice.out or Path("build") / choice.name
@@ -56,17 +85,17 @@ def main() -> None:
         table.prepare(choice.data, work)
     require_sources(work, SOURCES[choice.name])
     split.make(work, everything=True, balance=False)
-    run, model = out / choice.name, out / f"{choice.name}.onnx"
-    start, weights = choice.init, f"weights={choice.weights}"
-    if start is None:
-        start = out / "first"
-        train.train(work, recipes.get("small", [weights]), start)
-    train.train(work, recipes.get("small", [weights, *FINISH, f"epochs={EPOCHS[choice.name]}"]), run, init=start)
-    raw = export.export(run, out / "raw.onnx", store="int8")
+    runs = {"default": choice.default} | {stage.run: out / stage.run for stage in STAGES[choice.name]}
+    for stage in STAGES[choice.name]:
+        teachers = ",".join(str(runs[name]) for name in stage.teachers)
+        settings = [f"weights={choice.weights}", *stage.settings, *([f"teacher={teachers}"] if teachers else [])]
+        recipe = recipes.get(stage.recipe, settings)
+        train.train(work, recipe, runs[stage.run], init=runs[stage.init] if stage.init else None)
+    model = out / f"{choice.name}.onnx"
+    raw = export.export(runs[choice.name], out / "raw.onnx", store="int8")
     calibrate.calibrate(raw, work, on="val", out=model)
     evaluate.evaluate(model, work, on="test")
-    if choice.name == "default":
-        shutil.copyfile(model, SHIPPED / model.name)
+    shutil.copyfile(model, SHIPPED[choice.name] / model.name)
 
 
 def require_sources(work: Path, expected: set[str]) -> None:

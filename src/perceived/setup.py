@@ -60,12 +60,13 @@ class Setup:
         than the last.
         """
         height, width = line["size"]
+        recipe = {**self.config["recipe"], "teacher": ",".join(one.name for one in self.recipe.teachers)}
         return ModelSpec(
             name=self.run.root.name,
             backbone=self.recipe.backbone,
             labels=LABELS,
             preprocessing=dataclasses.replace(self.preprocessing, height=height, width=width),
-            provenance={key: self.config[key] for key in ("recipe", "weights", "data", "environment")},
+            provenance={"recipe": recipe} | {key: self.config[key] for key in ("weights", "data", "environment")},
             metrics={"validation": dict(line)},
         )
 
@@ -154,7 +155,7 @@ def describe(
 
     ``seconds_before`` among the weights are what training the models that this run learns from took.
     """
-    learnt_from = [*([init] if init else []), *recipe.teachers]
+    learnt_from = {*([init] if init else []), *recipe.teachers}
     seconds_before = sum(TrainedModel.load(one).spec.training_seconds for one in learnt_from)
     return {
         "recipe": recipe.to_dict(),
@@ -165,6 +166,7 @@ def describe(
         },
         "weights": dict(backbone.source)
         | ({"init": init.name, "init_sha256": weights_sha256(init)} if init else {})
+        | ({"teachers_sha256": [weights_sha256(one) for one in recipe.teachers]} if recipe.teacher else {})
         | ({"seconds_before": seconds_before} if seconds_before else {}),
         "environment": {
             "python": platform.python_version(),
@@ -183,7 +185,7 @@ SAME = {
     "weights": "use the same --init and --set weights",
 }
 """Parts of ``config.json`` that a run keeps for life, and how to mend a difference."""
-STARTING_POINT = ("init_sha256", "sha256")
+STARTING_POINT = ("init_sha256", "sha256", "teachers_sha256")
 """What of the weights' description tells them from others; the rest is there to be read."""
 
 

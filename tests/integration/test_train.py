@@ -210,6 +210,9 @@ def test_a_teacher_has_its_say_in_the_labels(run: Path, tiny_work: Path, recipe:
     two = dataclasses.replace(learner, teacher=f"{run},{tmp_path / 'smaller'}")
     training.train(tiny_work, two, tmp_path / "two", quiet=True)
     assert not torch.equal(model_bytes(tmp_path / "two")[key], taught[key]), "both teachers are asked"
+    told = TrainedModel.load(tmp_path / "two").spec.provenance
+    assert told["recipe"]["teacher"] == f"{run.name},smaller", "a model file says no paths"
+    assert len(set(told["weights"]["teachers_sha256"])) == 2
     wider = dataclasses.replace(learner, alignment="five-point")
     with pytest.raises(ModelFileError, match="sees other pictures"):
         training.train(tiny_work, wider, tmp_path / "wider", quiet=True)
