@@ -13,6 +13,8 @@ DETECTORS = "face_detection*"
 """Files beside the models that find faces and answer nothing."""
 ENTRY_POINTS = "perceived.models"
 """Group of entry points by which a package brings a model: the model's name, and the module beside ``NAME.onnx``."""
+PACKAGES = {"research": "packages/research-weights, from a clone of this project: for non-commercial research only"}
+"""Our own packages of models, which not everybody may use."""
 
 
 def shipped() -> dict[str, Path]:
@@ -46,5 +48,7 @@ def find_model(model: str | Path) -> Path:
     raise ModelFileError(
         f"There is no model {name!r}.",
         expected=f"the path of an ONNX file that 'perceived export' wrote{names}",
-        mend="check the path, or make the file: perceived export RUN MODEL.onnx",
+        mend=f"pip install {PACKAGES[name]}"
+        if name in PACKAGES
+        else "check the path, or make the file: perceived export RUN MODEL.onnx",
     )

@@ -41,3 +41,10 @@ def test_a_shipped_model_is_found_by_its_name(tiny_model: Path, monkeypatch: pyt
 
 def test_a_model_that_a_package_brings_is_found_by_its_name(package: Path) -> None:
     assert find_model("research") == package / "some_weights" / "research.onnx"
+
+
+def test_a_package_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "installed", dict)
+    with pytest.raises(ModelFileError) as caught:
+        find_model("research")
+    assert "pip install packages/research-weights" in caught.value.mend

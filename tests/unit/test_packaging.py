@@ -11,6 +11,7 @@ import tomllib
 import pytest
 
 import perceived
+from perceived.classifier import Classifier
 
 APACHE_2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
 """SHA-256 of the licence text as the Apache Software Foundation publishes it."""
@@ -50,6 +51,19 @@ def test_the_pins_hold_what_the_package_asks_for(root, pins):
         assert {re.split(r"[><=!]", requirement)[0] for requirement in requirements} <= set(pins[name])
     assert pins["train"]["torch"] == "2.15.0"
     assert "torch" not in pins["core"]
+
+
+def test_the_research_model_has_a_package_and_a_licence_of_its_own(root):
+    package = root / "packages" / "research-weights"
+    model = package / "src" / "perceived_research_weights" / "research.onnx"
+    spec = Classifier(model).spec
+    assert (spec.name, spec.labels) == ("research", ("female", "male"))
+    assert model.stat().st_size < 10e6
+    card = (package / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert hashlib.sha256(model.read_bytes()).hexdigest() in card
+    assert 'license: "other"' in card
+    assert "non-commercial research" in (package / "LICENSE").read_text(encoding="utf-8")
+    assert not list((root / "src").rglob("research*.onnx")), "nobody gets it by accident"
 
 
 def test_the_wheels_own_version_is_the_packages(root):
