@@ -181,7 +181,11 @@ _FACE = pl.Struct(
 )
 
 
-_PICTURE = {"source": pl.String, "faces": pl.List(_FACE), "error": pl.String}
+_PICTURE: dict[str, type[pl.DataType] | pl.DataType] = {
+    "source": pl.String,
+    "faces": pl.List(_FACE),
+    "error": pl.String,
+}
 
 
 def _read_json_lines(path: Path) -> pl.DataFrame:
