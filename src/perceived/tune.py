@@ -15,6 +15,7 @@ import json
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,8 @@ def tune(
         _retry(study)
         several = min(at_once, missing)
         study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), constant_liar=several > 1)
-        study.optimize(lambda trial: _try(trial, space, work, out, learn), n_trials=several, n_jobs=several)
+        chosen = [study.ask() for _ in range(several)]  # one after another: two threads may choose the same
+        _at_the_same_time(lambda trial: _settle(study, trial, space, work, out, learn), chosen)
     found = {"recipe": recipe, "settings": list(settings), "judged_by": f"val_{base.select_by}", **_describe(study)}
     best = space.recipe_of(found["best"]["values"])
     found["command"] = command(work, recipe, best)
@@ -137,6 +139,27 @@ def _fixed(trial: FrozenTrial) -> Mapping[str, Any]:
     """Return a trial's values, those it is going to take if it is still waiting."""
     fixed: Mapping[str, Any] = trial.params or trial.system_attrs.get("fixed_params", {})
     return fixed
+
+
+def _at_the_same_time(do: Callable[[optuna.Trial], None], trials: Sequence[optuna.Trial]) -> None:
+    """Call ``do`` with every trial, in threads of their own; one alone is done in this one."""
+    if len(trials) == 1:
+        do(trials[0])
+        return
+    pool = ThreadPoolExecutor(len(trials))
+    try:
+        for done in as_completed([pool.submit(do, trial) for trial in trials]):
+            done.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # whoever interrupts does not wait for runs elsewhere
+
+
+def _settle(study: optuna.Study, trial: optuna.Trial, space: Space, work: Path, out: Path, learn: Learn) -> None:
+    """Try one recipe, and tell the study what came of it; one that is cut off is left as it is, to be tried again."""
+    try:
+        study.tell(trial, _try(trial, space, work, out, learn))
+    except optuna.TrialPruned:
+        study.tell(trial, state=TrialState.PRUNED)
 
 
 def _try(trial: optuna.Trial, space: Space, work: Path, out: Path, learn: Learn) -> float:
