@@ -40,6 +40,7 @@ docs: $(VENV)/installed-$(PACKAGE)
 	$(BIN)/python docs/make_reference.py
 	$(BIN)/python docs/make_results.py
 	$(BIN)/python docs/make_scale.py
+	$(BIN)/python docs/make_curves.py
 
 # uv is installed by its hash, and then installs everything else by theirs: quickly, and from its
 # cache the second time. `pip install --require-hashes -r requirements/dev.txt` does the same, slowly.

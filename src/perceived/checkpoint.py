@@ -103,7 +103,7 @@ def save_model(folder: Path, network: Network, spec: ModelSpec, head: Mapping[st
     ``head`` holds what the specification does not: the head's hidden widths, dropout and whether the
     logits of a picture and its mirror image are averaged.
     """
-    tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    tensors = {key: value.detach().cpu().contiguous() for key, value in network.kept().items()}
     metadata = {METADATA_KEY: spec.to_json(), "head": json.dumps(dict(head))}
     with storage.atomic_path(folder / MODEL_FILE) as partial:
         save_file(tensors, partial, metadata=metadata)

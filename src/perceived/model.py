@@ -16,17 +16,27 @@ class Network(nn.Module):
 
     Features computed before, ``(n, features)``, are taken in place of pixels. With ``average_flip``
     the logits of a picture and of its mirror image are averaged in evaluation mode, and so also in
-    an exported model.
+    an exported model. With ``attributes`` so many logits of theirs follow the label's, in training
+    mode only: what is learnt beside the label, and left out of the model that is kept.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: nn.Module, head: nn.Sequential, expects: Input, *, average_flip: bool = False) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: nn.Sequential,
+        expects: Input,
+        *,
+        average_flip: bool = False,
+        attributes: nn.Linear | None = None,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.average_flip = average_flip
+        self.attributes = attributes
         self.register_buffer("mean", torch.tensor(expects.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(expects.std).view(1, 3, 1, 1))
 
@@ -60,14 +70,18 @@ class Network(nn.Module):
         return features((pixels - self.mean) / self.std)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        if pixels.ndim == 2:
-            answer: Tensor = self.head(pixels)
-            return answer
-        logits: Tensor = self.head(self.features(pixels))
-        if self.average_flip and not self.training:
+        features = pixels if pixels.ndim == 2 else self.features(pixels)
+        logits: Tensor = self.head(features)
+        if self.training:
+            return logits if self.attributes is None else torch.cat([logits, self.attributes(features)], 1)
+        if self.average_flip and pixels.ndim != 2:
             mirrored: Tensor = self.head(self.features(pixels.flip(3)))
             return (logits + mirrored) / 2
         return logits
+
+    def kept(self) -> dict[str, Tensor]:
+        """Return the state of what answers for the label: all but ``attributes``."""
+        return {key: value for key, value in self.state_dict().items() if not key.startswith("attributes.")}
 
 
 def build_head(features: int, classes: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:

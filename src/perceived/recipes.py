@@ -45,7 +45,9 @@ class Recipe:
     validations in a row (0: never) have not improved ``select_by`` (``"loss"`` or ``"accuracy"``).
     ``alignment`` (of :data:`perceived.preprocess.ALIGNMENTS`; empty: none) and ``margin`` frame the
     faces. ``teacher`` is the run of a trained model, or several with commas between them, whose (mean)
-    opinion of each picture makes up ``teacher_share`` of its label.
+    opinion of each picture makes up ``teacher_share`` of its label. With an ``attribute_weight`` the
+    network learns CelebA's other attributes beside the label, their mean loss counting so much against
+    the label's 1; what answers them is not kept.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Recipe:
     degradation: Degradation = field(default_factory=Degradation)
     teacher: str = ""
     teacher_share: float = 0.7
+    attribute_weight: float = 0.0
     average_flip: bool = False
     precision: str = "bf16"
     validate_every: int = 0
@@ -97,7 +100,7 @@ class Recipe:
             **{key: 0 <= getattr(self, key) < 1 for key in ("ema_decay", "dropout", "warmup", "label_smoothing")},
             **{
                 key: 0 <= getattr(self, key) < math.inf
-                for key in ("weight_decay", "validate_every", "validation_limit", "patience")
+                for key in ("weight_decay", "attribute_weight", "validate_every", "validation_limit", "patience")
             },
         }
         wrong = [key for key, right in checks.items() if not right]
@@ -206,7 +209,6 @@ def best() -> Recipe:
     return dataclasses.replace(
         fast(),
         name="best",
-        sizes=((0.0, 160, 130), (0.5, 218, 178)),
         epochs=1.5,
         learning_rate=3e-4,
         head_learning_rate=5e-4,

@@ -94,7 +94,8 @@ def prepare_run(
         preprocessing = framing(recipe, backbone.input)
         with counter("Decoding pictures", quiet=quiet) as progress:
             pictures = feed.load(work, recipe, preprocessing, progress=progress)
-        network, frozen = build(recipe, backbone, init)
+        attributes = 0 if pictures.attributes is None else pictures.attributes.shape[1]
+        network, frozen = build(recipe, backbone, init, attributes=attributes)
         config = describe(recipe, pictures, backbone, accelerator, init)
         check_pictures = pictures.val[np.linspace(0, len(pictures.val) - 1, CHECK_PICTURES).astype(int)]
         if recipe.teacher:
@@ -126,18 +127,21 @@ def framing(recipe: Recipe, expects: backbones.Input) -> Preprocessing:
     )
 
 
-def build(recipe: Recipe, backbone: Backbone, init: Path | None = None) -> tuple[Network, list[nn.Module]]:
-    """Return the network to train and its frozen modules.
+def build(
+    recipe: Recipe, backbone: Backbone, init: Path | None = None, *, attributes: int = 0
+) -> tuple[Network, list[nn.Module]]:
+    """Return the network to train, with so many ``attributes`` beside the label, and its frozen modules.
 
     Raises:
         ModelFileError: ``init`` is a model of another shape.
     """
     head = build_head(backbone.features, len(LABELS), recipe.hidden, recipe.dropout)
-    network = Network(backbone.network, head, backbone.input, average_flip=recipe.average_flip)
+    beside = nn.Linear(backbone.features, attributes) if attributes else None
+    network = Network(backbone.network, head, backbone.input, average_flip=recipe.average_flip, attributes=beside)
     if init is not None:
         trained = TrainedModel.load(init).network
         try:
-            network.load_state_dict(trained.state_dict())
+            network.load_state_dict(network.state_dict() | trained.kept())
         except RuntimeError as error:
             raise ModelFileError(
                 f"The model of {init} has another shape than recipe {recipe.name!r}.",

@@ -24,6 +24,7 @@ from perceived.progress import Reporter
 from perceived.recipes import Recipe
 from perceived.schedule import Schedule
 from perceived.setup import Setup, prepare_run
+from perceived.spec import LABELS
 
 SAVE_SECONDS = 180.0
 """Longest time between two resume states; they are also saved after every validation."""
@@ -150,9 +151,10 @@ def _learner(setup: Setup, accelerator: Accelerator) -> Learner:
     if recipe.ema_decay:
         average = AveragedModel(network, multi_avg_fn=_moving_average(recipe.ema_decay), use_buffers=True)
     body = [p for p in network.backbone.parameters() if p.requires_grad]
+    answering = [p for part in (network.head, network.attributes) if part for p in part.parameters()]
     groups = [
         {"params": body, "lr": recipe.learning_rate, "peak": recipe.learning_rate},
-        {"params": list(network.head.parameters()), "lr": recipe.head_learning_rate, "peak": recipe.head_learning_rate},
+        {"params": answering, "lr": recipe.head_learning_rate, "peak": recipe.head_learning_rate},
     ]
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
     optimizer = kind([g for g in groups if g["params"]], weight_decay=recipe.weight_decay, fused=True)
@@ -235,11 +237,16 @@ def _learn(learner: Learner, schedule: Schedule, feed: Feed, step: int, accelera
     for group in learner.optimizer.param_groups:
         group["lr"] = rate * group["peak"]
     training_mode(learner.network, learner.frozen, freeze_batch_norm=recipe.freeze_batch_norm)
-    logits = learner.model(batch)
+    answers = learner.model(batch).float()
+    logits = answers[:, : len(LABELS)]
     targets = feed.targets(rows, recipe.teacher_share, accelerator.device)
-    loss = functional.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+    loss = functional.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+    total = loss
+    if feed.attributes is not None:
+        known = torch.from_numpy(feed.attributes[rows]).to(accelerator.device)
+        total = loss + recipe.attribute_weight * attribute_loss(answers[:, len(LABELS) :], known)
     # Gradients are averaged over processes, whose shares differ by a row where they do not divide the batch.
-    accelerator.backward(loss * (len(rows) * accelerator.num_processes / schedule.batch_size))
+    accelerator.backward(total * (len(rows) * accelerator.num_processes / schedule.batch_size))
     learner.optimizer.step()
     learner.optimizer.zero_grad()
     if learner.average is not None:
@@ -249,6 +256,13 @@ def _learn(learner: Learner, schedule: Schedule, feed: Feed, step: int, accelera
         [loss.detach() * len(rows), correct, torch.tensor(len(rows), device=loss.device)]
     ).double()
     return loss.detach()
+
+
+def attribute_loss(logits: Tensor, attributes: Tensor) -> Tensor:
+    """Return the mean binary cross-entropy of attributes, ``(n, attributes)`` of 0 and 1, or NaN: unknown, left out."""
+    known = ~attributes.isnan()
+    losses = functional.binary_cross_entropy_with_logits(logits, attributes.nan_to_num(), reduction="none")
+    return (losses * known).sum() / known.sum().clamp(min=1)
 
 
 def _validate(learner: Learner, schedule: Schedule, feed: Feed, accelerator: Accelerator) -> dict[str, Any]:

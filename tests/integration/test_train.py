@@ -6,12 +6,14 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -22,6 +24,7 @@ from perceived.checkpoint import Run, TrainedModel
 from perceived.errors import DataError, ModelFileError, ResumeError
 from perceived.recipes import Recipe
 from perceived.spec import LABELS
+from perceived.workspace import Workspace
 
 GROWING = "sizes=[[0, 24, 24], [0.5, 32, 32]]"
 
@@ -218,10 +221,32 @@ def test_a_teacher_has_its_say_in_the_labels(run: Path, tiny_work: Path, recipe:
         training.train(tiny_work, wider, tmp_path / "wider", quiet=True)
 
 
+def test_attributes_are_learnt_beside_the_label_and_left_out_of_the_model(
+    run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    work = Workspace(tmp_path / "work")
+    shutil.copytree(tiny_work, work.root)
+    learner = dataclasses.replace(recipe, epochs=0.5, attribute_weight=1.0)
+    with pytest.raises(DataError, match="the pictures have none"):
+        training.train(work.root, learner, tmp_path / "none", quiet=True)
+    examples = work.read_examples()
+    smiling = pl.int_range(pl.len()) % 2 == 0
+    known = examples.with_columns(Male=pl.col("label") == "male", Smiling=smiling, Young=pl.lit(None, pl.Boolean))
+    known.write_parquet(work.examples)
+    training.train(work.root, learner, tmp_path / "heard", init=run, quiet=True)
+    unheard = dataclasses.replace(learner, attribute_weight=1e-12)
+    training.train(work.root, unheard, tmp_path / "unheard", init=run, quiet=True)
+    assert last_state(tmp_path / "heard")["network.attributes.weight"].shape[0] == 2, "Smiling and Young"
+    before, heard, quiet = (model_bytes(one) for one in (run, tmp_path / "heard", tmp_path / "unheard"))
+    assert before.keys() == heard.keys()
+    key = "backbone.layer4.0.conv1.weight"
+    assert not torch.equal(heard[key], quiet[key])
+    assert len(TrainedModel.load(tmp_path / "heard").spec.labels) == 2
+
+
 def test_aligned_training_sees_the_faces_a_predictor_would_cut_out(
     tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import polars as pl
     from PIL import Image
 
     from perceived.data import cache
@@ -247,7 +272,6 @@ def test_aligned_training_sees_the_faces_a_predictor_would_cut_out(
 
 
 def test_a_split_of_one_label_is_refused(tiny_work: Path, recipe: Recipe, tmp_path: Path) -> None:
-    import polars as pl
 
     table = pl.read_parquet(tiny_work / "split.parquet").filter(pl.col("label") == "male")
     table.write_parquet(tmp_path / "split.parquet")

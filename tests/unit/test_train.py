@@ -1,4 +1,4 @@
-"""What training keeps in memory: the moving average, and moments given back as the fused optimizer needs them."""
+"""What training keeps in memory (the moving average, moments as the fused optimizer needs them), and its losses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.optim.swa_utils import AveragedModel
 from perceived.backbones import Input
 from perceived.checkpoint import load_state, save_state
 from perceived.model import Network
-from perceived.train import Learner, Progress, _moving_average
+from perceived.train import Learner, Progress, _moving_average, attribute_loss
 
 INPUT = Input(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), interpolation="bilinear")
 
@@ -63,3 +63,28 @@ def test_the_moving_average_is_of_weights_and_statistics_alike() -> None:
         assert not torch.equal(first[key], ended[key])
         torch.testing.assert_close(answering[key], torch.lerp(started[key], ended[key], share))
     assert answering["backbone.1.num_batches_tracked"] == 2
+
+
+def test_an_unknown_attribute_counts_for_nothing() -> None:
+    logits = torch.tensor([[2.0, -1.0, 5.0], [0.5, 3.0, -4.0]], requires_grad=True)
+    attributes = torch.tensor([[1.0, 0.0, float("nan")], [0.0, float("nan"), 1.0]])
+    loss = attribute_loss(logits, attributes)
+    known = ~attributes.isnan()
+    expected = nn.functional.binary_cross_entropy_with_logits(logits[known], attributes[known])
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert logits.grad is not None
+    assert (logits.grad[~known] == 0).all()
+    assert (logits.grad[known] != 0).all()
+    assert attribute_loss(logits, torch.full_like(attributes, float("nan"))) == 0
+
+
+def test_attributes_are_answered_in_training_alone() -> None:
+    body = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network = Network(body, nn.Sequential(nn.Linear(3, 2)), INPUT, average_flip=True, attributes=nn.Linear(3, 5))
+    pixels = torch.rand(4, 3, 8, 8)
+    assert network.train()(pixels).shape == (4, 7)
+    assert network(pixels.mean((2, 3))).shape == (4, 7), "features computed before"
+    assert network.eval()(pixels).shape == (4, 2)
+    assert not any("attributes" in key for key in network.kept())
+    assert len(network.kept()) == len(network.state_dict()) - 2

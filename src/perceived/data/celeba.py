@@ -28,6 +28,8 @@ ATTRIBUTES = (
     *("Wearing_Hat", "Wearing_Lipstick", "Wearing_Necklace", "Wearing_Necktie", "Young"),
 )
 """The 40 attributes, in CelebA's order."""
+LABEL = "Male"
+"""The attribute that is the label."""
 BBOX = ("bbox_x", "bbox_y", "bbox_width", "bbox_height")
 """The face's box in the original picture (not in the aligned one), in pixels."""
 LANDMARKS = tuple(
@@ -198,7 +200,7 @@ def _finish(rows: pl.DataFrame, found: CelebaSource) -> pl.DataFrame:
         pl.col("partition").replace_strict(PARTITIONS, default=None, return_dtype=pl.String),
         pl.col("identity", *numbers).cast(pl.Int64, strict=False),
         path=pl.when(has_picture).then(pl.lit(found.pictures) + pl.col("id")),
-        label=pl.when("Male").then(pl.lit("male")).otherwise(pl.lit("female")),
+        label=pl.when(LABEL).then(pl.lit("male")).otherwise(pl.lit("female")),
     )
     return rows.select("id", "path", "partition", "label", *ATTRIBUTES, "identity", *numbers)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from perceived.data import augment, cache, degrade, split
+from perceived.data.celeba import ATTRIBUTES, LABEL
 from perceived.errors import DataError
 from perceived.preprocess import Preprocessing
 from perceived.recipes import Recipe
@@ -37,6 +38,8 @@ class Feed:
     """A teacher's probabilities for the training pictures, ``(n, labels)``."""
     weights: npt.NDArray[np.float64] | None = None
     """How often to show each training picture, ``(n,)`` of mean 1; without them each once an epoch."""
+    attributes: npt.NDArray[np.float32] | None = None
+    """What else to learn of the training pictures, ``(n, attributes)`` of 0, 1 and NaN for unknown."""
 
     def batch(
         self, rows: npt.NDArray[np.int64], recipe: Recipe, epoch: int, size: tuple[int, int], device: torch.device
@@ -97,7 +100,26 @@ def load(work: Path, recipe: Recipe, preprocessing: Preprocessing, *, progress: 
         label_indices(val),
         split.fingerprint(table),
         weights=train["weight"].to_numpy() if "weight" in train.columns else None,
+        attributes=_attributes(workspace, train) if recipe.attribute_weight else None,
     )
+
+
+def _attributes(workspace: Workspace, train: pl.DataFrame) -> npt.NDArray[np.float32]:
+    """Return CelebA's attributes other than the label, ``(n, attributes)``, unknown ones as NaN.
+
+    Raises:
+        DataError: no picture has any.
+    """
+    examples = workspace.read_examples()
+    names = [name for name in ATTRIBUTES if name in examples.columns and name != LABEL]
+    found = train.select("id").join(examples.select("id", *names), on="id", how="left", maintain_order="left")
+    if not names or found[names[0]].null_count() == len(found):
+        raise DataError(
+            "The recipe learns attributes beside the label, and the pictures have none.",
+            expected="pictures of CelebA",
+            mend="--set attribute_weight=0",
+        )
+    return found.select(pl.col(names).cast(pl.Float32).fill_null(float("nan"))).to_numpy()
 
 
 def training_pixels(
