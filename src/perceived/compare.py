@@ -22,7 +22,7 @@ import polars as pl
 
 from perceived import checkpoint, leaderboard, leaderboard_page, progress, recipes, scoring, storage
 from perceived import train as training
-from perceived.errors import ConfigError, ResumeError, WeightsError
+from perceived.errors import ConfigError, DivergedError, ResumeError, WeightsError
 from perceived.export import export
 from perceived.recipes import Recipe
 from perceived.wording import counted
@@ -157,7 +157,7 @@ def _probe(work: Path, out: Path, recipe: Recipe, train: int) -> dict[str, Any] 
     shutil.rmtree(folder, ignore_errors=True)
     try:
         return training.train(work, short, folder, quiet=True)
-    except WeightsError as error:
+    except (WeightsError, DivergedError) as error:
         return error.what
     finally:
         shutil.rmtree(folder, ignore_errors=True)

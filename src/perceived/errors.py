@@ -11,6 +11,7 @@
     │   ├── WeightsError          pretrained weights are out of reach or fail their hash
     │   ├── ModelFileError        a run or model file is damaged, or not one of ours
     │   ├── ResumeError           a run directory belongs to another recipe or dataset
+    │   ├── DivergedError         a network's weights or losses are no numbers any more
     │   └── MissingExtraError     a feature needs an optional dependency
     ├── ServerError               a server cannot be reached, is too busy, or failed
     ├── ClusterError              a cluster cannot be reached, is set up otherwise, or lost what it needs
@@ -70,6 +71,10 @@ class ModelFileError(InputError):
 
 class ResumeError(InputError):
     """A run directory belongs to another recipe or dataset."""
+
+
+class DivergedError(InputError):
+    """A network that was learning has weights or losses that are no numbers any more."""
 
 
 class MissingExtraError(InputError):

@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from perceived import checkpoint, curves, storage
 from perceived.data.feed import Feed
+from perceived.errors import DivergedError
 from perceived.model import Network, training_mode
 from perceived.progress import Reporter
 from perceived.recipes import Recipe
@@ -131,6 +132,7 @@ def train(
 
     Raises:
         ResumeError: ``out`` holds a run of another recipe or another split.
+        DivergedError: the loss is no number any more; the last state and the best model are those before it.
         DataError, SplitError, WeightsError, StorageError: as their stages say.
     """
     AcceleratorState._reset_state()  # else the first recipe's precision would stay for the life of the process
@@ -203,6 +205,9 @@ def _fit(
             progress.seconds = before + time.monotonic() - started
             reporter.step(progress.step, loss)
             validates = schedule.validates_after(step)
+            due = time.monotonic() - saved > SAVE_SECONDS
+            if validates or due:
+                _check_numbers(learner, recipe)
             if validates:
                 line = _validate(learner, schedule, feed, accelerator)
                 _judge(progress, recipe, line)
@@ -210,7 +215,6 @@ def _fit(
                     history.append(line)
                     _record(setup, learner, line, history)
                     reporter.validation(line, is_best=progress.best_step == progress.step)
-            due = time.monotonic() - saved > SAVE_SECONDS
             if main and (validates or due):
                 checkpoint.save_state(run.last, learner.tensors(), asdict(progress))
                 if on_saved:
@@ -263,6 +267,20 @@ def attribute_loss(logits: Tensor, attributes: Tensor) -> Tensor:
     known = ~attributes.isnan()
     losses = functional.binary_cross_entropy_with_logits(logits, attributes.nan_to_num(), reduction="none")
     return (losses * known).sum() / known.sum().clamp(min=1)
+
+
+def _check_numbers(learner: Learner, recipe: Recipe) -> None:
+    """Raise :class:`DivergedError`, before anything is saved, if a loss or a weight is no number any more."""
+    tensors = [learner.sums, *learner.network.state_dict().values()]
+    if all(bool(tensor.isfinite().all()) for tensor in tensors):
+        return
+    raise DivergedError(
+        f"The network stopped making sense: by step {learner.progress.step} its loss or its weights "
+        "were infinite or no numbers. Nothing of that is kept.",
+        expected=f"a finite loss; the learning rate is {recipe.learning_rate:g}, in {recipe.precision}",
+        mend="start a new run (--out) with a lower rate, such as --set learning_rate="
+        f"{recipe.learning_rate / 4:g}, or --set precision=fp32",
+    )
 
 
 def _validate(learner: Learner, schedule: Schedule, feed: Feed, accelerator: Accelerator) -> dict[str, Any]:

@@ -26,9 +26,10 @@ from perceived import recipes, storage, tune_page
 from perceived import train as training
 from perceived.checkpoint import Run
 from perceived.data import split as splits
-from perceived.errors import ConfigError, ResumeError
+from perceived.errors import ConfigError, DivergedError, ResumeError
 from perceived.recipes import Recipe
 from perceived.space import Space
+from perceived.spec import LABELS
 from perceived.workspace import Workspace
 
 STUDY = "perceived"
@@ -155,11 +156,16 @@ def _at_the_same_time(do: Callable[[optuna.Trial], None], trials: Sequence[optun
 
 
 def _settle(study: optuna.Study, trial: optuna.Trial, space: Space, work: Path, out: Path, learn: Learn) -> None:
-    """Try one recipe, and tell the study what came of it; one that is cut off is left as it is, to be tried again."""
+    """Try one recipe, and tell the study what came of it; one that is cut off is left as it is, to be tried again.
+
+    A recipe that diverges is worth as much as a guess.
+    """
     try:
         study.tell(trial, _try(trial, space, work, out, learn))
     except optuna.TrialPruned:
         study.tell(trial, state=TrialState.PRUNED)
+    except DivergedError:
+        study.tell(trial, math.log(len(LABELS)) if space.recipe.select_by == "loss" else 1 / len(LABELS))
 
 
 def _try(trial: optuna.Trial, space: Space, work: Path, out: Path, learn: Learn) -> float:

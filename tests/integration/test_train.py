@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,7 +22,7 @@ from safetensors.torch import load_file
 from perceived import curves, recipes, storage
 from perceived import train as training
 from perceived.checkpoint import Run, TrainedModel
-from perceived.errors import DataError, ModelFileError, ResumeError
+from perceived.errors import DataError, DivergedError, ModelFileError, ResumeError
 from perceived.recipes import Recipe
 from perceived.spec import LABELS
 from perceived.workspace import Workspace
@@ -207,7 +208,7 @@ def test_a_teacher_has_its_say_in_the_labels(run: Path, tiny_work: Path, recipe:
     key = "head.1.weight"
     assert not torch.equal(taught[key], alone[key])
     torch.testing.assert_close(deaf[key], alone[key], atol=1e-3, rtol=0)
-    smaller = dataclasses.replace(learner, sizes=((0.0, seen.height // 2, seen.width // 2),))
+    smaller = dataclasses.replace(learner, sizes=((0.0, 24, 24),))
     training.train(tiny_work, smaller, tmp_path / "smaller", quiet=True)
     assert not torch.equal(model_bytes(tmp_path / "smaller")[key], taught[key]), "the teacher sees its own size"
     two = dataclasses.replace(learner, teacher=f"{run},{tmp_path / 'smaller'}")
@@ -219,6 +220,33 @@ def test_a_teacher_has_its_say_in_the_labels(run: Path, tiny_work: Path, recipe:
     wider = dataclasses.replace(learner, alignment="five-point")
     with pytest.raises(ModelFileError, match="sees other pictures"):
         training.train(tiny_work, wider, tmp_path / "wider", quiet=True)
+
+
+def test_a_run_that_diverges_keeps_what_it_had(
+    run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn = training._learn
+
+    def spoil(learner: training.Learner, *rest: Any) -> torch.Tensor:
+        loss = learn(learner, *rest)
+        if learner.progress.step == 8:
+            next(learner.network.parameters()).data[0] = float("nan")
+        return loss
+
+    monkeypatch.setattr(training, "_learn", spoil)
+    with pytest.raises(DivergedError, match=r"by step 12 .* no numbers") as caught:
+        training.train(tiny_work, recipe, tmp_path / "run", quiet=True)
+    assert "--set learning_rate=0.0005" in str(caught.value)
+    assert len(Run(tmp_path / "run").metrics.read_text().splitlines()) == 1
+    monkeypatch.undo()
+    training.train(tiny_work, recipe, tmp_path / "run", quiet=True)
+    assert_equal(model_bytes(tmp_path / "run"), model_bytes(run))
+
+
+def test_a_rate_that_is_far_too_high_is_found_out(tiny_work: Path, recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match="by step 6 "):
+        training.train(tiny_work, dataclasses.replace(recipe, learning_rate=1e30), tmp_path / "run", quiet=True)
+    assert not Run(tmp_path / "run").best.exists()
 
 
 def test_attributes_are_learnt_beside_the_label_and_left_out_of_the_model(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import shlex
 import threading
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ import pytest
 
 from perceived import recipes, storage
 from perceived import train as training
-from perceived.errors import ConfigError, ResumeError
+from perceived.errors import ConfigError, DivergedError, ResumeError
 from perceived.recipes import Recipe
 from perceived.space import NAMES, Space
 
@@ -140,6 +141,22 @@ def test_a_loss_is_made_small(
     assert found["best"]["score"] == min(row["score"] for row in found["trials"])
     assert found["importance"] == {}
     assert "Too few finished trials" in (tmp_path / "out" / "tuning.html").read_text()
+
+
+@pytest.mark.parametrize(("select_by", "score", "guess"), [("accuracy", 0.8, 0.5), ("loss", 0.2, math.log(2))])
+def test_a_trial_that_diverges_is_worth_a_guess(
+    select_by: str, score: float, guess: float, tiny_work: Path, small: list[str], tmp_path: Path
+) -> None:
+    calls = []
+
+    def learn(work: Path, recipe: Recipe, out: Path, judge: tune.Judge) -> None:
+        calls.append(recipe)
+        if len(calls) == 2:
+            raise DivergedError("The network stopped making sense.")
+        pretend(lambda _: 0.8)(work, recipe, out, after_validation=judge)
+
+    found = tune.tune(tiny_work, tmp_path / "out", trials=3, settings=[*small, f"select_by={select_by}"], learn=learn)
+    assert [row["score"] for row in found["trials"]] == pytest.approx([score, guess, score])
 
 
 def test_another_search_is_refused(
