@@ -99,7 +99,7 @@ class Predictor:
         self.threshold = check_threshold(self.spec.threshold if threshold is None else threshold)
         self.model_sha256 = sha256_file(self._classifier.path)
         self.batch_size = batch_size
-        self.threads = _processors() if threads is None else threads
+        self.threads = processors() if threads is None else threads
         self._detector = detector or (_yunet(min_face) if detect else None)
 
     @property
@@ -307,7 +307,7 @@ def _yunet(min_face: int | None) -> YuNet:
     return YuNet(min_face=min_face) if min_face else YuNet()
 
 
-def _processors() -> int:
+def processors() -> int:
     """Return how many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -35,8 +35,10 @@ class Seer:
         preprocessing=Preprocessing(height=6, width=4, mean=(0, 0, 0), std=(1, 1, 1)),
         threshold=0.7,
     )
-    threshold = 0.7
     model_sha256 = "0" * 64
+
+    def __init__(self, threshold: float = spec.threshold) -> None:
+        self.threshold = threshold
 
     def predict(self, pixels: np.ndarray[Any, Any]) -> Picture:
         height, width = pixels.shape[:2]
@@ -83,6 +85,12 @@ def seer(start_server) -> Iterator[str]:
     """The address of a server with :class:`Seer`."""
     with start_server(Seer(), max_file=3_000_000) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def new_seer() -> type[Seer]:
+    """Makes a :class:`Seer` with a threshold of its own."""
+    return Seer
 
 
 @pytest.fixture

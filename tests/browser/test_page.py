@@ -157,6 +157,42 @@ def test_the_camera_is_asked_for_and_let_go(open_page):
     assert page.evaluate("document.querySelector('video').srcObject") is None
 
 
+def test_a_second_click_does_not_open_a_second_camera(open_page):
+    page = open_page()
+    page.evaluate("""() => { window.streams = [];
+      const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+      navigator.mediaDevices.getUserMedia = async (what) => {
+        const stream = await ask(what); window.streams.push(stream); return stream; }; }""")
+    page.evaluate("['camera-open', 'camera-open'].forEach((id) => document.getElementById(id).click())")
+    page.locator("#camera-take:enabled").wait_for()
+    page.locator("#camera-close").click()
+    tracks = "window.streams.flatMap((stream) => stream.getTracks().map((track) => track.readyState))"
+    assert page.evaluate(tracks) == ["ended"]
+
+
+def test_a_camera_that_is_refused_is_said_so_for_all_to_see(open_page):
+    page = open_page()
+    page.evaluate("() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('no')); }")
+    page.locator("#camera-open").click()
+    page.get_by_role("alert").filter(has_text="The camera cannot be used.").wait_for()
+    assert page.locator("#camera").is_hidden()
+    assert axe.Axe().run(page).response["violations"] == []
+    page.locator("#demo").click()
+    page.locator(".face").first.wait_for()
+    assert page.get_by_role("alert").is_hidden()
+
+
+def test_until_the_slider_is_moved_the_page_says_what_the_server_says(open_page, start_server, new_seer, upload):
+    with start_server(new_seer(threshold=0.998)) as url:
+        page = open_page(url)
+        give(page, upload.four, faces=4)
+        assert labels(page)[3] == "Face 4: male, 99.9\u00a0% sure"
+        assert page.locator("#threshold-text").text_content() == "99.8\u00a0%"
+        set_slider(page, 100)
+        assert labels(page)[3] == "Face 4: uncertain, 99.9\u00a0% sure"
+        page.context.close()
+
+
 def test_faces_of_nobody_are_at_hand(open_page):
     page = open_page()
     page.locator("#demo").click()
@@ -180,9 +216,13 @@ def test_a_key_is_asked_for_where_there_is_one(open_page, start_server, upload):
     with start_server(api_key="sesame", detect=False) as url:
         page = open_page(url, ready=False)
         page.set_input_files("#files", [upload.four])
+        page.locator("#key-input").fill("open")
+        page.keyboard.press("Enter")
+        page.get_by_role("alert").filter(has_text="This key does not open the server.").wait_for()
         page.locator("#key-input").fill("sesame")
         page.keyboard.press("Enter")
         page.locator(".face").wait_for()
+        assert page.get_by_role("alert").is_hidden()
         page.context.close()
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -215,14 +218,14 @@ def test_logs_are_json_without_names_or_pictures(http, encoded, caplog):
 
 
 def test_a_key_opens_the_api_and_not_the_page(start_server, encoded):
-    with start_server(api_key="open sesame") as url, httpx2.Client(base_url=url) as http:
+    with start_server(api_key="sesame-1") as url, httpx2.Client(base_url=url) as http:
         refused = [http.get("/v1/models"), http.get("/metrics"), http.get("/v1/models", headers={"X-API-Key": "opens"})]
         assert {answer.status_code for answer in refused} == {401}
         assert refused[0].json()["type"] == "/problems/unauthorized"
-        assert http.get("/v1/models", headers={"X-API-Key": "open sesame"}).is_success
-        assert http.get("/v1/models", headers={"Authorization": "bearer open sesame"}).is_success
+        assert http.get("/v1/models", headers={"X-API-Key": "sesame-1"}).is_success
+        assert http.get("/v1/models", headers={"Authorization": "bearer sesame-1"}).is_success
         assert {http.get(path).status_code for path in ("/", "/healthz", "/readyz")} == {200}
-        assert "open sesame" not in repr(url)
+        assert "sesame-1" not in repr(url)
 
 
 def test_other_origins_are_let_in_only_where_named(start_server):
@@ -234,3 +237,58 @@ def test_other_origins_are_let_in_only_where_named(start_server):
         assert answer.headers["access-control-allow-origin"] == "https://app.example"
         other = httpx2.get(f"{url}/healthz", headers={"Origin": "https://evil.example"})
         assert "access-control-allow-origin" not in other.headers
+
+
+def test_a_page_elsewhere_can_read_why_it_is_refused(start_server):
+    with start_server(cors_origins=["https://app.example"], api_key="sesame") as url:
+        answer = httpx2.get(f"{url}/v1/models", headers={"Origin": "https://app.example"})
+    assert answer.status_code == 401
+    assert answer.headers["access-control-allow-origin"] == "https://app.example"
+
+
+def test_a_fault_of_ours_is_a_problem_and_its_traceback_has_the_requests_id(start_server, encoded, tiny_model, caplog):
+    class Broken(Predictor):
+        def predict(self, picture):
+            if picture.shape[:2] == (40, 30):
+                raise ZeroDivisionError
+            return super().predict(picture)
+
+    with start_server(Broken(tiny_model, detect=False)) as url, caplog.at_level("ERROR", logger="perceived.server"):
+        answer = httpx2.post(f"{url}/v1/predict", files=files(("a", encoded(0))), headers={"X-Request-ID": "abc-1"})
+        after = httpx2.post(f"{url}/v1/predict", files=files(("a", encoded(0, size=(50, 50)))))
+    assert (answer.status_code, answer.headers["content-type"]) == (500, PROBLEM)
+    assert after.is_success
+    (record,) = (record for record in caplog.records if record.name == "perceived.server")
+    assert record.fields == {"request_id": "abc-1"}
+    assert record.exc_info[0] is ZeroDivisionError
+
+
+def test_the_largest_faces_are_answered():
+    from perceived.server.answers import largest
+    from perceived.types import Box, Face, Picture, Prediction
+
+    def answer(side: int) -> Prediction:
+        box = Box(x0=0, y0=0, x1=side, y1=side)
+        return Prediction(face=Face(box=box), perceived_gender="male", confidence=1, probability={"male": 1})
+
+    picture = Picture(source="a", faces=tuple(map(answer, (5, 30, 10, 20))), model="tiny", model_sha256="")
+    assert [face.face.box.x1 for face in largest(picture, 2).faces] == [30, 20]
+    assert largest(picture, None) == picture
+
+
+def test_sixteen_callers_with_pictures_of_their_own_get_their_own_answers(start_server, tmp_path):
+    """The shipped model over faces of nobody: a sample of the load that benchmarks/serve.py makes."""
+    from perceived import demo_faces
+
+    paths = sorted(demo_faces.write(tmp_path / "demo", count=48, seed=5).rglob("*.jpg"))
+    predictor = Predictor()
+    expected = {picture.source: picture.to_dict() for picture in predictor.stream(map(str, paths))}
+    assert sum(len(picture["faces"]) for picture in expected.values()) > 30
+    with start_server(Predictor(threads=1)) as url, ThreadPoolExecutor(16) as pool:
+
+        def ask(path: Path) -> dict[str, Any]:
+            answer = httpx2.post(f"{url}/v1/predict", files=files((str(path), path.read_bytes())), timeout=120)
+            return answer.json()["pictures"][0]
+
+        found = list(pool.map(ask, paths * 2))
+    assert found == [expected[str(path)] for path in paths * 2]

@@ -55,6 +55,18 @@ def test_ten_thousand_files_are_refused(http):
     assert refusal(answer) == (413, "too-many-files")
 
 
+def test_a_million_empty_entries_are_refused_before_anything_is_made_of_them(http):
+    body = b'{"pictures": [' + b"{}," * 1_000_000 + b"{}]}"
+    answer = http.post("/v1/predict", content=body, headers={"Content-Type": "application/json"})
+    assert refusal(answer) == (413, "too-many-files")
+
+
+def test_a_name_full_of_commas_is_a_name(http):
+    entry = {"name": "{[,]}" * 400, "data": ""}
+    answer = http.post("/v1/predict", json={"pictures": [entry]})
+    assert answer.json()["pictures"][0]["source"].startswith("{[,]}")
+
+
 def png_header(width: int, height: int) -> bytes:
     """Return a PNG whose header promises so many pixels, and which holds a few bytes."""
 
@@ -117,6 +129,21 @@ def test_slow_loris_connections_are_closed(start_server, start, later):
             connection.sendall(start)
             while connection.recv(4096):
                 pass
+
+
+def test_who_asks_and_never_reads_is_hung_up_on(start_server):
+    with start_server(header_timeout=0.5) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect((host, int(port)))
+            connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 600)
+            hung_up = 'perceived_rejected_total{problem="answer-not-read"} 1.0'
+            deadline = time.monotonic() + 30
+            while hung_up not in httpx2.get(f"{url}/metrics").text:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            assert 0 < read_until(connection, b"never").count(b"HTTP/1.1 200 OK") < 600
 
 
 def test_a_slow_answer_does_not_count_as_slow_headers(start_server, heavy):

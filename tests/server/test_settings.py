@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra perceived[serve]")
 
 from perceived.errors import ConfigError
+from perceived.predictor import processors
 from perceived.server.settings import Settings, load
 
 
@@ -45,6 +46,29 @@ def test_a_key_is_never_shown(monkeypatch):
 def test_impossible_settings_are_sentences(flags, says):
     with pytest.raises(ConfigError, match=says):
         load(**flags)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("PERCEIVED_SERVE_CORS_ORIGINS", "https://app.example", r"cors_origins.*\n.*JSON in what is a list"),
+        ("PERCEIVED_SERVE_THREDS", "4", r"PERCEIVED_SERVE_THREDS names no setting.*\n.*PERCEIVED_SERVE_THREADS$"),
+        ("PERCEIVED_SERVE_XYZ", "4", "one of PERCEIVED_SERVE_HOST"),
+        ("PERCEIVED_SERVE_API_KEY", "Schlüssel", "ASCII"),
+        ("PERCEIVED_SERVE_API_KEY", "open sesame", "without spaces"),
+    ],
+)
+def test_impossible_variables_are_sentences(monkeypatch, name, value, says):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=f"(?m){says}"):
+        load()
+
+
+def test_workers_share_the_processors():
+    assert Settings().threads == processors()
+    assert Settings(workers=2).threads == max(1, processors() // 2)
+    assert Settings(workers=64).threads == 1
+    assert Settings(workers=64, threads=3).threads == 3
 
 
 def test_a_misspelt_line_or_a_missing_file_is_not_passed_over(tmp_path):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -81,6 +82,24 @@ def test_an_answer_under_way_is_finished_and_readiness_is_taken_back(start, tiny
     process.wait(timeout=60)
     assert answers[0].is_success
     assert len(answers[0].json()["pictures"]) == 12
+
+
+def test_ctrl_c_reaches_every_process_and_what_is_under_way_is_finished(start, tiny_model, heavy):
+    process, url = start(tiny_model, "--workers", "2", threads=1, max_body=2**28, max_memory=2**28)
+    answers: list[httpx2.Response] = []
+    files = [("files", (f"{i}.png", heavy)) for i in range(64)]
+    caller = threading.Thread(target=lambda: answers.append(httpx2.post(f"{url}/v1/predict", files=files, timeout=90)))
+    caller.start()
+    time.sleep(0.5)
+    for pid in (*children(process.pid), process.pid):
+        os.kill(pid, signal.SIGINT)
+    caller.join()
+    process.wait(timeout=90)
+    assert [row["error"] for row in answers[0].json()["pictures"]] == [None] * 64
+
+
+def children(parent: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
 def test_a_taken_port_is_a_sentence(start, tiny_model):

@@ -69,6 +69,17 @@ def test_two_workers_count_together_and_one_that_is_killed_is_replaced(start, ti
     assert soon(lambda: metric(url, "perceived_connections") == 1)
 
 
+def test_a_worker_that_is_told_to_stop_leaves_the_address_to_the_others(start, tiny_model, tmp_path):
+    process, url = start(tiny_model, "--workers", "2")
+    assert soon(lambda: (tmp_path / "log").read_text().count("Application startup complete") == 2)
+    before = workers(process.pid)
+    os.kill(min(before), signal.SIGTERM)
+    while min(before) in workers(process.pid):
+        assert httpx2.get(f"{url}/healthz", timeout=60).is_success
+    assert soon(lambda: len(workers(process.pid)) == 2)
+    assert all(httpx2.get(f"{url}/healthz", timeout=60).is_success for _ in range(20))
+
+
 def test_memory_is_bounded_under_more_load_than_can_be_answered(start, tiny_model, heavy):
     """Forty callers with 2 MB each, who do not wait when they are told to: 200 or 503, and nothing is piled up."""
     limits = {"queue": 4, "max_files": 1, "threads": 1, "max_memory": 8 * 2**20, "max_body": 4 * 2**20}

@@ -2,7 +2,7 @@
 
 Ray Serve takes the place of sockets and processes: it starts replicas where there is room, as many
 as the requests ask for, replaces those that fail, and exchanges them one after another when the same
-application is deployed again. Batches are gathered by the app's engine, as everywhere.
+application is deployed again.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ray import serve
+from starlette.types import ASGIApp
 
 from perceived.cluster.connection import LOCAL, connected, failures, free
 from perceived.errors import ConfigError
 from perceived.server import logs
 from perceived.server.app import create_app
-from perceived.server.gate import Gate
 from perceived.server.service import Service, open_predictor
 from perceived.server.settings import Settings, load
 
@@ -40,7 +40,7 @@ class Replica:
         logs.configure()
         self._service = Service(settings, open_predictor(settings))
 
-    def __serve_build_asgi_app__(self) -> Gate:
+    def __serve_build_asgi_app__(self) -> ASGIApp:
         return create_app(self._service)
 
     def check_health(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,16 +12,18 @@ from perceived.classifier import label_at
 from perceived.errors import InputError
 from perceived.predictor import Predictor
 from perceived.preprocess import Pixels
+from perceived.selection import Selection
 from perceived.server.uploads import Upload
 from perceived.types import Picture, Prediction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One picture, and whether to say where the network looked."""
+    """One picture, whether to say where the network looked, and for how many of its faces, the largest."""
 
     upload: Upload
     explain: bool = False
+    max_faces: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,16 +41,13 @@ class Answerer:
         self._predictor = predictor
         self._max_pixels = max_pixels
 
-    def __call__(self, questions: Sequence[Question]) -> list[Answer]:
-        return [self._answer(question) for question in questions]
-
-    def _answer(self, question: Question) -> Answer:
+    def __call__(self, question: Question) -> Answer:
         upload = question.upload
         if upload.error is not None:
             return Answer(picture=self._failed(upload, upload.error))
         try:
             pixels = images.decode(upload.data, source=upload.name, max_pixels=self._max_pixels)
-            picture = replace(self._predictor.predict(pixels), source=upload.name)
+            picture = largest(replace(self._predictor.predict(pixels), source=upload.name), question.max_faces)
         except InputError as error:
             return Answer(picture=self._failed(upload, str(error)))
         if not question.explain:
@@ -75,10 +73,13 @@ class Answerer:
         return {"values": values.round(3).tolist(), "corners": corners.round(2).tolist()}
 
 
-def relabel(picture: Picture, threshold: float, max_faces: int) -> Picture:
-    """Return the answer at another threshold, for at most ``max_faces`` faces, the surest found first."""
-    kept = picture.faces[:max_faces]
-    return replace(
-        picture,
-        faces=tuple(replace(face, perceived_gender=label_at(threshold, face.probability)) for face in kept),
-    )
+def largest(picture: Picture, count: int | None) -> Picture:
+    """Return the answer for the ``count`` largest faces, in the order they have; ``None`` keeps all."""
+    wanted = Selection(max_faces=count).of([answer.face for answer in picture.faces], 0, 0)
+    return replace(picture, faces=tuple(answer for answer in picture.faces if answer.face in wanted))
+
+
+def relabel(picture: Picture, threshold: float) -> Picture:
+    """Return the answer at another threshold."""
+    faces = (replace(face, perceived_gender=label_at(threshold, face.probability)) for face in picture.faces)
+    return replace(picture, faces=tuple(faces))

@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from perceived import __version__
 from perceived.server import demo, metrics, schema
@@ -33,7 +34,7 @@ somebody is. Pictures are answered in memory, and neither stored nor logged.
 router = APIRouter()
 
 
-def create_app(service: Service) -> Gate:
+def create_app(service: Service) -> ASGIApp:
     """Return the routes over ``service``, with everything that stands before and behind them."""
     settings = service.settings
     api = FastAPI(
@@ -45,17 +46,18 @@ def create_app(service: Service) -> Gate:
     for error, handler in HANDLERS.items():
         api.add_exception_handler(error, handler)
     schema.put_examples(api.openapi())
-    if settings.cors_origins:
-        api.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", REQUEST_ID],
-            expose_headers=["Retry-After", REQUEST_ID],
-        )
     key = settings.api_key.get_secret_value() if settings.api_key else None
     routes = (str(getattr(route, "path", "")) for route in router.routes)
-    return Gate(api, routes=routes, key=key, closing=lambda: service.draining)
+    gate = Gate(api, routes=routes, key=key, closing=lambda: service.draining)
+    if not settings.cors_origins:
+        return gate
+    return CORSMiddleware(  # before the gate, so that a page elsewhere may read refusals too
+        gate,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "Content-Type", "X-API-Key", REQUEST_ID],
+        expose_headers=["Retry-After", REQUEST_ID],
+    )
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
-"""The socket: how many connections there may be, and how long one may take to say what it wants.
+"""The socket: how many connections there may be, and how long one may take to ask and to listen.
 
-uvicorn gives a connection all the time in the world to send a request's headers, which is what a
-slow-loris attack uses up. This stands between the socket and uvicorn's own protocol.
+uvicorn gives a connection all the time in the world to send a request's headers and to read its answer,
+which is what slow-loris attacks use up. This stands between the socket and uvicorn's own protocol.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ def _full() -> bytes:
 
 
 class PatientProtocol(asyncio.Protocol):
-    """uvicorn's protocol, with a limit on connections and on the time that headers take."""
+    """uvicorn's protocol, with limits: ``most`` connections, and ``seconds`` for headers and while nothing is read."""
 
     def __init__(self, *, most: int, seconds: float, **uvicorn: Any) -> None:
         self._inner = H11Protocol(**uvicorn)
         self._most, self._seconds = most, seconds
         self._loop = asyncio.get_running_loop()
         self._deadline: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
         self._refused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -47,7 +48,7 @@ class PatientProtocol(asyncio.Protocol):
             self._refused = True
             metrics.REJECTED.labels("too-many-connections").inc()
             transport.write(_full())
-            transport.close()
+            self._close()
             return
         self._inner.connection_made(transport)
         metrics.CONNECTIONS.set(len(self._inner.connections))
@@ -64,15 +65,21 @@ class PatientProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unwatch()
+        self.resume_writing()
         if not self._refused:
             self._inner.connection_lost(exc)
             metrics.CONNECTIONS.set(len(self._inner.connections))
 
     def pause_writing(self) -> None:
+        """Wait while the caller does not read, but not for ever."""
         self._inner.pause_writing()
+        self._unread = self._loop.call_later(self._seconds, self._hang_up)
 
     def resume_writing(self) -> None:
-        self._inner.resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+            self._inner.resume_writing()
 
     def _between_requests(self) -> bool:
         return self._inner.cycle is None or self._inner.cycle.response_complete
@@ -93,4 +100,13 @@ class PatientProtocol(asyncio.Protocol):
         self._deadline = None
         if self._between_requests():
             metrics.REJECTED.labels("headers-too-slow").inc()
-            self._transport.close()
+            self._close()
+
+    def _close(self) -> None:
+        """Close the connection, and drop it where what was written is not read."""
+        self._transport.close()
+        self._loop.call_later(self._seconds, self._transport.abort)
+
+    def _hang_up(self) -> None:
+        metrics.REJECTED.labels("answer-not-read").inc()
+        self._transport.abort()

@@ -1,7 +1,7 @@
 """From pictures to answers, off the event loop: a bounded queue and the threads that empty it.
 
-State is touched on the event loop only, so it needs no lock. A thread takes a batch as soon as it
-is free: what is waiting goes together, and nothing waits for company.
+State is touched on the event loop only, so it needs no lock. A thread takes one picture at a time: most of
+the work is decoding and finding faces, which no batch quickens.
 """
 
 from __future__ import annotations
@@ -31,17 +31,14 @@ class _Job(Generic[Question, Answer]):
 
 
 class Engine(Generic[Question, Answer]):
-    """A bounded queue before ``threads`` threads, each of which takes up to ``batch`` questions at once.
+    """A bounded queue before ``threads`` threads, which call ``answer`` at the same time.
 
-    ``answers`` answers a batch, one answer each, and is called from several threads at once. An
-    engine lives on one event loop: ask it there, and close it there.
+    An engine lives on one event loop: ask it there, and close it there.
     """
 
-    def __init__(
-        self, answers: Callable[[Sequence[Question]], Sequence[Answer]], *, threads: int, batch: int, queue: int
-    ) -> None:
-        self._answers = answers
-        self._threads, self._batch, self._queue = threads, batch, queue
+    def __init__(self, answer: Callable[[Question], Answer], *, threads: int, queue: int) -> None:
+        self._answer = answer
+        self._threads, self._queue = threads, queue
         self._waiting: deque[_Job[Question, Answer]] = deque()
         self._running = 0
         self._seconds = 0.05
@@ -49,6 +46,8 @@ class Engine(Generic[Question, Answer]):
 
     async def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """Return one answer for each question, in their order.
+
+        Where this is cancelled, or one of them fails, the others that wait are forgotten.
 
         Raises:
             Problem: the queue has no room for all of them; none was taken.
@@ -58,7 +57,14 @@ class Engine(Generic[Question, Answer]):
         jobs = [_Job(question, loop.create_future()) for question in questions]
         self._waiting.extend(jobs)
         self._start()
-        return list(await asyncio.gather(*(job.answer for job in jobs)))
+        try:
+            return list(await asyncio.gather(*(job.answer for job in jobs)))
+        except BaseException:
+            for job in jobs:
+                job.answer.cancel()
+            self._waiting = deque(job for job in self._waiting if not job.answer.done())
+            metrics.QUEUE.set(len(self._waiting))
+            raise
 
     def check_room(self, count: int = 1) -> None:
         """Raise :class:`Problem` if ``count`` more pictures would overfill the queue."""
@@ -74,39 +80,27 @@ class Engine(Generic[Question, Answer]):
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def _start(self) -> None:
-        while self._running < self._threads and (batch := self._take()):
+        while self._waiting and self._running < self._threads:
+            job = self._waiting.popleft()
             self._running += 1
-            running = self._executor.submit(self._timed, batch)
-            asyncio.wrap_future(running).add_done_callback(partial(self._finish, batch))
+            running = self._executor.submit(self._timed, job.question)
+            asyncio.wrap_future(running).add_done_callback(partial(self._finish, job))
         metrics.QUEUE.set(len(self._waiting))
 
-    def _take(self) -> list[_Job[Question, Answer]]:
-        """Take an idle thread's share of what is waiting, and forget those nobody waits for any more."""
-        idle = self._threads - self._running
-        count = min(self._batch, math.ceil(len(self._waiting) / idle))
-        batch: list[_Job[Question, Answer]] = []
-        while self._waiting and len(batch) < count:
-            job = self._waiting.popleft()
-            if not job.answer.done():
-                batch.append(job)
-        return batch
-
-    def _timed(self, batch: Sequence[_Job[Question, Answer]]) -> tuple[Sequence[Answer], float]:
+    def _timed(self, question: Question) -> tuple[Answer, float]:
         started = time.perf_counter()
-        return self._answers([job.question for job in batch]), time.perf_counter() - started
+        return self._answer(question), time.perf_counter() - started
 
-    def _finish(
-        self, batch: Sequence[_Job[Question, Answer]], done: asyncio.Future[tuple[Sequence[Answer], float]]
-    ) -> None:
+    def _finish(self, job: _Job[Question, Answer], done: asyncio.Future[tuple[Answer, float]]) -> None:
         self._running -= 1
         self._start()
-        waited_for = [(index, job.answer) for index, job in enumerate(batch) if not job.answer.done()]
-        if error := done.exception():
-            for _, answer in waited_for:
-                answer.set_exception(error)
+        error = done.exception()
+        if error is None:
+            answer, seconds = done.result()
+            self._seconds += 0.1 * (seconds - self._seconds)
+        if job.answer.done():
             return
-        answers, seconds = done.result()
-        metrics.BATCH.observe(len(batch))
-        self._seconds += 0.1 * (seconds / len(batch) - self._seconds)
-        for index, answer in waited_for:
-            answer.set_result(answers[index])
+        if error is None:
+            job.answer.set_result(answer)
+        else:
+            job.answer.set_exception(error)

@@ -76,6 +76,8 @@ class Gate:
         try:
             app = self._app if self._may_pass(scope, headers) else _refusal()
             await app(scope, receive, send_with_headers)
+        except Exception:  # noqa: BLE001 -- the caller is answered; uvicorn would log it without the id
+            logs.fault("a request failed", request_id=request_id)
         finally:
             self._record(scope, status, time.perf_counter() - started, {"request_id": request_id, **fields})
 

@@ -38,6 +38,11 @@ def configure(level: int = logging.INFO) -> None:
     logging.getLogger("uvicorn.access").propagate = False
 
 
+def fault(message: str, **fields: object) -> None:
+    """Write one line with the traceback of the exception that is being handled."""
+    LOGGER.exception(message, extra={"fields": fields})
+
+
 def event(message: str, **fields: object) -> None:
     """Write one line."""
     LOGGER.info(message, extra={"fields": fields})

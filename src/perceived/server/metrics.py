@@ -24,7 +24,6 @@ REJECTED = Counter("perceived_rejected", "Requests refused, by kind of problem."
 QUEUE = Gauge("perceived_queue_pictures", "Pictures waiting.", multiprocess_mode="livesum")
 HELD = Gauge("perceived_held_bytes", "Request bodies held in memory.", multiprocess_mode="livesum")
 CONNECTIONS = Gauge("perceived_connections", "Open connections.", multiprocess_mode="livesum")
-BATCH = Histogram("perceived_batch_pictures", "Pictures answered together.", buckets=(1, 2, 4, 8, 16, 32, 64))
 
 
 def render() -> bytes:

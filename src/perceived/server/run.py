@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from perceived.errors import ConfigError
@@ -18,7 +19,6 @@ from perceived.predictor import Predictor
 from perceived.server import logs, metrics
 from perceived.server.app import create_app
 from perceived.server.connections import PatientProtocol
-from perceived.server.gate import Gate
 from perceived.server.service import Service, open_predictor
 from perceived.server.settings import Settings
 
@@ -43,10 +43,20 @@ def run(settings: Settings, *, announce: Callable[[str], None] = print) -> None:
             serve(settings, listener, predictor)
             return
         del predictor
+        logs.configure()
         with shared_counts():
             app = partial(worker_app, settings, listener)
             config = configuration(settings, app, factory=True, workers=settings.workers)
-            Multiprocess(config, sockets=[listener]).run()
+            Workers(config, sockets=[listener]).run()
+
+
+class Workers(Multiprocess):
+    """Processes that share a socket, which stops listening before they are told to stop."""
+
+    def terminate_all(self) -> None:
+        for listener in self.sockets:
+            shut(listener)
+        super().terminate_all()
 
 
 def serve(settings: Settings, listener: socket.socket, predictor: Predictor) -> None:
@@ -54,22 +64,31 @@ def serve(settings: Settings, listener: socket.socket, predictor: Predictor) -> 
     logs.configure()
     service = Service(settings, predictor)
     server = uvicorn.Server(configuration(settings, create_app(service)))
-    service.stop_listening = partial(stop_listening, listener)
+
+    def stop_listening() -> None:
+        ignore(listener)
+        shut(listener)
+
+    service.stop_listening = stop_listening
     server.run([listener])
 
 
-def stop_listening(listener: socket.socket) -> None:
-    """Take no new connections, in any process that shares the socket, so that callers turn elsewhere at once."""
+def ignore(listener: socket.socket) -> None:
+    """Leave new connections to the other processes that share the socket."""
     asyncio.get_running_loop().remove_reader(listener)
-    with contextlib.suppress(OSError):  # another process has done it, or the system knows no such thing
+
+
+def shut(listener: socket.socket) -> None:
+    """Take no new connections, in any process that shares the socket, so that callers turn elsewhere at once."""
+    with contextlib.suppress(OSError):  # the system knows no such thing
         listener.shutdown(socket.SHUT_RD)
 
 
-def worker_app(settings: Settings, listener: socket.socket) -> Gate:
+def worker_app(settings: Settings, listener: socket.socket) -> ASGIApp:
     """Return the app of one of several processes."""
     logs.configure()
     service = Service(settings, open_predictor(settings))
-    service.stop_listening = partial(stop_listening, listener)
+    service.stop_listening = partial(ignore, listener)
     return create_app(service)
 
 

@@ -37,6 +37,7 @@ def open_predictor(settings: Settings) -> Predictor:
         detect=settings.detect,
         threshold=settings.threshold,
         min_face=settings.min_face,
+        max_faces=settings.max_faces,
         threads=1,
     )
 
@@ -51,9 +52,7 @@ class Service:
         self._threshold = predictor.threshold
         self._memory = Memory(settings.max_memory)
         answerer = Answerer(predictor, max_pixels=settings.max_pixels)
-        self._engine: Engine[Question, Answer] = Engine(
-            answerer, threads=settings.threads, batch=settings.batch, queue=settings.queue
-        )
+        self._engine: Engine[Question, Answer] = Engine(answerer, threads=settings.threads, queue=settings.queue)
         self._ready = False
         self.draining = False
         self.stop_listening: Callable[[], None] | None = None
@@ -116,10 +115,11 @@ class Service:
         async with body_of(request, self._memory, max_body=limits.max_body, seconds=limits.body_timeout) as body:
             uploads = await self._parse(request.headers.get("content-type", ""), body)
             del body
-            answers = await self._ask([Question(upload=upload, explain=query.explain) for upload in uploads])
+            answers = await self._ask(
+                [Question(upload=upload, explain=query.explain, max_faces=query.max_faces) for upload in uploads]
+            )
         at = self._threshold if query.threshold is None else query.threshold
-        most = min(query.max_faces or limits.max_faces, limits.max_faces)
-        pictures = [render(answer, threshold=at, max_faces=most) for answer in answers]
+        pictures = [render(answer, threshold=at) for answer in answers]
         self._count(request, pictures)
         return {"threshold": at, "pictures": pictures}
 
@@ -147,9 +147,9 @@ class Service:
         request.state.log.update(pictures=len(pictures), errors=failed, faces=len(faces))
 
 
-def render(answer: Answer, *, threshold: float, max_faces: int) -> dict[str, Any]:
+def render(answer: Answer, *, threshold: float) -> dict[str, Any]:
     """Return a picture's answer as JSON holds it, labelled by ``threshold``."""
-    picture = relabel(answer.picture, threshold, max_faces).to_dict()
+    picture = relabel(answer.picture, threshold).to_dict()
     for face, activation in zip(picture["faces"], answer.activations, strict=False):
         face["activation"] = activation
     return picture

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from perceived.errors import ConfigError
+from perceived.predictor import processors
 
 PREFIX = "PERCEIVED_SERVE_"
+
+
+def _share_of_processors(chosen: Mapping[str, Any]) -> int:
+    """Return how many processors there are for each of several workers."""
+    return max(1, processors() // int(chosen.get("workers", 1)))
 
 
 class Settings(BaseSettings):
@@ -28,10 +37,8 @@ class Settings(BaseSettings):
     """Whether to look for faces; otherwise each picture is taken as one."""
     min_face: int | None = Field(None, ge=1)
     """Smallest face answered, in pixels; ``None`` leaves it to the detector."""
-    threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
-    """Pictures that are answered at the same time, each on one CPU thread."""
-    batch: int = Field(1, ge=1, le=64)
-    """Most pictures that one thread takes from the queue at once."""
+    threads: int = Field(default_factory=_share_of_processors, ge=1, le=256)
+    """Pictures that are answered at the same time in each worker, each on one CPU thread."""
 
     api_key: SecretStr | None = None
     """What callers of the API must present; ``None`` asks for nothing."""
@@ -43,7 +50,7 @@ class Settings(BaseSettings):
     max_pixels: int = Field(50_000_000, ge=64)
     max_files: int = Field(64, ge=1)
     max_faces: int = Field(256, ge=1)
-    """Faces answered in one picture, the surest first."""
+    """Faces answered in one picture, the largest."""
     max_connections: int = Field(512, ge=1)
     max_memory: int = Field(256 * 2**20, ge=1)
     """Request bodies held at the same time, in each worker."""
@@ -57,6 +64,13 @@ class Settings(BaseSettings):
     """How long a server that was told to stop goes on taking requests of connections it has."""
     stop_timeout: int = Field(90, ge=1)
     """How long it then waits for answers that are under way."""
+
+    @field_validator("api_key")
+    @classmethod
+    def _can_be_sent(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not re.fullmatch(r"[!-~]*", key.get_secret_value()):
+            raise ValueError("a header carries letters, digits and signs of ASCII only, without spaces")
+        return key
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -78,6 +92,7 @@ def load(file: Path | None = None, **flags: Any) -> Settings:
     if file is not None and not file.is_file():
         raise ConfigError(f"There is no file {file}.", expected=f"a file with lines like {PREFIX}PORT=9000")
     given = {name: value for name, value in flags.items() if value is not None}
+    _check_environment()
     try:
         return Settings(_env_file=file, **given)  # type: ignore[call-arg]
     except ValidationError as error:
@@ -85,3 +100,23 @@ def load(file: Path | None = None, **flags: Any) -> Settings:
         raise ConfigError(
             f"The server cannot be set up so: {wrong}.", mend="see docs/serve.md for every setting"
         ) from None
+    except SettingsError as error:
+        raise ConfigError(
+            f"The server cannot be set up so: {error}.",
+            expected='JSON in what is a list, such as ["https://example.org"]',
+            mend="see docs/serve.md for every setting",
+        ) from None
+
+
+def _check_environment() -> None:
+    """Raise :class:`ConfigError` if a variable has our prefix and names no setting."""
+    known = [name.upper() for name in Settings.model_fields]
+    for name in os.environ:
+        setting = name.upper().removeprefix(PREFIX)
+        if name.upper().startswith(PREFIX) and setting not in known:
+            close = get_close_matches(setting, known, 1) or known
+            raise ConfigError(
+                f"The variable {name} names no setting of the server.",
+                expected=("" if len(close) == 1 else "one of ") + ", ".join(PREFIX + one for one in close),
+                mend="rename it, or take it out of the environment",
+            )

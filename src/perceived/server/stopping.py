@@ -13,11 +13,13 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def gently(announce: Callable[[], None], *, seconds: float) -> Iterator[None]:
-    """At the first signal to stop, call ``announce``; ``seconds`` later, pass the signal on to whoever had it before.
+    """At the first signal to stop, call ``announce``; ``seconds`` later, pass SIGTERM on to whoever had it before.
 
     A connection that is kept open may have its next request on the way when the server decides to
     stop. In those seconds such requests are still answered, and their callers told to come no more.
-    A second signal is passed on at once. Where signals cannot be had (outside the main thread, on
+    Ctrl-C in a terminal reaches every process of a server, and then the first one tells the others again:
+    only another SIGINT is passed on at once, and never the first one, which uvicorn would count as the
+    first of the two that make it drop what is under way. Where signals cannot be had (outside the main thread, on
     Windows), nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_kill"):
@@ -34,12 +36,12 @@ def gently(announce: Callable[[], None], *, seconds: float) -> Iterator[None]:
 
     def on_signal(number: signal.Signals) -> None:
         nonlocal announced
-        if announced:
+        if not announced:
+            announced = True
+            announce()
+            loop.call_later(seconds, pass_on, signal.SIGTERM)
+        elif number == signal.SIGINT:
             pass_on(number)
-            return
-        announced = True
-        announce()
-        loop.call_later(seconds, pass_on, number)
 
     for number in SIGNALS:
         loop.add_signal_handler(number, on_signal, number)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 FIELD = "files"
 """Name of the form field that carries pictures."""
 LONGEST_NAME = 255
+MARKS = 100
+"""Commas and brackets of JSON for each picture there may be, far more than any needs: they bound what is made of it."""
 _IN_THE_ADDRESS = f"{', '.join(PredictQuery.model_fields)} belong in the address"
 
 
@@ -146,6 +148,8 @@ def _from_form(body: bytes, boundary: bytes, max_files: int) -> list[Upload]:
 
 
 def _from_json(body: bytes, max_files: int) -> list[Upload]:
+    if sum(map(body.count, (b",", b"{", b"["))) > MARKS * (max_files + 1):
+        raise _too_many(max_files)
     try:
         request = PredictRequest.model_validate_json(body)
     except ValidationError as error:

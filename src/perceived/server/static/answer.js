@@ -8,10 +8,10 @@ export function labelOf(face, threshold) {
   return Object.entries(face.probability).reduce((best, next) => (next[1] > best[1] ? next : best))[0];
 }
 
-/** A share as a percentage that never rounds up to certainty: 0.9996 is "99.9 %". */
+/** A share as a percentage that is never rounded up, neither to certainty nor over the threshold: 0.9996 is "99.9 %". */
 export function percent(share) {
   const tenths = Math.floor(share * 1000 + 1e-6) / 10;
-  return `${tenths >= 99.5 ? tenths.toFixed(1) : Math.round(tenths)}\u00a0%`;
+  return `${tenths >= 99 ? tenths.toFixed(1) : Math.floor(tenths)}\u00a0%`;
 }
 
 /** "1 face", "2 faces", "no face". */

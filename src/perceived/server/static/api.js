@@ -22,6 +22,11 @@ export async function models() {
   return (await ask("/v1/models")).json();
 }
 
+/** A picture with faces of nobody, as a blob. */
+export async function demo() {
+  return (await ask("/demo.jpg")).blob();
+}
+
 /** The answer for one picture, with activation maps. */
 export async function predict(file, name) {
   const form = new FormData();

@@ -1,23 +1,31 @@
 // The page put together: pictures come in, are sent a few at a time, and their answers are shown.
 
 import { count, labelOf, percent, relabelled, toCsv, UNCERTAIN } from "./answer.js";
-import { models, predict, useKey } from "./api.js";
+import { demo, models, predict, useKey } from "./api.js";
 import { offerCamera } from "./camera.js";
 import { label, makeCard, showActivations, showAnswer, showError } from "./card.js";
 
 const AT_ONCE = 3;
 const find = (id) => document.getElementById(id);
-const threshold = () => find("threshold").value / 100;
 
 let server = null;
+let chosen = null; // by the slider; until then the server's own threshold
 let entries = []; // { file, name, card, url, answer }
 let queue = [];
 let active = 0;
 let locked = false; // until there is a key
 
-/** Tell the reader what happens, aloud too. */
+const threshold = () => chosen ?? server?.models[0].threshold ?? find("threshold").value / 100;
+
+/** Tell those who listen to the page what happens. */
 function say(text) {
   find("status").textContent = text;
+}
+
+/** Tell everybody what went wrong; nothing takes it back. */
+function warn(text = "") {
+  find("alert").textContent = text;
+  find("alert").hidden = !text;
 }
 
 function add(files, rename = (file) => file.name) {
@@ -27,6 +35,7 @@ function add(files, rename = (file) => file.name) {
     return { file, name, url, card: makeCard(name, url), answer: null };
   });
   if (!fresh.length) return;
+  warn();
   document.body.classList.add("busy");
   find("results").hidden = false;
   find("pictures").prepend(...fresh.map((entry) => entry.card));
@@ -87,8 +96,9 @@ function refresh() {
   const failed = answered().filter((entry) => entry.answer.error).length;
   const sentence = `${count(faces.length, "face")}: ${tally}${failed ? `; ${count(failed, "picture")} without an answer` : ""}`;
   find("summary").textContent = sentence;
-  find("threshold-text").textContent = percent(threshold());
-  find("threshold").setAttribute("aria-valuetext", `${percent(threshold())} sure`);
+  const mark = `${Number((threshold() * 100).toFixed(1))}\u00a0%`;
+  find("threshold-text").textContent = mark;
+  find("threshold").setAttribute("aria-valuetext", `${mark} sure`);
   find("as-table").querySelector("tbody").replaceChildren(...answered().flatMap(rows));
   say(`${sentence}.`);
 }
@@ -138,11 +148,12 @@ async function start() {
   try {
     server = await models();
   } catch (error) {
-    if (error.status !== 401) say(error.message);
-    return;
+    if (error.status !== 401) warn(error.message);
+    return error.status;
   }
+  warn();
   const [model] = server.models;
-  find("threshold").value = Math.ceil(model.threshold * 100);
+  if (chosen === null) find("threshold").value = Math.round(model.threshold * 100);
   find("about-server").textContent = `Model “${model.name}” (${model.sha256.slice(0, 12)}) · perceived ${server.version}`;
   refresh();
 }
@@ -152,10 +163,14 @@ find("files").addEventListener("change", (event) => {
   event.target.value = "";
 });
 find("demo").addEventListener("click", async () => {
-  const response = await fetch("/demo.jpg");
-  if (response.ok) add([new File([await response.blob()], "faces of nobody.jpg", { type: "image/jpeg" })]);
+  try {
+    add([new File([await demo()], "faces of nobody.jpg", { type: "image/jpeg" })]);
+  } catch (error) {
+    warn(error.message);
+  }
 });
-find("threshold").addEventListener("input", () => {
+find("threshold").addEventListener("input", (event) => {
+  chosen = event.target.value / 100;
   answered().forEach((entry) => !entry.answer.error && label(entry.card, entry.answer, threshold()));
   refresh();
 });
@@ -185,11 +200,15 @@ document.addEventListener("drop", (event) => {
 find("key").addEventListener("submit", async (event) => {
   event.preventDefault();
   useKey(find("key-input").value);
+  if ((await start()) === 401) {
+    warn("This key does not open the server.");
+    find("key-input").select();
+    return;
+  }
   find("key").hidden = true;
   locked = false;
-  await start();
   pump();
 });
 
-offerCamera((file) => add([file]), say);
+offerCamera((file) => add([file]), warn);
 start();

@@ -5,17 +5,21 @@ const video = section.querySelector("video");
 const button = document.getElementById("camera-take");
 
 /** Offer the camera where the browser has one to give; `take` receives the picture as a file. */
-export function offerCamera(take, say) {
+export function offerCamera(take, warn) {
   const open = document.getElementById("camera-open");
   open.hidden = !navigator.mediaDevices?.getUserMedia;
   open.addEventListener("click", async () => {
+    if (!section.hidden) return;
+    section.hidden = false;
     try {
       video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
     } catch {
-      say("The camera cannot be used. The browser may have been told not to allow it, or there is none.");
+      section.hidden = true;
+      warn("The camera cannot be used. The browser may have been told not to allow it, or there is none.");
       return;
     }
-    section.hidden = false;
+    warn("");
+    if (section.hidden) return close(open); // closed while the browser still asked
     await video.play();
     button.disabled = false;
     button.focus();
