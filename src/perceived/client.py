@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from itertools import chain, repeat
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +36,7 @@ MOST_FILES = 8
 LONGEST_WAIT = 60.0
 """Seconds; what a server asks for beyond it is not waited for."""
 _AGAIN = frozenset({429, 502, 503, 504})
+_TOO_LARGE = 413
 
 
 class Client:
@@ -55,9 +57,9 @@ class Client:
         key: str | None = None,
         threshold: float | None = None,
         tries: int = 5,
-        timeout: float = 60.0,
+        timeout: float = 90.0,
     ) -> None:
-        if not url.startswith(("http://", "https://")):
+        if not _is_address(url):
             raise ConfigError(f"{url!r} is no server's address.", expected="like http://127.0.0.1:8000")
         headers = {"User-Agent": f"perceived/{__version__}", **({"X-API-Key": key} if key else {})}
         self.url = url.rstrip("/")
@@ -165,12 +167,23 @@ class Client:
         The server is told a file's name without its folders, which are nobody else's business.
         """
         files = [("files", (Path(name).name or name, data)) for name, data in batch if isinstance(data, bytes)]
-        answers = iter(self._send("POST", "/v1/predict", files=files).json()["pictures"] if files else ())
+        answers = iter(self._pictures(files) if files else ())
         for name, data in batch:
             yield data if isinstance(data, Picture) else _renamed(picture_from_dict(next(answers), name))
 
+    def _pictures(self, files: Sequence[tuple[str, tuple[str, bytes]]]) -> list[dict[str, Any]]:
+        """Return the answers for files; what is too much for one request is asked for in two."""
+        response = self._send("POST", "/v1/predict", files=files)
+        if response.is_success:
+            answers: list[dict[str, Any]] = response.json()["pictures"]
+            return answers
+        if len(files) == 1:
+            return [{"faces": [], "error": f"{files[0][1][0]}: {_refusal(response)}"}]
+        half = len(files) // 2
+        return self._pictures(files[:half]) + self._pictures(files[half:])
+
     def _send(self, method: str, path: str, *, files: Any = None) -> httpx2.Response:
-        """Ask until there is an answer, at most ``tries`` times."""
+        """Ask until there is an answer, at most ``tries`` times; of files it may be that they are too large."""
         for left in reversed(range(self._tries)):
             try:
                 response = self._http.request(method, path, files=files, params=self._parameters)
@@ -185,7 +198,7 @@ class Client:
             if not left or (asked or 0) > LONGEST_WAIT:
                 break
             time.sleep(_pause(self._tries - left) if asked is None else asked + random.random() / 2)
-        if response.is_success:
+        if response.is_success or (files and response.status_code == _TOO_LARGE):
             return response
         raise _refusal(response)
 
@@ -194,6 +207,14 @@ class Client:
             f"The server {self.url} cannot be reached: {str(error) or type(error).__name__}.",
             mend="check the address, and that 'perceived serve' runs there",
         )
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parsed = httpx2.URL(url)
+    except httpx2.InvalidURL:
+        return False
+    return parsed.scheme in ("http", "https") and bool(parsed.host)
 
 
 def picture_from_dict(value: Mapping[str, Any], source: str) -> Picture:
@@ -246,8 +267,13 @@ def _refusal(response: httpx2.Response) -> InputError | ServerError:
 
 
 def _seconds(header: str) -> float | None:
-    """Return what ``Retry-After`` asks for in seconds; a date, which our servers never send, asks for nothing."""
-    return float(header) if header.isdecimal() else None
+    """Return what ``Retry-After`` asks for in seconds, whether it says how many or when they are over."""
+    if header.isdecimal():
+        return float(header)
+    try:
+        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
+    except ValueError:
+        return None
 
 
 def _pause(tried: int) -> float:

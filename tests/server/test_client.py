@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -164,9 +166,31 @@ def test_a_server_that_is_not_there_is_a_sentence():
     assert "perceived serve" in caught.value.mend
 
 
-def test_an_address_must_be_one():
+@pytest.mark.parametrize("address", ["localhost:8000", "", "http://", "http://[::1", "http://a:b", "ftp://a"])
+def test_an_address_must_be_one(address):
     with pytest.raises(ConfigError, match="no server's address"):
-        Client("localhost:8000")
+        Client(address)
+
+
+def test_what_is_too_much_for_one_request_is_sent_in_several(start_server, picture):
+    paths = [picture(f"{index}.png", index) for index in range(20)]
+    large = paths[0].with_name("too large.png")
+    large.write_bytes(b"x" * 300_000)
+    with start_server(max_files=3, max_body=200_000) as url, Client(url) as client:
+        answers = client.predict([*paths[:10], large, *paths[10:]])
+        with pytest.raises(ImageError, match=r"too large\.png: The server answered 413"):
+            client.predict(large)
+    assert [len(answer.faces) for answer in answers] == [1] * 10 + [0] + [1] * 10
+    assert "at most 200,000 bytes" in str(answers[10].error)
+
+
+def test_a_date_says_when_to_come_again_too(busy):
+    at = datetime.now(UTC) + timedelta(seconds=3)
+    server = busy((503, {"Retry-After": format_datetime(at, usegmt=True)}, b""), GOOD)
+    with Client(server.url) as client:
+        assert client.predict(b"x").width == 1
+    first, second = server.asked
+    assert 1 <= second - first < 6
 
 
 def test_a_key_travels_with_each_request(start_server, picture):
