@@ -158,7 +158,12 @@ def record(found: dict[str, float], choice: argparse.Namespace) -> None:
     result = {
         "what": "Processor time of each stage for a generated 640×480 picture"
         + (", and throughput on a Ray cluster" if choice.cluster else ""),
-        "config": {"model": "default", "stage_pictures": choice.count, "cluster_pictures": choice.cluster},
+        "config": {
+            "model": "default",
+            "stage_pictures": choice.count,
+            "cluster_pictures": choice.cluster,
+            "processors": os.cpu_count(),
+        },
         "metrics": {name: round(value, 4) for name, value in found.items()},
         **provenance(words),
         "notes": [f"The load of the machine's {os.cpu_count()} processors was {os.getloadavg()[0]:.1f}."],

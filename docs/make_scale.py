@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 SOURCE = Path(__file__).parent / "results" / "scale.json"
 TARGET = Path(__file__).parent / "scale.md"
@@ -24,8 +25,8 @@ CORE_MEBIBYTES_PER_SECOND = 10
 POWERS = {10**6: "10⁶", 10**8: "10⁸", 10**10: "10¹⁰"}
 
 
-def render(metrics: Mapping[str, float]) -> str:
-    """Return the tables: what a picture costs, and what many do."""
+def render(metrics: Mapping[str, float], processors: int) -> str:
+    """Return the tables: what a picture costs, and what many do, and how far a cluster on ``processors`` bears it out."""
     stages = {name: metrics[f"{name}_milliseconds"] for name in STAGES}
     total = sum(stages.values())
     lines = ["| stage | ms of a core for a picture | share |", "|---|---|---|"]
@@ -50,7 +51,10 @@ def render(metrics: Mapping[str, float]) -> str:
             number(hours / 24),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", _bottlenecks(metrics, total)]) + "\n"
+    lines += ["", _bottlenecks(metrics, total)]
+    if "two_workers_pictures_per_second" in metrics:
+        lines += ["", _checked(metrics, total, processors)]
+    return "\n".join(lines) + "\n"
 
 
 def _bottlenecks(metrics: Mapping[str, float], total: float) -> str:
@@ -65,6 +69,18 @@ def _bottlenecks(metrics: Mapping[str, float], total: float) -> str:
         f" {'the bottleneck' if need > network else 'not the bottleneck'}, up to pictures of {size(network / rate)}."
         f" A card that classifies {CARD_FACES_PER_SECOND:,} faces a second needs {cores:,.0f} cores before it,"
         f" which send it {size(CARD_FACES_PER_SECOND * metrics['framed_face_bytes'])} a second."
+    )
+
+
+def _checked(metrics: Mapping[str, float], total: float, processors: int) -> str:
+    """Hold what a cluster answered against what its processors could; ``total`` is a picture's milliseconds."""
+    plain, one, two = (metrics[f"{name}_pictures_per_second"] for name in ("plain", "one_worker", "two_workers"))
+    most = 1000 * processors / total
+    return (
+        f"Checked on a cluster of one machine with {processors} processors: without a cluster {plain:.1f} pictures a"
+        f" second, with one worker {one:.1f} ({one / plain:.0%}), with two {two:.1f}. A worker keeps more than one"
+        f" processor busy, because it prepares one picture while it classifies another; all {processors} can do"
+        f" {most:.1f}, of which two workers reach {two / most:.0%}; the driver and Ray take from the same processors."
     )
 
 
@@ -85,15 +101,15 @@ def size(value: float) -> str:
     return f"{value:.3g} PB"
 
 
-def page(text: str, metrics: Mapping[str, float]) -> str:
+def page(text: str, result: Mapping[str, Any]) -> str:
     """Return the page with fresh tables."""
     before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n{render(metrics)}\n{END}{rest.split(END)[1]}"
+    return f"{before}{BEGIN}\n{render(result['metrics'], result['config']['processors'])}\n{END}{rest.split(END)[1]}"
 
 
 def main() -> int:
     text = TARGET.read_text(encoding="utf-8")
-    fresh = page(text, json.loads(SOURCE.read_text(encoding="utf-8"))["metrics"])
+    fresh = page(text, json.loads(SOURCE.read_text(encoding="utf-8")))
     if "--check" in sys.argv[1:]:
         return int(text != fresh)
     TARGET.write_text(fresh, encoding="utf-8")

@@ -97,8 +97,6 @@ def test_one_worker_learns_what_one_process_learns(nodes, tiny_work, tiny, tmp_p
     assert last["train_loss"] == pytest.approx(one["train_loss"], abs=1e-4)
     assert last["val_loss"] == pytest.approx(one["val_loss"], abs=1e-4)
     assert sorted(path.name for path in out.iterdir() if path.name.startswith(".")) == [], "Ray's notes are left"
-    with pytest.raises(ResumeError, match="holds another run"):
-        cluster.train(tiny_work, dataclasses.replace(recipe, seed=1), str(out), address=nodes.address, workers=1)
 
 
 def test_what_cannot_be_had_is_refused(tmp_path):

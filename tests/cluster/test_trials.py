@@ -37,6 +37,8 @@ def test_a_search_and_a_comparison_make_the_runs_of_one_process(nodes, tiny_work
         )  # fmt: skip
         with pytest.raises(EnoughError):
             there.learn(tiny_work, recipes.get("fast", [*settings, "epochs=50"]), tmp_path / "ended", stop)
+        with pytest.raises(ConfigError, match="no backbone named"):
+            there.learn(tiny_work, recipes.get("fast", [*settings, "backbone=no_such_net"]), tmp_path / "run", stop)
     assert len({row["run"] for row in found["trials"]}) == 2
     assert all(row["validations"] for row in found["trials"])
     assert len(compared["leaderboard"][0]["seeds"]) == 2
@@ -53,11 +55,8 @@ def stop(line):
     raise EnoughError
 
 
-def test_what_a_trial_lacks_is_said_in_our_words(nodes, tiny_work, settings, tmp_path):
+def test_what_a_trial_lacks_is_said_in_our_words(nodes, tmp_path):
     with pytest.raises(ConfigError, match="0 workers"), trials(nodes.grow(1), workers=0):
         pass
     with pytest.raises(ClusterError, match="does not see"), trials(nodes.address, tmp_path / "nowhere") as there:
         next(there.run_all(len, [([],)]))
-    recipe = recipes.get("fast", [*settings, "backbone=no_such_net"])
-    with pytest.raises(ConfigError, match="no backbone named"), trials(nodes.address, tiny_work) as there:
-        there.learn(tiny_work, recipe, tmp_path / "run", stop)
