@@ -26,7 +26,7 @@ POWERS = {10**6: "10⁶", 10**8: "10⁸", 10**10: "10¹⁰"}
 
 
 def render(metrics: Mapping[str, float], processors: int) -> str:
-    """Return the tables: what a picture costs, and what many do, and how far a cluster on ``processors`` bears it out."""
+    """Return the tables of what one and many pictures cost, and how far a cluster on ``processors`` bears them out."""
     stages = {name: metrics[f"{name}_milliseconds"] for name in STAGES}
     total = sum(stages.values())
     lines = ["| stage | ms of a core for a picture | share |", "|---|---|---|"]
