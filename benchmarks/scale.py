@@ -29,7 +29,15 @@ import pictures
 T = TypeVar("T")
 PART = 50
 """Pictures in a file of answers."""
-COMMAND = "from perceived.cli import main; main()"
+COMMAND = """
+import atexit, pathlib, sys
+def peak():  # of this process alone: what wait4 tells counts its children and what it was forked from
+    status = pathlib.Path("/proc/self/status").read_text()
+    pathlib.Path(sys.argv[-1], "peak").write_text(status.split("VmHWM:")[1].split()[0])
+atexit.register(peak)
+from perceived.cli import main
+main()
+"""
 
 
 def main() -> None:
@@ -110,7 +118,8 @@ def cluster(count: int) -> dict[str, float]:
         memory = {workers: driver(names, out[workers], workers) for workers in out}
         rates = {workers: rate(out[workers], count) for workers in out}
     return {
-        "plain_pictures_per_second": plain(count),
+        "plain_pictures_per_second": plain(count, threads=os.cpu_count()),
+        "one_thread_pictures_per_second": plain(count, threads=1),
         "one_worker_pictures_per_second": rates[1],
         "two_workers_pictures_per_second": rates[2],
         "driver_peak_mebibytes": memory[2],
@@ -118,13 +127,10 @@ def cluster(count: int) -> dict[str, float]:
 
 
 def driver(names: str, out: Path, workers: int) -> float:
-    """Answer on a cluster of this machine; return the driver's peak memory in MiB."""
+    """Answer on a cluster of this machine; return the driver's own peak memory in MiB."""
     words = ["predict", names, "--cluster", "local", "--workers", str(workers), "--part-size", str(PART)]
-    process = subprocess.Popen([sys.executable, "-c", COMMAND, *words, "--out", str(out)])
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"perceived predict --cluster failed with status {status}")
-    return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    subprocess.run([sys.executable, "-c", COMMAND, *words, "--out", str(out)], check=True)
+    return int((out / "peak").read_text()) / 1024
 
 
 def rate(out: Path, count: int) -> float:
@@ -133,14 +139,15 @@ def rate(out: Path, count: int) -> float:
     return (count - PART) / max(times[-1] - times[0], 1e-9)
 
 
-def plain(count: int) -> float:
-    """Return pictures a second of one predictor with one thread, in a process of its own."""
+def plain(count: int, *, threads: int | None) -> float:
+    """Return pictures a second of one predictor in a process of its own, as ``perceived predict`` has it."""
     program = (
         "import sys, time; from pathlib import Path; from perceived import Predictor\n"
-        "paths = sorted(Path(sys.argv[1]).glob('*.jpg')); p = Predictor(threads=1); p.predict(paths[0])\n"
+        "paths, threads = sorted(Path(sys.argv[1]).glob('*.jpg')), int(sys.argv[2])\n"
+        "p = Predictor(threads=threads); p.predict(paths[0])\n"
         "t = time.perf_counter(); n = sum(1 for _ in p.stream(paths)); print(n / (time.perf_counter() - t))"
     )
-    command = [sys.executable, "-c", program, str(folder(count))]
+    command = [sys.executable, "-c", program, str(folder(count)), str(threads)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 

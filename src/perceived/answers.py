@@ -64,6 +64,7 @@ def read_predictions(
             id=pl.col(id_column).cast(pl.String), answer=pl.col(answer).cast(pl.String), probability_male=probability
         )
     table = table.with_columns(probability_male=_probabilities(table["probability_male"], path))
+    table = _without_nothing(table, words or {}, reading)
     table = _translate(table, "answer", words or {}, (*ANSWERS,), path).with_columns(pl.col("answer").fill_null(MISSED))
     return _unique(table, path, reading, "predictions")
 
@@ -83,7 +84,12 @@ def read_labels(
     """
     table = _read_table(Path(path))
     _require(table, (id_column, label_column), path)
-    table = table.rename({id_column: "id", label_column: "label"}).with_columns(pl.all().cast(pl.String))
+    used = {id_column: "id", label_column: "label"}
+    shadowed = [ours for theirs, ours in used.items() if theirs != ours and ours in table.columns and ours not in used]
+    if shadowed:
+        names = ", ".join(map(repr, shadowed))
+        reading.notes.append(f"{names} of {path} are not used: {id_column!r} and {label_column!r} stand for them.")
+    table = table.drop(shadowed).rename(used).with_columns(pl.all().cast(pl.String))
     table = _translate(table, "label", words or {}, LABELS, path)
     reading.leave_out("rows of labels without a label", table["label"].null_count())
     return _unique(table.filter(pl.col("label").is_not_null()), path, reading, "labels")
@@ -106,6 +112,10 @@ def match(predictions: pl.DataFrame, labels: pl.DataFrame, reading: Reading) -> 
     Raises:
         DataError: nothing matches.
     """
+    said = [name for name in predictions.columns if name != "id" and name in labels.columns]
+    if said:
+        reading.notes.append(f"The labels' own {counted(len(said), 'column')} {', '.join(said)} are not used.")
+        labels = labels.drop(said)
     joined = labels.join(predictions, on="id", how="inner", maintain_order="left")
     if joined.is_empty():
         by_name = [table.with_columns(id=pl.col("id").str.extract(r"([^/\\]+)$")) for table in (labels, predictions)]
@@ -162,7 +172,19 @@ _BOX = ("x0", "y0", "x1", "y1")
 
 
 def _largest_faces(rows: pl.DataFrame, reading: Reading) -> pl.DataFrame:
-    """Return one row for each picture of what ``perceived predict --csv`` wrote: that of its largest face."""
+    """Return one row for each picture of what ``perceived predict --csv`` wrote: that of its largest face.
+
+    Raises:
+        DataError: a picture was answered twice, and it cannot be known which answer counts.
+    """
+    if "face" in rows.columns:
+        twice = rows.filter(pl.struct("source", "face").is_duplicated())["source"]
+        if len(twice):
+            raise DataError(
+                f"{counted(twice.n_unique(), 'picture')}, such as {twice[0]!r}, is answered twice.",
+                expected="the answers of one model for each picture",
+                mend="audit each model's answers alone",
+            )
     x0, y0, x1, y1 = (pl.col(name).cast(pl.Float64, strict=False) for name in _BOX)
     area = ((x1 - x0) * (y1 - y0)).fill_null(0)
     largest = rows.sort(area, descending=True, maintain_order=True).unique("source", keep="first", maintain_order=True)
@@ -261,6 +283,14 @@ def _translate(
         )
     usable = {word: meaning for word, meaning in meanings.items() if meaning != NOTHING}
     return table.with_columns(found.replace_strict(usable, default=None, return_dtype=pl.String).alias(column))
+
+
+def _without_nothing(table: pl.DataFrame, words: Mapping[str, str], reading: Reading) -> pl.DataFrame:
+    """Leave out answers in words that stand for none; an empty cell is an answer that is missed."""
+    void = [word for word, meaning in words.items() if meaning == NOTHING]
+    left_out = table["answer"].str.strip_chars().str.to_lowercase().is_in(void).fill_null(False)
+    reading.leave_out("predictions in words that stand for nothing", int(left_out.sum()))
+    return table.filter(~left_out)
 
 
 def _probabilities(values: pl.Series, path: Path) -> pl.Series:

@@ -28,9 +28,9 @@ SMALL = 30
 """A group of fewer rows is flagged, and takes no part in gaps."""
 MOST_PAIRED = 5
 """Up to so many columns, every pair of them is an intersection that is audited unasked."""
-_NO_GROUP = (
+NO_GROUP = (
     "id", "path", "label", "split", "partition", "identity", "licence", "width", "height", "weight",
-    "answer", "probability_male", "error",
+    "answer", "probability_male", "error", "perceived_gender", "confidence", "probability_female",
 )  # fmt: skip
 
 
@@ -155,7 +155,7 @@ def _audit_grouping(
 
 def _groupable(table: pl.DataFrame, by: Sequence[str], reading: Reading) -> tuple[pl.DataFrame, list[tuple[str, ...]]]:
     """Return the table with tidy columns to group by, and the groupings: those asked for, and pairs of them."""
-    columns = {name: table[name].n_unique() for name in table.columns if name not in _NO_GROUP}
+    columns = {name: table[name].n_unique() for name in table.columns if name not in NO_GROUP}
     chosen = groups.choose(by, columns)
     if groups.ALL in by:
         same = [

@@ -118,7 +118,7 @@ def _gap_rows(grouping: Mapping[str, Any]) -> list[tuple[str, ...]]:
     by = " × ".join(grouping["by"])
     return [
         (by, GAP_NAMES[name], report.points(gap["value"]).replace("+", ""), gap["lowest"], gap["highest"],
-         f"{gap['p']:.4f}", f"{gap['p_holm']:.4f}")
+         report.p_value(gap["p"]), report.p_value(gap["p_holm"]))
         for name, gap in grouping["gaps"].items()
         if gap["value"]
     ]  # fmt: skip

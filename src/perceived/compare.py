@@ -61,6 +61,7 @@ def compare(
         ConfigError: nothing to compare, or a budget of nothing.
         ResumeError: ``out`` holds a comparison with another plan.
         WeightsError: no backbone's weights can be had.
+        DivergedError: no backbone learns with these settings.
     """
     if not backbones or minutes <= 0 or seeds < 1:
         raise ConfigError(
@@ -78,15 +79,21 @@ def compare(
         for name in names
         for seed in range(seeds)
     ]
-    finished = run_all(_run, [(work, out, recipe, rows) for recipe in affordable])
-    entries = []
-    for name in names:
-        runs = list(itertools.islice(finished, seeds))
-        entries.append(leaderboard.entry(name, runs, _product(out, name, runs)))
+    finished = list(run_all(_run, [(work, out, recipe, rows) for recipe in affordable]))  # before anything is timed
+    entries, diverged = [], {}
+    for index, name in enumerate(names):
+        runs = finished[index * seeds : (index + 1) * seeds]
+        whole = [run for run in runs if not isinstance(run, str)]
+        if len(whole) == len(runs):
+            entries.append(leaderboard.entry(name, whole, _product(out, name, whole)))
+        else:
+            diverged[name] = next(run for run in runs if isinstance(run, str))
+    if not entries:
+        raise DivergedError(next(iter(diverged.values())), mend="compare with another --set learning_rate and --out")
     found = {
         "budget": {key: plan[key] for key in ("minutes", "seeds", "recipe", "settings", "on")},
         "pictures": rows.height,
-        "left_out": {name: why for name, why in plan["left_out"].items() if name in base},
+        "left_out": {name: why for name, why in plan["left_out"].items() if name in base} | diverged,
         **leaderboard.rank(entries),
     }
     leaderboard_page.write(out, found)
@@ -163,12 +170,18 @@ def _probe(work: Path, out: Path, recipe: Recipe, train: int) -> dict[str, Any] 
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(work: Path, out: Path, recipe: Recipe, rows: pl.DataFrame) -> leaderboard.Run:
-    """Return a finished run with its answers on the test pictures; train and score what is missing of it."""
+def _run(work: Path, out: Path, recipe: Recipe, rows: pl.DataFrame) -> leaderboard.Run | str:
+    """Return a finished run with its answers on the test pictures; train and score what is missing of it.
+
+    Of one that diverges, return what happened.
+    """
     folder = out / "runs" / f"{recipe.backbone}-seed{recipe.seed}"
     answers, result = folder / "answers.parquet", folder / "result.json"
     if not (answers.is_file() and result.is_file()):
-        last = training.train(work, recipe, folder)
+        try:
+            last = training.train(work, recipe, folder)
+        except DivergedError as error:
+            return error.what
         model = checkpoint.TrainedModel.load(folder)
         with progress.counter(f"scoring {folder.name}", quiet=False) as tick:
             scored = scoring.score(rows, model.probabilities, model.spec, tick=tick)

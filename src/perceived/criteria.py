@@ -27,7 +27,8 @@ def check(criteria: Sequence[str], found: Mapping[str, Any]) -> list[dict[str, A
     """Judge an audit by criteria, each the condition under which it fails.
 
     ``race:worst_group_accuracy<0.9`` looks at the grouping ``race`` alone, otherwise the worst of all
-    groupings counts. A figure that the rows cannot support fails: it cannot be vouched for.
+    groupings counts. A figure that the rows cannot support fails: it cannot be vouched for, and neither can the
+    worst group where a group of enough rows is hardly ever answered.
 
     Raises:
         ConfigError: a criterion is not of this form, or names an unknown figure or grouping.
@@ -61,6 +62,11 @@ def _judge(text: str, found: Mapping[str, Any]) -> dict[str, Any]:
         )
     values = list(_values(name, groupings, found))
     known = [(value, where) for value, where in values if value is not None]
+    silent = [(g, g["worst"]["unanswered"]) for g in groupings if name in _WORST and g["worst"]["unanswered"]]
+    if silent:
+        grouping, names = silent[0]
+        where = f"{' × '.join(grouping['by'])}: {names[0]} is hardly ever answered"
+        return {"criterion": text, "failed": True, "value": None, "where": where}
     if not known:
         return {"criterion": text, "failed": True, "value": None, "where": "the rows do not support this figure"}
     pick = min if sign.startswith("<") else max

@@ -88,6 +88,9 @@ class MissingExtraError(InputError):
             mend=f"pip install 'perceived[{extra}]'",
         )
 
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        return type(self), (self.feature, self.extra)  # from one process to another
+
 
 class ServerError(PerceivedError):
     """A server cannot be reached, is busy for too long, or failed."""

@@ -43,14 +43,21 @@ def measure(
     return {name: _gap(grouping, rates, parts, small, permutations, generator) for name, parts in TESTED.items()}
 
 
-def worst(grouping: Grouping, counts: Counts, *, small: int) -> dict[str, dict[str, Any] | None]:
-    """Return the group with the lowest accuracy, and the lowest recall of a label in a group, of enough rows."""
+def worst(grouping: Grouping, counts: Counts, *, small: int) -> dict[str, Any]:
+    """Return the group with the lowest accuracy, and the lowest recall of a label in a group, of enough rows.
+
+    ``unanswered`` names groups that have enough rows, and too few answers to know how often they are right.
+    """
     rates = groups.fractions(counts)
+    enough = max(1, small)
+    asked, answered = rates["abstention"][1], rates["accuracy"][1]
+    silent = [name for g, name in enumerate(grouping.names) if asked[g] >= enough > answered[g]]
     whole = list(_rows(grouping, *rates["accuracy"], small))
     cells = [row | {"label": label} for label in LABELS for row in _rows(grouping, *rates[f"recall/{label}"], small)]
     return {
         "accuracy": min(whole, key=itemgetter("value"), default=None),
         "recall": min(cells, key=itemgetter("value"), default=None),
+        "unanswered": silent,
     }
 
 

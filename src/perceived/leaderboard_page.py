@@ -98,4 +98,4 @@ def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _test(test: Mapping[str, Any]) -> tuple[str, ...]:
     counts = (str(test["only_first"]), str(test["only_second"]))
-    return (test["first"], test["second"], *counts, f"{test['p']:.4f}", f"{test['p_holm']:.4f}")
+    return (test["first"], test["second"], *counts, report.p_value(test["p"]), report.p_value(test["p_holm"]))

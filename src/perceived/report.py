@@ -40,7 +40,8 @@ def render(template: str, context: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "number": number, "signed": signed, "points": points}
+    filters = (percent, number, signed, points, p_value)
+    environment.filters |= {render.__name__: render for render in filters}
     page = environment.get_template(f"{template}.html.jinja")
     return page.render(**context, version=perceived.__version__, study=STUDY)
 
@@ -67,6 +68,11 @@ def percent(value: float | None, digits: int = 1) -> str:
 def number(value: float | None, digits: int = 0) -> str:
     """Render a number with thousands set apart."""
     return _NOTHING if value is None else f"{value:,.{digits}f}"
+
+
+def p_value(value: float | None) -> str:
+    """Render a p-value; one that would round to nothing says what it is below."""
+    return "<0.0001" if value is not None and value < 0.00005 else number(value, 4)
 
 
 def signed(value: float | None, digits: int = 2) -> str:

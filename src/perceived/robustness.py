@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from perceived import answers, corruptions, groups, progress, robustness_page, scoring, storage
+from perceived.audit import NO_GROUP
 from perceived.corruptions import KINDS, SEVERITIES
 from perceived.errors import ConfigError, DataError
 from perceived.preprocess import Pixels
@@ -114,6 +115,8 @@ def robustness(
         "seed": seed,
         **assess(trial.answers, readable, opened.spec.labels, opened.spec.threshold, by=by),
     }
+    if before is not None and reference is not None:
+        _require_same_pictures(before, found, reference)
     found["mean_corruption_error"] = None if before is None else relative_error(found, before)
     found["reference"] = None if before is None else before["model"]["name"]
     folder = default_folder(model, on) if out is None else Path(out)
@@ -151,7 +154,7 @@ def assess(
     """
     truth = rows["label"].replace_strict({label: i for i, label in enumerate(labels)}, return_dtype=pl.Int64).to_numpy()
     everyone = np.ones(rows.height, bool)
-    columns = {name: rows[name].n_unique() for name in rows.columns}
+    columns = {name: rows[name].n_unique() for name in rows.columns if name not in NO_GROUP}
     chosen = groups.choose(by, columns) if by else []
     for name in {name for names in chosen for name in names}:
         rows = rows.with_columns(groups.tidy(rows[name])[0])
@@ -222,6 +225,17 @@ def relative_error(found: Mapping[str, Any], reference: Mapping[str, Any]) -> fl
         )
         ratios.append(own / max(other, 0.5 / reference["n"]))
     return float(np.mean(ratios))
+
+
+def _require_same_pictures(reference: Mapping[str, Any], found: Mapping[str, Any], path: Path) -> None:
+    """Raise :class:`ConfigError` if a reference was tried on other pictures, as far as one can tell."""
+    for name in ("split", "pictures", "seed"):
+        if reference.get(name) != found[name]:
+            raise ConfigError(
+                f"The reference {path} has {name} {reference.get(name)!r}, and this trial {found[name]!r}.",
+                expected="errors on the same pictures, spoilt alike",
+                mend="give both the same WORK, --on, --limit and --seed",
+            )
 
 
 def _read_reference(path: Path, kinds: Sequence[str]) -> dict[str, Any]:

@@ -32,10 +32,11 @@ class Found:
     relative: PurePath
 
 
-def find(words: Iterable[str], *, endings: Collection[str] = ENDINGS) -> Iterator[Found]:
+def find(words: Iterable[str], *, endings: Collection[str] = ENDINGS, whole: str = "") -> Iterator[Found]:
     """Yield the pictures that ``words`` mean, in their order; folders and patterns in alphabetical order.
 
-    A folder means the files in it and below with these ``endings``, hidden ones left out. A word that
+    A folder means the files in it and below with these ``endings``, hidden ones left out; folders that
+    end with ``whole``, and those that cannot be listed, are yielded themselves. A word that
     is no file but has ``*``, ``?`` or ``[`` is a pattern, in which ``**`` stands for any folders. A
     word that is nothing is yielded as it is: reading it will say why.
 
@@ -46,31 +47,42 @@ def find(words: Iterable[str], *, endings: Collection[str] = ENDINGS) -> Iterato
         if word == STDIN:
             yield Found(location=STDIN, relative=PurePath("stdin"))
         elif os.path.lexists(word) or not glob.has_magic(word):
-            yield from _of_path(word, endings)
+            yield from _of_path(word, endings, whole)
         else:
             matches = sorted(glob.iglob(word, recursive=True))  # noqa: PTH207 -- takes absolute patterns too
             for match in matches or [word]:
-                yield from _of_path(match, endings)
+                yield from _of_path(match, endings, whole)
 
 
-def _of_path(word: str, endings: Collection[str]) -> Iterator[Found]:
+def _of_path(word: str, endings: Collection[str], whole: str) -> Iterator[Found]:
     path = Path(word)
-    if path.is_dir():
-        yield from _below(path, endings)
+    if path.is_dir() and not _is_whole(path, whole):
+        yield from _below(path, endings, whole)
         return
     if path.suffix.lower() in VIDEO_ENDINGS:
         raise ConfigError(f"{word} is a video, not a picture.", mend=f"perceived video {word}")
     yield Found(location=word, relative=PurePath(path.name or "picture"))
 
 
-def _below(folder: Path, endings: Collection[str]) -> Iterator[Found]:
+def _below(folder: Path, endings: Collection[str], whole: str) -> Iterator[Found]:
     """Walk a folder, without following links to folders, which may lead in circles."""
-    for inside, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    unlisted: list[OSError] = []
+    for inside, folders, files in os.walk(folder, onerror=unlisted.append):
+        seen = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = [name for name in seen if not _is_whole(Path(name), whole)]
+        paths = [Path(inside, name) for name in seen if _is_whole(Path(name), whole)]
+        yield from (Found(location=os.fspath(path), relative=path.relative_to(folder)) for path in paths)
         for name in sorted(files):
             path = Path(inside, name)
             if path.suffix.lower() in endings and not name.startswith("."):
                 yield Found(location=os.fspath(path), relative=path.relative_to(folder))
+    for error in unlisted:
+        path = Path(error.filename)
+        yield Found(location=os.fspath(path), relative=path.relative_to(folder))
+
+
+def _is_whole(path: Path, whole: str) -> bool:
+    return bool(whole) and path.suffix.lower() == whole
 
 
 def distinct(found: Iterable[Found]) -> Iterator[Found]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 import tarfile
@@ -15,6 +16,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from perceived import images
 from perceived.cluster import inputs
 from perceived.cluster.plan import Part
 from perceived.errors import ClusterError, ConfigError, DataError, ImageError, MissingExtraError
@@ -31,7 +33,41 @@ def test_files_are_shared_out_to_parts_of_one_size(album):
     assert list(inputs.parts([str(folder)], 3)) == [
         Part(kind="files", locations=tuple(names[start : start + 3])) for start in (0, 3, 6)
     ]
-    assert read(folder) == read(folder / "*.png") == [(name, name) for name in names]
+    assert read(folder) == read(folder / "*.png") == [(name, Path(name).read_bytes()) for name in names]
+
+
+def test_a_drive_that_fails_is_no_fault_of_a_picture(album, monkeypatch):
+    folder = album(3)
+    (part,) = inputs.parts([str(folder)], 9)
+    (folder / "00001.png").unlink()
+    (_, first), (name, gone), _ = inputs.read(part)
+    assert first == (folder / "00000.png").read_bytes()
+    assert name.endswith("00001.png")
+    assert isinstance(gone, ImageError)
+    for code in (errno.EIO, errno.ESTALE):
+        monkeypatch.setattr(images, "_check_file", lambda _, code=code: (_ for _ in ()).throw(OSError(code, "drive")))
+        with pytest.raises(DataError, match="out of reach"):
+            list(inputs.read(part))
+
+
+def test_a_folder_of_a_store_that_cannot_be_listed_is_not_passed_over(monkeypatch):
+    files = fsspec.filesystem("memory")
+    files.pipe_file("/bucket/a.jpg", b"a")
+    files.pipe_file("/bucket/deep/b.jpg", b"b")
+    ls = type(files).ls
+
+    def forbidden(self, path, **rest):
+        if path.rstrip("/").endswith("deep"):
+            raise PermissionError("403")
+        return ls(self, path, **rest)
+
+    monkeypatch.setattr(type(files), "ls", forbidden)
+    try:
+        with pytest.raises(DataError, match="cannot be read: 403"):
+            read("memory://bucket")
+    finally:
+        monkeypatch.undo()
+        files.rm("/bucket", recursive=True)
 
 
 def test_addresses_mean_what_paths_mean_and_are_read_ahead():
@@ -75,7 +111,7 @@ def test_parquet_files_may_say_where_pictures_are(tmp_path, album):
     pictures = [str(folder / "00000.png"), f"file://{folder}/00001.png", None]
     pq.write_table(pa.table({"url": pictures, "label": ["x"] * 3}), file)
     local, remote, empty = read(file)
-    assert local == (pictures[0], pictures[0])
+    assert local == (pictures[0], (folder / "00000.png").read_bytes())
     assert remote == (pictures[1], (folder / "00001.png").read_bytes())
     assert isinstance(empty[1], ImageError)
 
@@ -104,6 +140,10 @@ def test_lance_datasets_of_pictures_give_one_part_for_each_fragment(tmp_path, co
     found = read(folder)
     assert [content for _, content in found] == [b"one", b"two", b"three"]
     assert [name.removeprefix(str(folder)) for name, _ in found] == names
+    (tmp_path / "a.png").write_bytes(b"zero")
+    for word in (tmp_path, f"file://{tmp_path}"):
+        assert {content for _, content in read(word)} == {b"zero", b"one", b"two", b"three"}
+    assert len(read(tmp_path / "*.lance")) == 3
     with pytest.raises(
         DataError, match=r"nothing\.lance is not a readable Lance dataset: .* was not found: .*_versions\."
     ):
@@ -143,6 +183,23 @@ def test_a_tar_that_was_cut_short_ends_with_its_own_error(tmp_path):
     assert first == b"1.jpg".ljust(600)
     assert name == str(path)
     assert "is damaged" in str(error)
+
+
+def test_a_tar_that_is_damaged_in_the_middle_or_goes_on_after_its_end_says_so(tmp_path):
+    names = [f"{number}.jpg" for number in range(6)]
+    whole = shard(tmp_path / "000.tar", names).read_bytes()
+    step = 3 * tarfile.BLOCKSIZE  # a header and 600 bytes
+    damaged = tmp_path / "001.tar"
+    damaged.write_bytes(whole[: 3 * step] + b"?" * tarfile.BLOCKSIZE + whole[3 * step + tarfile.BLOCKSIZE :])
+    found = read(damaged)
+    assert len(found) == 4
+    assert f"from byte {3 * step:,} on" in str(found[-1][1])
+    twice = tmp_path / "002.tar"
+    twice.write_bytes(whole * 2)
+    found = read(twice)
+    assert len(found) == 7
+    assert isinstance(found[-1][1], ImageError)
+    assert [type(picture) for _, picture in read(tmp_path / "000.tar")] == [bytes] * 6
 
 
 def test_a_network_that_fails_is_no_fault_of_a_picture():

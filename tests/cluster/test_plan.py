@@ -103,9 +103,23 @@ def test_answers_are_the_pictures_as_json_has_them(folder):
 
 
 def test_a_name_that_is_not_unicode_is_escaped(folder):
-    answers.write(folder, 0, 0, [Picture(source="caf\udce9.jpg")], LABELS, last=True)
+    name = "caf\udce9.jpg"
+    answers.write(folder, 0, 0, [Picture(source=name, error=f"{name} is empty")], LABELS, last=True)
     with folder.open(f"answers/{folder.names('answers')[0]}") as file:
-        assert pq.read_table(file)["source"].to_pylist() == ["caf\\udce9.jpg"]
+        (row,) = pq.read_table(file).to_pylist()
+    assert (row["source"], row["error"]) == ("caf\\udce9.jpg", "caf\\udce9.jpg is empty")
+
+
+def test_a_plan_keeps_names_that_are_not_unicode(tmp_path):
+    folder, part = Folder(str(tmp_path / "job")), Part(kind="files", locations=("/x/caf\udce9.jpg", "/x/é.jpg"))
+    plan.open_job(folder, JOB, b"model", [part])
+    assert plan.read_part(folder, 0) == part
+
+
+def test_a_file_that_another_process_removed_is_gone_all_the_same(folder):
+    folder.write("note", b"")
+    folder.remove("note")
+    folder.remove("note")
 
 
 def test_parts_are_finished_when_every_chunk_is_there(folder):

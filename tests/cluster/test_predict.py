@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 
 from perceived import Predictor, demo_faces
 from perceived.cluster import connection
+from perceived.cluster import predict as cluster
 from perceived.cluster.predict import predict
 from perceived.errors import ClusterError, ConfigError, ModelFileError
 
@@ -128,6 +130,23 @@ def test_an_address_where_nothing_answers(monkeypatch):
     ):
         with pytest.raises(ClusterError, match=message), connection.connected(address):
             raise AssertionError("there is no cluster")
+
+
+def test_a_node_that_does_not_see_the_pictures_is_named(nodes, album, tiny_model, tmp_path, monkeypatch):
+    folder = album(2)
+
+    @contextmanager
+    def unmounted(address):
+        with connection.connected(address):
+            folder.rename(tmp_path / "elsewhere")
+            yield
+
+    monkeypatch.setattr(cluster, "connected", unmounted)
+    with pytest.raises(ClusterError, match=rf"Node .* does not see {folder}"):
+        predict(
+            [str(folder)], str(tmp_path / "out"), address=nodes.grow(1), model=str(tiny_model), options=WHOLE,
+            quiet=True,
+        )  # fmt: skip
 
 
 def test_a_node_with_other_versions_is_named(nodes):

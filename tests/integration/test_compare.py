@@ -14,7 +14,7 @@ import pytest
 
 from perceived import compare, leaderboard, recipes
 from perceived import train as training
-from perceived.errors import ConfigError, ResumeError, WeightsError
+from perceived.errors import ConfigError, DivergedError, ResumeError, WeightsError
 
 NETWORKS = ["test_resnet", "resnet10t"]
 Compared = tuple[Path, dict[str, Any], list[str]]
@@ -100,6 +100,22 @@ def test_networks_trained_at_the_same_time_come_in_their_order(
         for row, before in zip(found[key], compared[1][key], strict=True):
             same = row.keys() - {"latency_ms"}
             assert {name: row[name] for name in same} == {name: before[name] for name in same}
+
+
+def test_a_network_that_diverges_is_left_out_and_the_others_are_ranked(
+    tiny_work: Path, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = training.train
+
+    def train(work: Path, recipe: recipes.Recipe, folder: Path, **rest: Any) -> Any:
+        if folder.name == "resnet10t-seed0":
+            raise DivergedError("The network stopped making sense.")
+        return original(work, recipe, folder, **rest)
+
+    monkeypatch.setattr(training, "train", train)
+    found = compare.compare(tiny_work, NETWORKS, tmp_path, minutes=0.01, seeds=1, settings=settings)
+    assert [row["backbone"] for row in found["leaderboard"]] == ["test_resnet"]
+    assert found["left_out"] == {"resnet10t": "The network stopped making sense."}
 
 
 def test_another_budget_is_another_comparison(compared: Compared, tiny_work: Path, settings: list[str]) -> None:

@@ -101,6 +101,41 @@ def test_the_csv_of_predict_gives_the_largest_face_of_each_picture(write: Callab
     assert "Several faces are in 1 picture;" in reading.notes[0]
 
 
+def test_a_picture_that_was_answered_twice_is_refused(write: Callable[..., Path]) -> None:
+    head = "source,face,x0,y0,x1,y1,perceived_gender,probability_male"
+    path = write("p.csv", head, "one.jpg,1,0,0,10,10,female,0.2", "one.jpg,1,0,0,10,10,male,0.8")
+    with pytest.raises(DataError, match=r"1 picture, such as 'one\.jpg', is answered twice"):
+        answers.read_predictions(path, reading=Reading())
+
+
+def test_answers_in_words_for_nothing_are_left_out_and_empty_ones_are_missed(write: Callable[..., Path]) -> None:
+    reading = Reading()
+    path = write("p.csv", "id,perceived_gender", "a,male", "b,?", "c,")
+    table = answers.read_predictions(path, reading=reading, words={"?": "none"})
+    assert table["answer"].to_list() == ["male", "missed"]
+    assert reading.excluded == {"predictions in words that stand for nothing": 1}
+
+
+def test_the_labels_own_columns_never_stand_for_the_models_answers(write: Callable[..., Path]) -> None:
+    reading = Reading()
+    said = answers.read_predictions(
+        write("p.csv", "id,perceived_gender,probability_male", "a,female,0.1", "b,male,0.9"), reading=reading
+    )
+    labels = write("l.csv", "id,label,answer,probability_male", "a,male,male,1", "b,male,male,1")
+    joined = answers.match(said, answers.read_labels(labels, reading=reading), reading)
+    assert joined["answer"].to_list() == ["female", "male"]
+    assert joined["probability_male"].to_list() == [0.1, 0.9]
+    assert reading.notes == ["The labels' own 2 columns answer, probability_male are not used."]
+
+
+def test_columns_that_others_stand_for_are_dropped_and_named(write: Callable[..., Path]) -> None:
+    reading = Reading()
+    path = write("l.csv", "id,file,label,gender", "1,a.jpg,x,male")
+    table = answers.read_labels(path, reading=reading, id_column="file", label_column="gender")
+    assert table.to_dicts() == [{"id": "a.jpg", "label": "male"}]
+    assert "'id', 'label' of" in reading.notes[0]
+
+
 def test_labels_keep_their_groups_and_count_what_has_no_label(write: Callable[..., Path]) -> None:
     reading = Reading()
     path = write("l.csv", "file,gender,race", "a,Female,Black", "b,,White", "c,?,White")

@@ -232,6 +232,15 @@ def test_a_figure_that_cannot_be_had_fails() -> None:
     assert not audit.judge(found, ["worst_group_accuracy<0.1"])
 
 
+def test_a_group_that_is_never_answered_does_not_pass() -> None:
+    rows = table(400, race=["A"] * 300 + ["B"] * 100)
+    unsure = pl.when(pl.col("race") == "B").then(pl.lit("uncertain")).otherwise("answer")
+    found = audit.audit(rows.with_columns(answer=unsure), ["race"], permutations=9)
+    assert not audit.judge(found, ["worst_group_accuracy<0.1"])
+    assert found["criteria"][0]["where"] == "race: B is hardly ever answered"
+    assert audit.judge(found, ["accuracy<0.1"])
+
+
 @pytest.mark.parametrize("text", ["accuracy", "accuracy=1", "acuracy<0.9", "accuracy<x", "accuracy<1.2.3", ""])
 def test_criteria_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="no criterion"):

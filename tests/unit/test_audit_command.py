@@ -52,6 +52,8 @@ def test_mistakes_end_with_2_and_a_way_out(
         ("audit", said): "--labels LABELS.csv or a folder WORK",
         ("audit", said, "--labels", truth, *OPTIONS): "--map 'f=…' --map 'm=…'",
         ("audit", said, "--labels", truth, *OPTIONS, "--fail-if", "nonsense"): "no criterion",
+        ("audit", said, "--labels", truth, *OPTIONS, "--on", "val"): "belong to a folder WORK",
+        ("audit", said, tmp_path, "--always-answer"): "is for models",
         ("audit", tmp_path / "none.csv", "--labels", truth, *OPTIONS, *words): "does not exist",
         ("card", tmp_path / "none.onnx"): "--datasets fairface",
         ("robustness", tmp_path / "none.onnx", tmp_path): "does not exist",

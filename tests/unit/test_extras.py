@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import tomllib
 
@@ -47,3 +48,9 @@ def test_every_extra_is_in_the_readme_with_what_it_is_for(root):
     readme = (root / "README.md").read_text(encoding="utf-8")
     for extra in EXTRAS:
         assert re.search(rf"^pip install 'perceived\[{extra}\]' +# .{{10,}}", readme, re.MULTILINE), extra
+
+
+def test_what_is_missing_is_told_from_one_process_to_another() -> None:
+    error = MissingExtraError("Reading Lance", "lance")
+    told = pickle.loads(pickle.dumps(error))
+    assert (told.feature, told.extra, str(told)) == ("Reading Lance", "lance", str(error))

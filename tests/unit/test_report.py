@@ -26,6 +26,9 @@ from perceived import charts, report
         (report.signed(0.371), "+0.37"),
         (report.points(0.0214), "+2.1 points"),
         (report.points(None), "–"),
+        (report.p_value(0.0123), "0.0123"),
+        (report.p_value(0.00004), "<0.0001"),
+        (report.p_value(None), "–"),
     ],
 )
 def test_figures_are_written_as_people_write_them(rendered: str, expected: str) -> None:

@@ -90,6 +90,8 @@ def test_what_cannot_be_tried_says_so(work: Path, tiny_model: Path, tmp_path: Pa
     robustness.robustness(tiny_model, work, kinds=("blur",), out=tmp_path / "o")
     with pytest.raises(ConfigError, match="no figures for noise"):
         robustness.robustness(tiny_model, work, kinds=("noise",), reference=tmp_path / "o")
+    with pytest.raises(ConfigError, match="has seed 0, and this trial 1"):
+        robustness.robustness(tiny_model, work, kinds=("blur",), reference=tmp_path / "o", seed=1)
 
 
 def test_unreadable_pictures_are_counted(work: Path, tiny_model: Path, tmp_path: Path) -> None:

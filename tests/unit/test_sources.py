@@ -43,6 +43,18 @@ def test_patterns(album):
     assert names(album / "dee?") == ["c.webp", "e[1].jpg"]
 
 
+def test_a_folder_that_cannot_be_listed_is_not_passed_over(album, monkeypatch):
+    scandir = os.scandir
+
+    def forbidden(path):
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    assert names(album) == ["a.PNG", "b.jpg", "deep"], "reading it will say why"
+
+
 def test_links_in_circles_are_not_followed(album):
     (album / "deep" / "up").symlink_to(album, target_is_directory=True)
     assert len(names(album)) == 4

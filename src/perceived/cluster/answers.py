@@ -55,7 +55,8 @@ def write(
     file = io.BytesIO()
     rows = [picture.to_dict() for picture in pictures]
     for row in rows:
-        row["source"] = row["source"].encode("utf-8", "backslashreplace").decode()
+        for name in ("source", "error"):
+            row[name] = row[name] and row[name].encode("utf-8", "backslashreplace").decode()
     pq.write_table(pa.Table.from_pylist(rows, schema(labels)), file, compression="zstd")
     folder.write(f"{FOLDER}/part-{part:08d}-{chunk:04d}{'-end' if last else ''}.parquet", file.getvalue())
 

@@ -9,12 +9,15 @@ import socket
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from perceived.errors import ClusterError, PerceivedError
+
+Answer = TypeVar("Answer")
 
 LOCAL = "local"
 """The address that stands for a cluster of this machine alone, started for this command and stopped after it."""
@@ -26,7 +29,7 @@ ANSWER_SECONDS = 60.0
 """How long the nodes of a cluster may take to say what is installed on them."""
 LOGGERS = ("ray", "ray.data", "ray.train", "ray.serve")
 """What would tell of Ray's own doings in between; errors are raised, and progress is shown, by us."""
-INSTALLED = ("perceived", "ray", "onnxruntime", "numpy")
+INSTALLED = ("perceived", "ray", "onnxruntime", "numpy", "opencv-python-headless", "pillow")
 """Packages whose versions must be the same everywhere: results depend on them."""
 
 
@@ -157,28 +160,40 @@ def _reach(address: str) -> None:
         ) from error
 
 
-def _check_nodes(here: dict[str, str]) -> None:
-    """Compare what is installed on every node with what is installed ``here``."""
+def on_every_node(function: Callable[..., Answer], *arguments: Any) -> list[tuple[str, Answer]]:
+    """Call ``function`` on every node, and return each node's address and answer.
+
+    Raises:
+        ClusterError: a node does not answer, or runs no tasks.
+        PerceivedError: as ``function`` raises.
+    """
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    ask = ray.remote(num_cpus=0, max_retries=0)(_reporter())
+    ask = ray.remote(num_cpus=0, max_retries=0)(function)
     asked = [
-        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote()
+        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(*arguments)
         for node in nodes
     ]
     try:
         answers = ray.get(asked, timeout=ANSWER_SECONDS)
     except GetTimeoutError as error:
         raise ClusterError(
-            f"The cluster's {len(nodes)} nodes did not all say within {ANSWER_SECONDS:.0f} s what they run.",
+            f"The cluster's {len(nodes)} nodes did not all answer within {ANSWER_SECONDS:.0f} s.",
             mend="see 'ray status' and the nodes' logs; remove nodes that hang",
         ) from error
     except RayError as error:
+        if ours := own_error(error):
+            raise ours from error
         raise ClusterError(f"A node of the cluster runs no tasks: {_first_line(error)}", mend="see its logs") from error
-    for node, there in zip(nodes, answers, strict=True):
+    return [(node["NodeManagerAddress"], answer) for node, answer in zip(nodes, answers, strict=True)]
+
+
+def _check_nodes(here: dict[str, str]) -> None:
+    """Compare what is installed on every node with what is installed ``here``."""
+    for node, there in on_every_node(_reporter()):
         for package, version in here.items():
             if there[package] != version:
                 raise ClusterError(
-                    f"Node {node['NodeManagerAddress']} has {package} {there[package]}, this process {version}.",
+                    f"Node {node} has {package} {there[package]}, this process {version}.",
                     expected="the same versions on every node and here",
                     mend=f"install {package} {version} there, or run this from an environment like the nodes'",
                 )

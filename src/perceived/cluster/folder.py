@@ -67,7 +67,8 @@ class Folder:
             self.files.pipe_file(self.at(name), content)
 
     def remove(self, name: str) -> None:
-        with self._errors(name):
+        """Remove a file; another process, which does the same work, may have done so."""
+        with self._errors(name), contextlib.suppress(FileNotFoundError):
             self.files.rm_file(self.at(name))
 
     def remove_folder(self, name: str) -> None:

@@ -11,7 +11,7 @@ import errno
 import glob
 import os
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import PurePath
 from typing import IO, Any, TypeAlias
@@ -19,6 +19,7 @@ from typing import IO, Any, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 from aiohttp import ClientError, ClientResponseError
+from fsspec import AbstractFileSystem
 
 from perceived import images, sources
 from perceived.archive import SEPARATOR
@@ -42,8 +43,13 @@ NAME_COLUMNS = ("id", "key", "__key__", "source", "url", "uri", "path", "name", 
 """Columns that may name the pictures; where there is none, it is the file's name with the row's number."""
 READERS, READ_AHEAD = 8, 32
 """Threads that wait for remote pictures, and how many pictures they are ahead of the answers."""
-PASSING = (errno.EIO, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.EBUSY)
-"""Codes of errors that say nothing about a file: the store or the way to it is out of order."""
+PASSING = frozenset(
+    getattr(errno, name)
+    for name in ("EIO", "EBUSY", "ESTALE", "ENOTCONN", "ENETDOWN", "ENETUNREACH", "EHOSTUNREACH", "EHOSTDOWN")
+    if hasattr(errno, name)  # not every system has all
+)
+"""Codes of errors that say nothing about a file: the store, the drive or the way to it is out of order."""
+_CHUNK = 2**20
 ROWS = 64
 """Rows of a table that are held together."""
 
@@ -121,6 +127,12 @@ def read(part: Part) -> Iterator[Named]:
 
 def _unreadable(location: str, error: Exception) -> ImageError:
     """Return why something cannot be read, for its row; raise where it is no fault of the file."""
+    _raise_if_passing(location, error)
+    return ImageError(f"{location} cannot be read: {error}.", mend="check the address and the permissions")
+
+
+def _raise_if_passing(location: str, error: Exception) -> None:
+    """Raise :class:`DataError` where the store, the drive or the network is out of order, and not the file."""
     status = error.status if isinstance(error, ClientResponseError) else None
     passing = isinstance(error, ConnectionError | TimeoutError) or getattr(error, "errno", None) in PASSING
     if passing or (isinstance(error, ClientError) and (status is None or status in (408, 429) or status >= 500)):
@@ -129,7 +141,6 @@ def _unreadable(location: str, error: Exception) -> ImageError:
             expected="a network and a store that answer",
             mend="run the same command again later: it goes on where it stopped",
         ) from error
-    return ImageError(f"{location} cannot be read: {error}.", mend="check the address and the permissions")
 
 
 def _locations(word: str) -> Iterator[str]:
@@ -138,7 +149,8 @@ def _locations(word: str) -> Iterator[str]:
     if _is_lance(word):
         yield word
         return
-    found = _at_address(word) if is_address(word) else (f.location for f in sources.find([word], endings=ENDINGS))
+    on_disk = (one.location for one in sources.find([word], endings=ENDINGS, whole=LANCE))
+    found = _at_address(word) if is_address(word) else on_disk
     first = next(found, None)
     if first is None:
         raise DataError(f"There is no picture in {word}.", expected=f"files that end with {', '.join(sorted(ENDINGS))}")
@@ -155,15 +167,27 @@ def _at_address(word: str) -> Iterator[str]:
         if glob.has_magic(path):
             yield from (files.unstrip_protocol(one) for one in sorted(files.glob(path)))
         elif files.isdir(path):
-            for inside, folders, names in files.walk(path):
-                folders[:] = sorted(folders) if isinstance(folders, list) else folders
-                wanted = (name for name in sorted(names) if PurePath(name).suffix.lower() in ENDINGS)
-                yield from (files.unstrip_protocol(f"{inside.rstrip('/')}/{name}") for name in wanted)
+            yield from map(files.unstrip_protocol, _below(files, path))
         else:
             files.info(path)
             yield word
     except OSError as error:
         raise DataError(f"{word} cannot be read: {error}.", mend="check the address and the permissions") from error
+
+
+def _below(files: AbstractFileSystem, folder: str) -> Iterator[str]:
+    """Yield the files in a folder of a store, then those of the folders below; one that cannot be listed raises."""
+    entries = sorted((one["name"].rstrip("/"), one["type"]) for one in files.ls(folder, detail=True))
+    deeper = []
+    for name, kind in entries:
+        if name.strip("/") == folder.strip("/"):
+            continue  # some stores list a folder in itself
+        if kind == "directory" and not _is_lance(name):
+            deeper.append(name)
+        elif kind == "directory" or PurePath(name).suffix.lower() in ENDINGS:
+            yield name
+    for name in deeper:
+        yield from _below(files, name)
 
 
 def _row_groups(location: str) -> int:
@@ -191,7 +215,7 @@ def _of_parquet(location: str, group: int) -> Iterator[Named]:
 
 
 def _is_lance(word: str) -> bool:
-    return PurePath(word).suffix.lower() == LANCE
+    return PurePath(word).suffix.lower() == LANCE and not glob.has_magic(word)
 
 
 def _dataset(location: str) -> Any:
@@ -271,15 +295,19 @@ def _of_tar(location: str) -> Iterator[Named]:
     """
     files, path = open_address(location)
     with files.open(path, "rb") as opened:
-        opened.seek(-min(tarfile.BLOCKSIZE, files.size(path)), os.SEEK_END)
-        whole = opened.read() == tarfile.NUL * tarfile.BLOCKSIZE
-        opened.seek(0)
-        yield from _members(location, opened)
-        if not whole:
+        end = yield from _members(location, opened)
+        opened.seek(end)
+        rest = opened.read(tarfile.BLOCKSIZE)
+        if len(rest) < tarfile.BLOCKSIZE:
             raise tarfile.ReadError("it ends early")
+        while rest:
+            if rest.strip(tarfile.NUL):
+                raise tarfile.ReadError(f"no file can be made out from byte {end:,} on")
+            rest = opened.read(_CHUNK)
 
 
-def _members(location: str, opened: IO[bytes]) -> Iterator[Named]:
+def _members(location: str, opened: IO[bytes]) -> Generator[Named, None, int]:
+    """Yield the pictures of a tar, and return where tarfile took it to end."""
     with tarfile.open(fileobj=opened, mode="r|") as tar:
         for member in tar:
             if not member.isfile() or PurePath(member.name).suffix.lower() not in sources.ENDINGS:
@@ -289,10 +317,11 @@ def _members(location: str, opened: IO[bytes]) -> Iterator[Named]:
                 yield name, ImageError(f"{name} has {member.size:,} bytes.", expected=f"at most {images.MAX_BYTES:,}")
             elif (file := tar.extractfile(member)) is not None:
                 yield name, file.read()
+        return int(tar.offset)
 
 
 def _fetched(pictures: Iterable[tuple[str, Any]]) -> Iterator[Named]:
-    """Read, ahead and several at a time, the pictures that are at addresses; others pass as they are."""
+    """Read pictures, ahead and several at a time; what is bytes already passes as it is."""
     return ahead(lambda one: (one[0], _fetch(*one)), pictures, threads=READERS, most=READ_AHEAD)
 
 
@@ -301,15 +330,26 @@ def _fetch(name: str, picture: Any) -> Source | ImageError:
         picture = picture["bytes"] if picture["bytes"] is not None else picture.get("path")
     if picture is None:
         return ImageError(f"{name} is empty: there is no picture.")
-    if isinstance(picture, bytes) or not is_address(picture):
-        source: Source = picture
-        return source
+    if isinstance(picture, bytes):
+        return picture
+    if not is_address(picture):
+        return _from_disk(picture)
     try:
         files, path = open_address(picture)
         content: bytes = files.cat_file(path, end=images.MAX_BYTES + 1)
     except (OSError, ClientError, ConfigError) as error:
         return _unreadable(picture, error)
     return content
+
+
+def _from_disk(path: str) -> bytes | ImageError:
+    """Read a file of a drive, which may be one that nodes share, and fail."""
+    try:
+        return images.read_bytes(path)
+    except ImageError as error:
+        if isinstance(error.__cause__, OSError):
+            _raise_if_passing(path, error.__cause__)
+        return error
 
 
 def chunks(items: Iterator[Any], size: int) -> Iterator[tuple[int, bool, Sequence[Any]]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -25,7 +26,8 @@ JOB = "job.json"
 MODEL = "model.onnx"
 PLAN = "plan"
 PARTS_IN_A_FILE = 256
-_SCHEMA = pa.schema({"kind": pa.string(), "locations": pa.list_(pa.string()), "group": pa.int64()})
+_SCHEMA = pa.schema({"kind": pa.string(), "locations": pa.list_(pa.binary()), "group": pa.int64()})
+"""Locations are bytes, because names of files need not be UTF-8."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +97,7 @@ def read_part(folder: Folder, number: int) -> Part:
     """Return one part of the plan."""
     with folder.open(_file(number)) as file:
         row = pq.ParquetFile(file).read_row_group(number % PARTS_IN_A_FILE).to_pylist()[0]
-    return Part(kind=row["kind"], locations=tuple(row["locations"]), group=row["group"])
+    return Part(kind=row["kind"], locations=tuple(map(os.fsdecode, row["locations"])), group=row["group"])
 
 
 def _file(number: int) -> str:
@@ -106,7 +108,8 @@ def _parquet(parts: Iterable[Part]) -> bytes:
     file = io.BytesIO()
     with pq.ParquetWriter(file, _SCHEMA) as writer:
         for part in parts:
-            writer.write_table(pa.Table.from_pylist([asdict(part)], _SCHEMA))
+            row = asdict(part) | {"locations": [os.fsencode(location) for location in part.locations]}
+            writer.write_table(pa.Table.from_pylist([row], _SCHEMA))
     return file.getvalue()
 
 

@@ -23,7 +23,7 @@ from ray import data
 
 from perceived.cluster import answers, inputs
 from perceived.cluster.attempts import Attempts
-from perceived.cluster.connection import connected, failures, free
+from perceived.cluster.connection import connected, failures, free, on_every_node
 from perceived.cluster.folder import Folder, is_address
 from perceived.cluster.plan import JOB, MODEL, Job, open_job, read_part
 from perceived.errors import ClusterError, ConfigError
@@ -47,12 +47,8 @@ class Work:
     out: str
     job: Job
 
-    def predictor(self, **more: Any) -> Predictor:
-        """Open a predictor on this node.
-
-        Raises:
-            ClusterError: the job's folder or pictures are not to be seen here.
-        """
+    def check_seen(self) -> None:
+        """Raise :class:`ClusterError` if the job's folder or pictures are not to be seen on this node."""
         node = ray.util.get_node_ip_address()
         if not self.folder.exists(JOB):
             raise ClusterError(
@@ -61,6 +57,14 @@ class Work:
                 mend="give a shared folder, or the address of an object store, such as s3://…",
             )
         inputs.check_seen(self.job.words, node)
+
+    def predictor(self, **more: Any) -> Predictor:
+        """Open a predictor on this node.
+
+        Raises:
+            ClusterError: the job's folder or pictures are not to be seen here.
+        """
+        self.check_seen()  # a node may have come later than the job
         with tempfile.TemporaryDirectory(prefix="perceived-") as folder:
             model = Path(folder, MODEL)
             model.write_bytes(self.folder.read(MODEL))
@@ -122,6 +126,7 @@ def predict(
         return tally
     with connected(address), failures("Predicting"), counter("parts", quiet=quiet) as progress:
         work = Work(out=folder.root, job=job)
+        on_every_node(_look, work)  # what an actor raises while it is made, Ray keeps to itself
         cuda = options.get("device", "cpu") != "cpu"
         pipeline = _pipeline(work, todo, workers=workers, cuda=cuda, apart=cuda if apart is None else apart)
         done = 0
@@ -132,6 +137,10 @@ def predict(
             if progress:
                 progress(done, len(todo))
     return tally
+
+
+def _look(work: Work) -> None:
+    work.check_seen()
 
 
 def _pipeline(work: Work, todo: Sequence[int], *, workers: int | None, cuda: bool, apart: bool) -> data.Dataset:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyarrow.fs import FSSpecHandler, PyFileSystem
-from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError, get_context
 from ray.train.torch import TorchTrainer
 
 from perceived import errors
@@ -133,7 +133,7 @@ def learn(training: Training) -> None:
     """Run the training loop as one of the workers.
 
     Ray begins anew whatever fails. What the caller has to mend is no failure: it is noted for the
-    driver, and the worker ends well, as do those that are begun after it.
+    driver, and the worker ends well, as do those that are begun after it, where it is alone.
     """
     folder = Folder(training.out)
     if folder.exists(REFUSAL):
@@ -143,6 +143,8 @@ def learn(training: Training) -> None:
     except (errors.InputError, ClusterError) as error:
         told = {"kind": type(error).__name__, "what": error.what, "expected": error.expected, "mend": error.mend}
         folder.write(REFUSAL, json.dumps(told).encode())
+        if get_context().get_world_size() > 1:
+            raise  # the others may wait for this worker: Ray ends them all, begins anew, and they find the note
 
 
 def _learn(training: Training, folder: Folder) -> None:

@@ -59,6 +59,10 @@ def audit(
     from perceived import answers, audit_page, criteria
     from perceived import audit as auditing
 
+    if labels is not None and (always_answer or on != "test"):
+        raise ConfigError("--on and --always-answer belong to a folder WORK, and --labels was given.", mend="drop them")
+    if always_answer and source.is_file() and source.suffix != ".onnx":
+        raise ConfigError(f"--always-answer is for models, and {source} holds answers.", mend="drop it")
     for condition in fail_if or []:
         criteria.parse(condition)
     meanings = answers.parse_words(words or [])
