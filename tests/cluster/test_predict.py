@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import tarfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,35 @@ def test_a_node_is_killed_and_nothing_is_lost_or_there_twice(nodes, album, tiny_
     )
     assert (again.pictures, again.parts_before) == (4, 58), "finished parts are answered again, or others are not"
     assert rows(out) == expected
+
+
+def workers_at_work() -> list[int]:
+    """Return the processes in which Ray runs our actors."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            if b"Answerer" in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found
+
+
+def test_a_worker_is_killed_and_nothing_is_lost_or_there_twice(nodes, album, tiny_model, tmp_path, when):
+    folder, out, killed = album(120), tmp_path / "out", []
+
+    def kill():
+        killed.extend(workers_at_work())
+        for process in killed:
+            os.kill(process, signal.SIGKILL)
+
+    killer = when(lambda: finished(out) >= 3, kill)
+    tally = predict(
+        [str(folder)], str(out), address=nodes.grow(1), model=str(tiny_model), options=WHOLE, part_size=2, quiet=True
+    )
+    killer.join()
+    assert killed, "no worker was killed"
+    assert tally.pictures == 120
+    names = [str(path) for path in sorted(folder.iterdir())]
+    assert rows(out) == offline(tiny_model, names, names, **WHOLE)
 
 
 def test_containers_and_stages_that_are_apart(nodes, portraits_folder, tmp_path):

@@ -28,7 +28,7 @@ from perceived.cluster.folder import Folder, is_address
 from perceived.cluster.plan import JOB, MODEL, Job, open_job, read_part
 from perceived.errors import ClusterError, ConfigError
 from perceived.models import find_model
-from perceived.predictor import Predictor, Prepared
+from perceived.predictor import BATCH, Predictor, Prepared
 from perceived.progress import counter
 from perceived.tally import Tally
 from perceived.types import Picture
@@ -127,7 +127,7 @@ def predict(
     with connected(address), failures("Predicting"), counter("parts", quiet=quiet) as progress:
         work = Work(out=folder.root, job=job)
         on_every_node(_look, work)  # what an actor raises while it is made, Ray keeps to itself
-        cuda = options.get("device", "cpu") != "cpu"
+        cuda = options.get("device") == "cuda"
         pipeline = _pipeline(work, todo, workers=workers, cuda=cuda, apart=cuda if apart is None else apart)
         done = 0
         for row in _rows(pipeline):
@@ -191,7 +191,7 @@ class Preparer:
     """An actor that decodes, finds faces and frames them, for a :class:`Classifying` one elsewhere."""
 
     def __init__(self, work: Work) -> None:
-        self._work, self._predictor = work, work.predictor(threads=1, device="cpu")
+        self._work, self._predictor = work, work.predictor(threads=1, device="cpu", batch_size=BATCH)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         (number,) = batch["part"].to_pylist()
