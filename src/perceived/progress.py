@@ -27,15 +27,30 @@ def say(line: str) -> None:
 
 @contextlib.contextmanager
 def counter(title: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """Yield a callback ``(done, total)`` that draws a bar, or nothing when it should be quiet."""
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
+    """Yield a callback ``(done, total)`` that draws a bar, or now and then prints a line; nothing when it is quiet."""
+    console = Console(stderr=True, highlight=False)
+    if quiet:
         yield None
+        return
+    if not console.is_terminal:
+        yield _lines(title, console)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _lines(title: str, console: Console) -> Callable[[int, int], None]:
+    told = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= PLAIN_SECONDS:
+            told = time.monotonic()
+            console.print(f"{title}: {done:,} of {total:,}", markup=False)
+
+    return tell
 
 
 class Reporter:
