@@ -27,8 +27,8 @@ import numpy as np
 import pictures
 
 T = TypeVar("T")
-PART = 256  # what the command has unless it is told otherwise
-"""Pictures in a file of answers."""
+PART = 256
+"""Pictures in a file of answers, as the command has it unless told otherwise."""
 COMMAND = """
 import atexit, pathlib, sys
 def peak():  # of this process alone: what wait4 tells counts its children and what it was forked from
@@ -43,7 +43,7 @@ main()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=100, help="pictures for the stages")
-    parser.add_argument("--cluster", type=int, default=200, help="pictures for the cluster; 0 leaves it out")
+    parser.add_argument("--cluster", type=int, default=1_500, help="pictures for the cluster; 0 leaves it out")
     parser.add_argument("--record", action="store_true", help="write docs/results/scale.json")
     choice = parser.parse_args()
     found = stages(choice.count)
