@@ -22,8 +22,9 @@ HEAD = """\
 <!-- Written by `make docs` from docs/results/*.json; a test fails when it is stale. -->
 
 Every line was measured by the command below it, at that commit, on that machine. Brackets are 95 % intervals: of
-bootstrap resamples, taken by person where people are known, and Wilson's under audit, peers and robustness. The CelebA gender study, which all of this started from, reports
-an accuracy of 96.2 % and an F1 of 0.9615 after 15 to 20 epochs of 20,000 pictures.
+bootstrap resamples, taken by person where people are known, and Wilson's under audit, peers and robustness. The
+CelebA gender study, which all of this started from, reports an accuracy of 96.2 % and an F1 of 0.9615 after 15 to 20
+epochs of 20,000 pictures.
 """
 
 
