@@ -24,20 +24,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import on_cluster
 import pictures
 
 T = TypeVar("T")
 PART = 256
 """Pictures in a file of answers, as the command has it unless told otherwise."""
-COMMAND = """
-import atexit, pathlib, sys
-def peak():  # of this process alone: what wait4 tells counts its children and what it was forked from
-    status = pathlib.Path("/proc/self/status").read_text()
-    pathlib.Path(sys.argv[-1], "peak").write_text(status.split("VmHWM:")[1].split()[0])
-atexit.register(peak)
-from perceived.cli import main
-main()
-"""
 
 
 def main() -> None:
@@ -112,11 +104,12 @@ def written(count: int) -> float:
 
 def cluster(count: int) -> dict[str, float]:
     """Return pictures a second with and without a cluster, and what the driver and the answers take."""
-    names = str(folder(count))
     with tempfile.TemporaryDirectory() as scratch:
-        out = {workers: Path(scratch, str(workers)) for workers in (1, 2)}
-        memory = {workers: driver(names, out[workers], workers) for workers in out}
-        rates = {workers: rate(out[workers], count, workers) for workers in out}
+        memory, rates = {}, {}
+        for workers in (1, 2):
+            out = Path(scratch, str(workers))
+            memory[workers] = on_cluster.predict(folder(count), out, "--workers", workers, "--part-size", PART)
+            rates[workers] = on_cluster.rate(out, count, workers=workers, part=PART)
     alone = plain(count, threads=os.cpu_count())
     return {
         "plain_pictures_per_second": alone,
@@ -126,19 +119,6 @@ def cluster(count: int) -> dict[str, float]:
         "two_workers_pictures_per_second": rates[2],
         "driver_peak_mebibytes": memory[2],
     }
-
-
-def driver(names: str, out: Path, workers: int) -> float:
-    """Answer on a cluster of this machine; return the driver's own peak memory in MiB."""
-    words = ["predict", names, "--cluster", "local", "--workers", str(workers), "--part-size", str(PART)]
-    subprocess.run([sys.executable, "-c", COMMAND, *words, "--out", str(out)], check=True)
-    return int((out / "peak").read_text()) / 1024
-
-
-def rate(out: Path, count: int, workers: int) -> float:
-    """Return pictures a second between the first file of answers, when every worker has one, and the last."""
-    times = sorted(file.stat().st_mtime for file in out.glob("answers/*.parquet"))
-    return (count - workers * PART) / max(times[-1] - times[0], 1e-9)
 
 
 def plain(count: int, *, threads: int | None) -> float:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import runpy
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,16 +18,13 @@ from perceived import Predictor
 from perceived.cluster.predict import predict
 
 pytestmark = pytest.mark.full
-COMMAND = """
-import atexit, pathlib, sys
-def peak():  # of this process alone: what wait4 tells counts its children and what it was forked from
-    status = pathlib.Path("/proc/self/status").read_text()
-    pathlib.Path(sys.argv[-1], "peak").write_text(status.split("VmHWM:")[1].split()[0])
-atexit.register(peak)
-from perceived.cli import main
-main()
-"""
 WHOLE = {"detect": False}
+
+
+@pytest.fixture(scope="module")
+def on_cluster(root: Path) -> SimpleNamespace:
+    """The names of ``benchmarks/on_cluster.py``, which runs the command and measures it."""
+    return SimpleNamespace(**runpy.run_path(str(root / "benchmarks" / "on_cluster.py")))
 
 
 def sources(out: Path) -> list[str]:
@@ -48,23 +45,15 @@ def test_twenty_thousand_pictures_while_a_node_is_killed(nodes, album, tiny_mode
         assert row == next(expected)
 
 
-def on_this_machine(folder: Path, out: Path, *more: object) -> None:
-    """Run ``perceived predict --cluster local`` in a process of its own."""
-    words = ["predict", folder, "--cluster", "local", *more, "--out", out]
-    subprocess.run([sys.executable, "-c", COMMAND, *map(str, words)], check=True)
-
-
-def test_the_drivers_memory_does_not_grow_with_the_pictures(album, tiny_model, tmp_path):
+def test_the_drivers_memory_does_not_grow_with_the_pictures(on_cluster, album, tiny_model, tmp_path):
     def peak(count: int) -> float:
-        out = tmp_path / str(count)
-        on_this_machine(album(count), out, "--no-detect", "--model", tiny_model)
-        return int((out / "peak").read_text()) / 1024
+        return on_cluster.predict(album(count), tmp_path / str(count), "--no-detect", "--model", tiny_model)
 
     small, large = peak(1_000), peak(100_000)
     assert large <= small + 60, f"{small:.0f} MiB for 1,000 pictures, {large:.0f} MiB for 100,000"
 
 
-def test_a_cluster_of_one_node_is_nearly_as_fast_as_none(tmp_path):
+def test_a_cluster_of_one_node_is_nearly_as_fast_as_none(on_cluster, tmp_path):
     from perceived import demo_faces
 
     part = 250  # small for a part, but there must be several to see how fast they follow
@@ -75,8 +64,6 @@ def test_a_cluster_of_one_node_is_nearly_as_fast_as_none(tmp_path):
     started = time.perf_counter()
     assert sum(1 for _ in predictor.stream(paths)) == len(paths)
     plain = len(paths) / (time.perf_counter() - started)
-    on_this_machine(folder, out, "--part-size", part)
-    times = sorted(file.stat().st_mtime for file in out.glob("answers/*.parquet"))
-    workers = os.cpu_count() or 1  # each has a part when the first file is there
-    clustered = (len(paths) - workers * part) / (times[-1] - times[0])
+    on_cluster.predict(folder, out, "--part-size", part)
+    clustered = on_cluster.rate(out, len(paths), workers=os.cpu_count() or 1, part=part)
     assert clustered >= 0.85 * plain, f"{clustered:.1f} pictures/s on the cluster, {plain:.1f} without"
