@@ -43,6 +43,11 @@ class Dataset(enum.StrEnum):
     CELEBA = "celeba"
 
 
+class Check(enum.StrEnum):
+    SIZE = "size"
+    DECODE = "decode"
+
+
 def main() -> None:
     """Run the command line; what the caller can mend, a full disk included, ends with exit code 2."""
     command = sys.argv[1] if len(sys.argv) > 1 else ""
@@ -144,6 +149,9 @@ def prepare(
         list[str] | None,
         typer.Option(metavar="WORD=LABEL", help="A dataset's word for female, male or none; may be repeated."),
     ] = None,
+    check: Annotated[
+        Check, typer.Option(help="How to try each picture: by its size and end, or by decoding it whole.")
+    ] = Check.SIZE,
     seed: Seed = 0,
 ) -> None:
     """Read datasets into one table. Report what is amiss in them.
@@ -156,7 +164,14 @@ def prepare(
     words = labels.parse(label or [])
     with counter("checking pictures", quiet=False) as progress:
         report = table.prepare(
-            data, out, strict=strict, annotations_only=annotations_only, words=words, seed=seed, progress=progress
+            data,
+            out,
+            strict=strict,
+            check=check.value,
+            annotations_only=annotations_only,
+            words=words,
+            seed=seed,
+            progress=progress,
         )
     terminal.show(report.table())
 
@@ -202,13 +217,19 @@ def split(
 @app.command()
 def augment(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture of a face.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="PNG to write.", show_default="IMAGE-augmented.png")] = None,
+    recipe: Annotated[str, typer.Option(help="Recipe whose training sees such pictures.")] = "study",
+    out: Annotated[
+        Path | None, typer.Option(help="PNG to write.", show_default="NAME-augmented.png in this folder")
+    ] = None,
     seed: Seed = 0,
 ) -> None:
-    """Draw ten variations of a picture. They are what training sees, beside the original."""
+    """Draw ten variations of a picture, beside the original: what a recipe's training sees of it."""
+    from perceived import recipes as known
     from perceived.data import augment as augmentation
 
-    typer.echo(f"preview: {augmentation.preview(image, out or Path(f'{image.stem}-augmented.png'), seed=seed)}")
+    target, chosen = out or Path(f"{image.stem}-augmented.png"), known.get(recipe)
+    augmentation.preview(image, target, augmentation=chosen.augmentation, degradation=chosen.degradation, seed=seed)
+    typer.echo(f"preview: {target}")
 
 
 @app.command()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,22 @@ def _finish(axes: Axes, name: str) -> None:
     axes.legend(labelcolor=charts.COLORS["ink"])
 
 
-def write_tensorboard(history: History, folder: Path) -> None:
-    """Write the run's validations as TensorBoard events, replacing those of an earlier part of the run."""
+@contextlib.contextmanager
+def tensorboard(folder: Path, history: History, *, started: float) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Write a run's validations as TensorBoard events and yield what adds one more, to be seen while the run goes on.
+
+    One file takes the place of those of an earlier part of the run; ``started`` is the time, in seconds since 1970,
+    from which the run's seconds count.
+    """
     for old in folder.glob("events.out.tfevents.*"):
         old.unlink()
     with SummaryWriter(str(folder)) as writer:
-        for line in history:
+
+        def add(line: Mapping[str, Any]) -> None:
             for name in SCALARS:
-                writer.add_scalar(name, line[name], line["step"], walltime=line["seconds"])
+                writer.add_scalar(name, line[name], line["step"], walltime=started + line["seconds"])
+            writer.flush()
+
+        for line in history:
+            add(line)
+        yield add

@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from perceived import charts, exclusions, images, metrics, progress, report, storage
+from perceived.data import celeba
 from perceived.errors import SplitError
 from perceived.scoring import load_model, read_split, score, weights_sha256
 from perceived.wording import counted
@@ -62,7 +63,7 @@ def evaluate(
         "seconds": round(seconds, 2),
         **assess(scored, opened.spec.labels),
         "cleaned": None if excluded is None else clean(scored, opened.spec.labels, excluded),
-        "study": report.STUDY,
+        "study": report.STUDY if _is_celeba(rows) else None,
     }
     found["notes"] = _notes(found, workspace)
     _write(output_folder(model, on) if out is None else Path(out), found, scored)
@@ -202,6 +203,11 @@ def _notes(found: Mapping[str, Any], workspace: Workspace) -> list[str]:
     return notes
 
 
+def _is_celeba(rows: pl.DataFrame) -> bool:
+    """Return whether these are pictures of CelebA alone, as the study's were."""
+    return "source" in rows.columns and set(rows["source"]) == {celeba.NAME}
+
+
 def _is_demo(workspace: Workspace) -> bool:
     examples = workspace.read_examples() if workspace.examples.is_file() else pl.DataFrame()
     return "source" in examples.columns and "demo" in examples["source"]
@@ -223,7 +229,7 @@ def _write(out: Path, found: dict[str, Any], scored: pl.DataFrame) -> None:
         charts.save_png(figure, out / f"{name}.png", title=title)
     storage.write_json(out / "report.json", found)
     paths = dict(scored.select("id", "path").iter_rows())
-    start = _scale_start(found["metrics"])
+    start = _scale_start(found["metrics"], found["study"])
     context = {
         "found": found,
         "start": start,
@@ -234,8 +240,9 @@ def _write(out: Path, found: dict[str, Any], scored: pl.DataFrame) -> None:
     report.write(out / "report.html", "evaluate", context)
 
 
-def _scale_start(found: Mapping[str, Any]) -> float:
+def _scale_start(found: Mapping[str, Any], beside: Mapping[str, float] | None) -> float:
     """Return where a scale for all rates should start to tell them apart: a multiple of 5 % below them all."""
     rates = [found["accuracy"], found["roc_auc"], *found["f1"].values(), *found["recall"].values()]
     lowest = min((rate["low"] for rate in rates if rate["low"] is not None), default=0.0)
-    return max(0.0, math.floor(min(lowest, report.STUDY["accuracy"] - 0.02) * 20) / 20)
+    beside_them = beside["accuracy"] - 0.02 if beside else 1.0
+    return max(0.0, math.floor(min(lowest, beside_them, 0.99) * 20) / 20)

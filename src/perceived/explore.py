@@ -60,6 +60,7 @@ def explore(
     workspace = Workspace(Path(work))
     table = _with_attributes(workspace.read_examples())
     chosen = _choose(table, picture, attributes)
+    instead = [f"There is no picture {picture} here; {chosen['id']} is shown in its place."]
     portrait, missing = _open([chosen])
     sheet, unreadable = _open(_sample(table, seed))
     found = {
@@ -72,7 +73,7 @@ def explore(
         },
         "contact_sheet": {"seed": seed, "ids": [row["id"] for row, _ in sheet]},
         "unreadable": missing + unreadable,
-        "notes": _notes(table),
+        "notes": _notes(table) + (instead if chosen["id"] != picture else []),
     }
     _write(workspace.explore if out is None else Path(out), table, found, portrait, sheet)
     return found
@@ -177,6 +178,12 @@ def _sizes(table: pl.DataFrame) -> dict[str, Any]:
 
 def _choose(table: pl.DataFrame, picture: str, attributes: Sequence[str]) -> Row:
     """Return the row of the picture to show, after checking the attributes to show with it."""
+    if not attributes:
+        raise ConfigError(
+            "There are no attributes to show with the picture.",
+            expected=f"one or more of CelebA's 40, such as {','.join(DEFAULT_ATTRIBUTES)}",
+            mend="give some, or leave --attributes out",
+        )
     for name in attributes:
         if name not in ATTRIBUTES:
             near = difflib.get_close_matches(name, ATTRIBUTES, n=3, cutoff=0.5)

@@ -24,7 +24,7 @@ from perceived.data.feed import Feed
 from perceived.errors import ConfigError, ModelFileError, ResumeError
 from perceived.model import Network, build_head, freeze
 from perceived.preprocess import Preprocessing
-from perceived.progress import counter
+from perceived.progress import counter, say
 from perceived.recipes import Recipe
 from perceived.scoring import weights_sha256
 from perceived.spec import LABELS, ModelSpec
@@ -105,7 +105,10 @@ def prepare_run(
             pictures = with_features(pictures, network, Workspace(work).cache, accelerator, key, quiet=quiet)
     _require_same(run, config)
     if accelerator.is_main_process:
-        if not run.config.is_file():
+        if run.config.is_file():
+            for line in () if quiet else changes_of_place(storage.read_json(run.config), config):
+                say(line)
+        else:
             storage.write_json(run.config, config)
         if not run.check_pictures.is_file():
             with storage.atomic_path(run.check_pictures) as partial, open(partial, "wb") as file:
@@ -175,6 +178,7 @@ def describe(
         "environment": {
             "python": platform.python_version(),
             "platform": f"{platform.system()} {platform.machine()}",
+            "processor": _processor(),
             "device": str(accelerator.device),
             "threads": torch.get_num_threads(),
             "processes": accelerator.num_processes,
@@ -191,6 +195,28 @@ SAME = {
 """Parts of ``config.json`` that a run keeps for life, and how to mend a difference."""
 STARTING_POINT = ("init_sha256", "sha256", "teachers_sha256")
 """What of the weights' description tells them from others; the rest is there to be read."""
+
+
+def changes_of_place(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return a line for each difference between the machines of two parts of a run, of which its last bits depend."""
+    places = [config.get("environment", {}) for config in (before, now)]
+    sides = [{**place, **place.get("versions", {})} for place in places]
+    changed = [key for key in sides[0] if key != "versions" and sides[0][key] != sides[1].get(key)]
+    return [
+        f"This run was begun with {key} {sides[0][key]} and goes on with {sides[1].get(key, 'none')}: "
+        "its weights will not be those of an unbroken run, bit for bit."
+        for key in changed
+    ]
+
+
+def _processor() -> str:
+    """Return the processor's name, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _require_same(run: Run, config: Mapping[str, Any]) -> None:
@@ -251,7 +277,7 @@ def opinion(
         for start in range(0, len(shown), features.BATCH):
             parts.append(trained.probabilities(np.asarray(shown[start : start + features.BATCH])))
             if progress:
-                progress(start, len(shown))
+                progress(min(start + features.BATCH, len(shown)), len(shown))
     return np.concatenate(parts)
 
 

@@ -121,7 +121,13 @@ def _split(plan: Plan, files: Files) -> None:
 
 def _augment(plan: Plan, files: Files) -> None:
     first = Workspace(files.work).read_split()["path"][0]
-    augment.preview(Path(first), files.preview, augmentation=plan.recipe.augmentation, seed=plan.seed)
+    augment.preview(
+        Path(first),
+        files.preview,
+        augmentation=plan.recipe.augmentation,
+        degradation=plan.recipe.degradation,
+        seed=plan.seed,
+    )
 
 
 def _train(plan: Plan, files: Files) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -197,7 +198,10 @@ def _fit(
     history = _metrics_until(run.metrics, progress.step) if main else []
     saved = started = time.monotonic()
     before = progress.seconds
-    with Reporter(schedule, progress.step, quiet=quiet or not main) as reporter:
+    with contextlib.ExitStack() as closing:
+        reporter = closing.enter_context(Reporter(schedule, progress.step, quiet=quiet or not main))
+        if main:
+            add_event = closing.enter_context(curves.tensorboard(run.root, history, started=time.time() - before))
         while progress.step < schedule.steps and not progress.stopped:
             step = progress.step
             loss = _learn(learner, schedule, feed, step, accelerator)
@@ -214,6 +218,7 @@ def _fit(
                 if main:
                     history.append(line)
                     _record(setup, learner, line, history)
+                    add_event(line)
                     reporter.validation(line, is_best=progress.best_step == progress.step)
             if main and (validates or due):
                 checkpoint.save_state(run.last, learner.tensors(), asdict(progress))
@@ -222,10 +227,8 @@ def _fit(
                 saved = time.monotonic()
             if main and validates and after_validation:
                 after_validation(history[-1])
-    if main:
-        curves.write_tensorboard(history, run.root)
-        if on_saved:
-            on_saved()
+    if main and on_saved:
+        on_saved()
     return history[-1] if history else {}
 
 

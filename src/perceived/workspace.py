@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perceived.errors import DataError
+from perceived.storage import read_json, sha256_file
 
 if TYPE_CHECKING:
     import polars
@@ -52,8 +53,18 @@ class Workspace:
         return _read_parquet(self.examples, columns, mend=f"perceived prepare DATA --out {self.root}")
 
     def read_split(self) -> polars.DataFrame:
-        """Return the split, or raise :class:`DataError` if it was never made."""
-        return _read_parquet(self.split, {"id", "path", "label", "split"}, mend=f"perceived split {self.root}")
+        """Return the split, or raise :class:`DataError` if it was never made, or of another table of examples."""
+        mend = f"perceived split {self.root}"
+        split = _read_parquet(self.split, {"id", "path", "label", "split"}, mend=mend)
+        if self.split_report.is_file() and self.examples.is_file():
+            made_from = read_json(self.split_report).get("examples_sha256")
+            if made_from != sha256_file(self.examples):
+                raise DataError(
+                    f"{self.split} was drawn from another table than {self.examples.name} is now.",
+                    expected="a split of the pictures that were prepared last",
+                    mend=mend,
+                )
+        return split
 
 
 def _read_parquet(path: Path, columns: set[str], *, mend: str) -> polars.DataFrame:

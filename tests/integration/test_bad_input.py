@@ -74,7 +74,15 @@ def a_jpeg(size: tuple[int, int] = (64, 64)) -> bytes:
     return buffer.getvalue()
 
 
+def damaged_inside() -> bytes:
+    """Return a JPEG of which only decoding tells that it is none: its size and its end are right."""
+    whole = a_jpeg()
+    middle, impossible_table = len(whole) // 2, b"\xff\xc4\x00\x05ab"
+    return whole[:middle] + impossible_table + whole[middle:]
+
+
 BROKEN = {
+    "damaged inside": damaged_inside(),
     "text": b"this is no picture",
     "zero bytes": b"",
     "truncated": a_jpeg()[:500],
@@ -87,7 +95,8 @@ def test_a_broken_picture_in_training_is_named(run: Run, work: Path, tiny: tuple
     path = replace_picture(work, BROKEN[kind])
     before = files(work)
     answer = run("train", work, "--out", work / "run", *settings(tiny))
-    assert_refused(answer, "1 picture of the split cannot be decoded", path, "perceived prepare")
+    assert_refused(answer, "1 picture of the split cannot be decoded", path, "perceived prepare", "--check decode")
+    assert answer.err.count(path) == 1
     assert files(work) - before <= {"cache"}
 
 
@@ -101,7 +110,7 @@ def test_a_broken_picture_is_neither_augmented_nor_answered(
     assert (answer.code, answer.err.startswith(f"Error: {path}")) == (2, True)
     assert not (tmp_path / "preview.png").exists()
     answer = run("predict", path, "--model", tiny_model)
-    assert answer.code != 0
+    assert answer.code == 1, "the picture's row holds the error, and the rest would be answered"
     assert str(path) in answer.err
     assert "Traceback" not in answer.err
 

@@ -10,6 +10,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +134,42 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(
     assert not any(Run(out).last.glob(f".*{storage.HOLDER}"))
     assert_equal(last_state(out), last_state(run))
     assert_equal(model_bytes(out), model_bytes(run))
+    assert scalars(out) == scalars(run), "the events of both parts stand in one file"
     without_time = [re.sub(r'"seconds": [0-9.]+', "", Run(r).metrics.read_text()) for r in (out, run)]
     assert without_time[0] == without_time[1]
+
+
+def test_a_run_can_be_watched_while_it_goes_on(tiny_work: Path, recipe: Recipe, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    seen = []
+
+    def look(line: Mapping[str, Any]) -> None:
+        event = EventAccumulator(str(tmp_path / "run")).Reload().Scalars("val_loss")[-1]
+        seen.append((event.step, line["step"]))
+        assert abs(event.wall_time - time.time()) < 60
+
+    training.train(tiny_work, recipe, tmp_path / "run", after_validation=look, quiet=True)
+    assert seen == [(6, 6), (12, 12), (18, 18)]
+
+
+def test_a_run_says_where_it_goes_on_otherwise(
+    run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    training.train(tiny_work, recipe, out)
+    assert "bit for bit" not in capsys.readouterr().err
+    config = json.loads(Run(out).config.read_text())
+    assert config["environment"]["processor"]
+    config["environment"] |= {"processor": "An abacus", "threads": 77}
+    config["environment"]["versions"]["torch"] = "0.1"
+    storage.write_json(Run(out).config, config)
+    training.train(tiny_work, recipe, out)
+    said = " ".join(capsys.readouterr().err.split())
+    for change in ("processor An abacus", "threads 77", "torch 0.1"):
+        assert f"This run was begun with {change} and goes on with " in said
+    assert json.loads(Run(out).config.read_text()) == config, "the record of how it began stands"
 
 
 def test_a_finished_run_is_left_as_it_is(run: Path, tiny_work: Path, recipe: Recipe) -> None:
@@ -176,7 +212,9 @@ def test_cached_features_train_only_the_head(tiny_work: Path, tiny: tuple[str, .
     again = training.train(tiny_work, recipe, tmp_path / "again", quiet=True)
     one, other = model_bytes(tmp_path / "run"), model_bytes(tmp_path / "again")
     assert_equal(one, other)
-    assert again["val_accuracy"] >= 0.5
+    lines = [json.loads(line) for line in Run(tmp_path / "run").metrics.read_text().splitlines()]
+    assert lines[-1]["train_loss"] < lines[0]["train_loss"], "the head learns"
+    assert again == lines[-1] | {"seconds": again["seconds"]}
     kept = sorted(path.name for path in (tiny_work / "cache").glob("features-*.npy"))
     assert len(kept) == 2, "of training and validation"
     random = recipes.get("last-layer", [*tiny, "precision=fp32", "seed=1"])

@@ -25,7 +25,7 @@ Row = tuple[str, int, int | None]
 def workspace(tmp_path: Path) -> Callable[[list[Row]], Path]:
     """A function that writes a workspace whose test split holds pictures of one brightness each."""
 
-    def write(rows: list[Row], broken: int = 0) -> Path:
+    def write(rows: list[Row], broken: int = 0, source: str = "celeba") -> Path:
         work = tmp_path / "work"
         work.mkdir()
         paths = [work / f"{i:03}.png" for i in range(len(rows))]
@@ -35,7 +35,9 @@ def workspace(tmp_path: Path) -> Callable[[list[Row]], Path]:
                 path.write_bytes(b"")
         columns = {"id": [p.name for p in paths], "path": [str(p) for p in paths], "label": [row[0] for row in rows]}
         table = pl.DataFrame(columns).with_columns(
-            identity=pl.Series([row[2] for row in rows], dtype=pl.Int64), split=pl.lit("test")
+            identity=pl.Series([row[2] for row in rows], dtype=pl.Int64),
+            split=pl.lit("test"),
+            source=pl.lit(source),
         )
         table.write_parquet(Workspace(work).split)
         return work
@@ -162,6 +164,16 @@ def test_the_page_is_whole_in_itself_and_beside_the_study(
     assert page.count("<svg") == 2
     assert "96.2%" in page
     assert "96.15%" in page
+
+
+def test_other_pictures_than_celebas_stand_alone(
+    workspace: Callable[..., Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    found = evaluate.evaluate(tiny_model, workspace(ROWS, source="fairface"), out=tmp_path / "out")
+    assert found["study"] is None
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "the study" not in page
+    assert "96.2%" not in page
 
 
 def test_reports_stand_beside_the_model(workspace: Callable[..., Path], tiny_model: Path) -> None:

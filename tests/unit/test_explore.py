@@ -165,6 +165,17 @@ def test_the_default_picture_gives_way_to_the_first(pictured: Path, tmp_path: Pa
     assert (tmp_path / "out" / "sizes.png").is_file()
 
 
+def test_a_picture_in_the_place_of_the_default_one_is_said_to_be(pictured: Path) -> None:
+    assert any("no picture 000409.jpg here; 000001.jpg" in note for note in explore.explore(pictured)["notes"])
+    assert explore.explore(pictured, picture="000002.jpg")["notes"] == []
+
+
+def test_a_picture_is_shown_with_one_attribute_at_least(pictured: Path) -> None:
+    with pytest.raises(ConfigError, match="no attributes to show"):
+        explore.explore(pictured, attributes=[])
+    assert not (pictured / "explore").exists()
+
+
 def test_a_picture_that_is_asked_for_must_be_there(pictured: Path) -> None:
     with pytest.raises(DataError, match=r"no picture '999999\.jpg'"):
         explore.explore(pictured, picture="999999.jpg")

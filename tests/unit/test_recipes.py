@@ -22,6 +22,10 @@ def test_every_recipe_freezes_modules_its_backbone_has(name: str) -> None:
     assert set(recipe.frozen) <= set(modules)
 
 
+def test_recipes_of_many_epochs_stop_when_validation_no_longer_improves() -> None:
+    assert all(recipes.get(name).patience for name in ("study", "last-layer", "demo"))
+
+
 def test_overrides_take_the_type_of_what_they_replace() -> None:
     recipe = recipes.get(
         "fast",

@@ -19,6 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from perceived import images, storage
+from perceived.data import degrade
+from perceived.data.degrade import Degradation
 from perceived.errors import ConfigError
 from perceived.preprocess import Preprocessing, frame
 
@@ -167,9 +169,17 @@ STRONG = Augmentation(rotate=15, shift=0.08, zoom=0.15, stretch=0.12, shear=8, l
 
 
 def preview(
-    image_path: Path, out: Path, *, augmentation: Augmentation = STRONG, count: int = 10, seed: int = 0
+    image_path: Path,
+    out: Path,
+    *,
+    augmentation: Augmentation = STRONG,
+    degradation: Degradation = degrade.UNSPOILT,
+    count: int = 10,
+    seed: int = 0,
 ) -> Path:
     """Write a PNG of one picture and ``count`` random variations of it, two rows with the original first.
+
+    They are what training with these settings sees of the picture in its first epoch, ``count`` rows of it.
 
     Raises:
         ImageError: the picture cannot be decoded.
@@ -179,8 +189,10 @@ def preview(
     width = max(1, round(original.shape[1] * height / original.shape[0]))
     framing = Preprocessing(height=height, width=width, mean=(0, 0, 0), std=(1, 1, 1))
     pixels = frame(original, framing)
-    variation = draw(augmentation, range(count), seed=seed, epoch=0)
-    batch = apply(np.repeat(pixels[None], count, axis=0), variation, (height, width), torch.device("cpu"))
+    rows = np.arange(count)
+    spoilt = degrade.batch(np.repeat(pixels[None], count, axis=0), degradation, rows, seed=seed, epoch=0)
+    variation = draw(augmentation, rows, seed=seed, epoch=0)
+    batch = apply(spoilt, variation, (height, width), torch.device("cpu"))
     varied = batch.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     sheet = _contact_sheet(pixels, cast(Pixels, varied))
     with storage.atomic_path(out) as partial:

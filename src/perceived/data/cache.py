@@ -124,7 +124,7 @@ def _decode(
             face = main_face(detector.detect(image)) if detector else None
             array[row] = frame(image, preprocessing, face)
         except ImageError as error:
-            broken.append(f"{paths[row]}: {error.what}")
+            broken.append(error.what)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(paths), CHUNK):
@@ -151,5 +151,6 @@ def _broken_pictures(broken: list[str]) -> DataError:
     more = f"\n  … and {len(broken) - 20} more" if len(broken) > 20 else ""
     return DataError(
         f"{counted(len(broken), 'picture')} of the split cannot be decoded:\n{shown}{more}",
-        mend="run 'perceived prepare' again, which leaves unreadable pictures out, and then 'perceived split'",
+        mend="run 'perceived prepare' again with --check decode, which finds them and leaves them out, and then "
+        "'perceived split'",
     )

@@ -14,7 +14,17 @@ import polars as pl
 
 from perceived.archive import SEPARATOR, read_location
 from perceived.data.listing import Listing, describe, is_picture, list_data, open_archives
-from perceived.data.source import ABOUT, About, Problems, Source, first_rows, no_problems, read_about
+from perceived.data.source import (
+    ABOUT,
+    PARTITION_WORDS,
+    About,
+    Problems,
+    Source,
+    first_rows,
+    no_problems,
+    read_about,
+    read_partitions,
+)
 from perceived.errors import DataError
 
 ATTRIBUTES = (
@@ -37,6 +47,7 @@ LANDMARKS = tuple(
 )
 """Five points of the aligned picture, in pixels; left and right as the viewer sees them."""
 PARTITIONS = {"0": "train", "1": "val", "2": "test"}
+"""CelebA's own words for its partitions."""
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "attributes": ATTRIBUTES,
@@ -128,14 +139,17 @@ def read(root: Path, listing: Listing) -> Source:
     """
     found = locate(root, listing)
     problems = no_problems()
-    rows = _read_attributes(found.tables["attributes"], problems)
+    raw = _read_attributes(found.tables["attributes"])
+    rows = _as_booleans(first_rows(raw, problems), found.tables["attributes"], problems)
     for kind, columns in COLUMNS.items():
         if kind != "attributes" and kind in found.tables:
             table = first_rows(_read_numbers(found.tables[kind], columns), problems)
             rows = rows.join(table, on="id", how="left", maintain_order="left")
+    rows = read_partitions(rows, PARTITIONS | PARTITION_WORDS, problems, table=found.tables["partition"])
+    _require_partitions(rows, found)
     rows = _finish(rows, found)
     names = pl.Series("id", found.names, dtype=pl.String)
-    problems["pictures_without_row"] += names.filter(~names.is_in(rows["id"].implode())).to_list()
+    problems["pictures_without_row"] += names.filter(~names.is_in(raw["id"].implode())).to_list()
     if "identity" in found.tables:
         problems["unknown_identities"] += rows.filter(pl.col("identity").is_null())["id"].to_list()
     return Source(
@@ -144,15 +158,15 @@ def read(root: Path, listing: Listing) -> Source:
         layout=found.layout,
         licence=found.licence,
         rows=rows,
-        total=rows.height,
+        total=raw.height,
         pictures=found.pictures,
         tables=found.tables,
         problems=problems,
     )
 
 
-def _read_attributes(location: str, problems: Problems) -> pl.DataFrame:
-    """Return ``id`` and the 40 attributes as booleans."""
+def _read_attributes(location: str) -> pl.DataFrame:
+    """Return ``id`` and the 40 attributes, still strings."""
     rows = read_table(location, ATTRIBUTES)
     missing = [name for name in ATTRIBUTES if name not in rows.columns]
     if missing:
@@ -161,7 +175,11 @@ def _read_attributes(location: str, problems: Problems) -> pl.DataFrame:
             expected=f"CelebA's 40 attributes; its columns are {', '.join(rows.columns[:4])} …",
             mend="use list_attr_celeba as CelebA publishes it",
         )
-    rows = first_rows(rows.select("id", *ATTRIBUTES), problems)
+    return rows.select("id", *ATTRIBUTES)
+
+
+def _as_booleans(rows: pl.DataFrame, location: str, problems: Problems) -> pl.DataFrame:
+    """Return the rows whose attributes are all readable, with booleans."""
     flags = pl.col(ATTRIBUTES)
     rows = rows.with_columns(
         flags.replace_strict({"1": True, "0": False, "-1": False}, default=None, return_dtype=pl.Boolean)
@@ -176,6 +194,16 @@ def _read_attributes(location: str, problems: Problems) -> pl.DataFrame:
             mend="use list_attr_celeba as CelebA publishes it",
         )
     return rows
+
+
+def _require_partitions(rows: pl.DataFrame, found: CelebaSource) -> None:
+    """Refuse a partition table that tells of none of the pictures: nothing may stand in for the official partition."""
+    if rows["partition"].null_count() == rows.height:
+        raise DataError(
+            f"{found.tables['partition']} names none of the pictures of {found.tables['attributes']}.",
+            expected=f"rows of pictures such as {rows['id'][0]}",
+            mend="use both tables as CelebA publishes them",
+        )
 
 
 def _read_numbers(location: str, columns: tuple[str, ...]) -> pl.DataFrame:
@@ -197,7 +225,6 @@ def _finish(rows: pl.DataFrame, found: CelebaSource) -> pl.DataFrame:
         rows = rows.with_columns(identity=None)
     has_picture = pl.col("id").is_in(found.names)
     rows = rows.with_columns(
-        pl.col("partition").replace_strict(PARTITIONS, default=None, return_dtype=pl.String),
         pl.col("identity", *numbers).cast(pl.Int64, strict=False),
         path=pl.when(has_picture).then(pl.lit(found.pictures) + pl.col("id")),
         label=pl.when(LABEL).then(pl.lit("male")).otherwise(pl.lit("female")),

@@ -56,9 +56,12 @@ class Degradation:
             )
 
 
+UNSPOILT = Degradation()
+
+
 def batch(pixels: Pixels, degradation: Degradation, rows: npt.NDArray[np.int64], *, seed: int, epoch: int) -> Pixels:
     """Return ``(n, h, w, 3)`` RGB uint8 pictures with the faults drawn for these rows in this epoch."""
-    if degradation == Degradation():
+    if degradation == UNSPOILT:
         return pixels
     drawn = [np.random.default_rng([seed, epoch, int(row)]) for row in rows]
     return np.stack([apply(one, degradation, random) for one, random in zip(pixels, drawn, strict=True)])

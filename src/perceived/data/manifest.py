@@ -20,6 +20,7 @@ from perceived.data.source import (
     first_rows,
     no_problems,
     read_csv,
+    read_partitions,
     relative,
 )
 from perceived.errors import DataError
@@ -64,12 +65,12 @@ def read(root: Path, listing: Listing) -> Source:
     rows = rows.select(
         "id",
         pl.Series("path", paths, dtype=pl.String),
-        (_partition(partition) if partition else pl.lit(None, pl.String)).alias("partition"),
+        (pl.col(partition) if partition else pl.lit(None, pl.String)).alias("partition"),
         pl.col(label).alias("label"),
         (_identity(identity) if identity else pl.lit(None, pl.Int64)).alias("identity"),
         *(pl.col(name).alias(name.lower() if name.lower() in ("race", "age") else name) for name in groups),
     )
-    rows = _with_bands(rows, problems)
+    rows = read_partitions(_with_bands(rows, problems), PARTITION_WORDS, problems, table=location)
     problems["pictures_without_row"] += [relative(root, name) for name in sorted(here - set(paths))]
     if identity:
         problems["unknown_identities"] += rows.filter(pl.col("identity").is_null())["id"].to_list()
@@ -114,11 +115,6 @@ def _place(base: str, name: str, here: set[str]) -> str | None:
     if location in here:
         return location
     return str(Path(location)) if SEPARATOR not in base and Path(location).is_file() else None
-
-
-def _partition(column: str) -> pl.Expr:
-    words = pl.col(column).str.to_lowercase()
-    return words.replace_strict(PARTITION_WORDS, default=None, return_dtype=pl.String)
 
 
 def _identity(column: str) -> pl.Expr:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from perceived.data.source import PROBLEMS
 from perceived.wording import counted
@@ -105,7 +105,7 @@ class PrepareReport:
         table = Table(
             "",
             "count",
-            "such as",
+            Column("such as", overflow="fold"),
             title=f"{self.layout}: {counted(self.rows, 'row')}, {counted(self.examples, 'example')}",
         )
         for partition, counts in self.counts.items():

@@ -124,6 +124,31 @@ def first_rows(rows: pl.DataFrame, problems: Problems) -> pl.DataFrame:
     return rows.unique("id", keep="first", maintain_order=True)
 
 
+def read_partitions(rows: pl.DataFrame, words: Mapping[str, str], problems: Problems, *, table: str) -> pl.DataFrame:
+    """Turn the column ``partition`` of a ``table`` from its words, in any case, to train, val and test.
+
+    Rows of other words are listed; a column without a single word leaves every partition open.
+
+    Raises:
+        DataError: there are words, and none of them is known.
+    """
+    known = pl.col("partition").str.to_lowercase().replace_strict(words, default=None, return_dtype=pl.String)
+    found = rows.with_columns(known)
+    given = rows["partition"].drop_nulls().unique(maintain_order=True)
+    if given.is_empty():
+        return found
+    if found["partition"].null_count() == found.height:
+        raise DataError(
+            f"{table} says of no picture whether it is for training, validation or test: its words are "
+            f"{', '.join(map(repr, given[:3]))}.",
+            expected=f"one of {', '.join(words)}",
+            mend="put one of these words in each row, or take the column or table away: pictures are then held out",
+        )
+    strange = rows.filter(found["partition"].is_null()).select(pl.col("id"), pl.col("partition"))
+    problems["unknown_partitions"] += [f"{name}: {word}" if word else name for name, word in strange.iter_rows()]
+    return found
+
+
 def read_csv(location: str) -> pl.DataFrame:
     """Read a csv with a header as strings without blanks around them; an empty field is null.
 

@@ -155,7 +155,8 @@ def _check_classes(wanted: Counts) -> None:
             raise SplitError(
                 f"Every picture of the {name} split is {present}: there is nothing to tell apart.",
                 expected="pictures of both labels",
-                mend="ask for more pictures, or prepare data that holds both labels",
+                mend=f"ask for more of them, leave them out with --{name} 0, or prepare data whose {name} partition "
+                "holds both labels",
             )
 
 
@@ -167,13 +168,15 @@ def _too_few(short: list[str], available: Counts, sizes: dict[str, int], *, bala
         f"{available[name]['male']:,} male pictures"
         for name in short
     )
-    natural = all(sizes[name] <= sum(available[name].values()) for name in short)
+    natural = all(sizes[name] <= sum(available[name].values()) and all(available[name].values()) for name in short)
     other = ["--no-balance"] if balance and natural else []
+    if all(all(counts.values()) or not any(counts.values()) for counts in available.values()):
+        other.append("--all")
     flags = " ".join(f"--{name} {limit}" for name, limit in limits.items())
     return SplitError(
         f"Too few pictures for a {kind} split: {asked}.",
         expected=f"at most {_words(limits)} ({kind})",
-        mend=f"use {', or '.join([flags, *other, '--all'])}",
+        mend=f"use {', or '.join([flags, *other])}",
     )
 
 

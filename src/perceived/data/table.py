@@ -169,7 +169,6 @@ def _partitioned(rows: pl.DataFrame, source: Source, seed: int) -> tuple[pl.Data
         held_out.append(HeldOut(of=of, to=to, share=share, by=by, seed=seed, pictures=pictures))
     if known.is_empty():
         return rows.with_columns(pl.col("partition").fill_null("train")), held_out
-    source.problems["unknown_partitions"] += rows.filter(pl.col("partition").is_null())["id"].to_list()
     return rows.filter(pl.col("partition").is_not_null()), held_out
 
 
@@ -242,14 +241,15 @@ def _one_class_error(examples: pl.DataFrame, sources: Sequence[Source]) -> DataE
 
 
 def _strict_error(sources: Sequence[Source]) -> DataError:
-    found = [
-        f"{source.root} does not fit together: {len(ids):,} {PROBLEMS[kind]} ({', '.join(ids[:3])})"
-        for source in sources
-        for kind, ids in source.problems.items()
-        if ids
-    ]
+    found = []
+    for source in sources:
+        amiss = [
+            f"{PROBLEMS[kind]}: {len(ids):,} ({', '.join(ids[:3])})" for kind, ids in source.problems.items() if ids
+        ]
+        if amiss:
+            found.append(f"{source.root} does not fit together. " + "; ".join(amiss))
     return DataError(
-        f"{'; '.join(found)}.",
+        f"{'. '.join(found)}.",
         expected="with --strict: nothing to report",
         mend="run without --strict: these are left out and each is listed in prepare.json",
     )

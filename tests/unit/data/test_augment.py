@@ -11,6 +11,7 @@ from PIL import Image
 
 from perceived.data import augment
 from perceived.data.augment import STRONG, Augmentation, Variation
+from perceived.data.degrade import Degradation
 from perceived.errors import ImageError
 
 CPU = torch.device("cpu")
@@ -104,6 +105,18 @@ def test_the_preview_shows_the_original_and_ten_variations(tmp_path: Path) -> No
     assert sheet.shape == (2 * 218 + 6, 6 * (178 + 6) + 6, 3)
     tiles = [sheet[y : y + 218, x : x + 178] for y in (0, 224) for x in range(190, 1100, 184)]
     assert len({tile.tobytes() for tile in tiles}) == 10
+
+
+def test_the_preview_shows_the_faults_that_training_sees(tmp_path: Path) -> None:
+    source = tmp_path / "face.png"
+    Image.fromarray(blobs(1, 218, 178)[0]).save(source)
+    whole = np.asarray(Image.open(augment.preview(source, tmp_path / "whole.png", augmentation=Augmentation())))
+    covered = augment.preview(
+        source, tmp_path / "covered.png", augmentation=Augmentation(), degradation=Degradation(cover=1)
+    )
+    sheet = np.asarray(Image.open(covered))
+    assert np.array_equal(sheet[:, :178], whole[:, :178]), "the original is as it was"
+    assert not np.array_equal(sheet[:, 184:], whole[:, 184:])
 
 
 def test_the_preview_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -84,5 +84,5 @@ def test_strict_lists_what_does_not_fit(
 ) -> None:
     faces.pictures["000005.jpg"] = b""
     assert run(monkeypatch, "prepare", faces.write(tmp_path), "--out", tmp_path / "work", "--strict") == 2
-    assert "1 unreadable pictures" in capsys.readouterr().err
+    assert "unreadable pictures: 1" in capsys.readouterr().err
     assert not (tmp_path / "work").exists()

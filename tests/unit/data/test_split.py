@@ -180,6 +180,19 @@ def test_no_balance_is_offered_only_where_it_helps() -> None:
     assert "--no-balance" not in str(error.value)
 
 
+def test_a_partition_of_one_label_is_left_out_as_the_message_says() -> None:
+    counts = {"train": {"female": 8, "male": 8}, "val": {"female": 4, "male": 4}, "test": {"female": 0, "male": 9}}
+    frame, sizes = examples(counts), {"train": 12, "val": 4, "test": 4}
+    with pytest.raises(SplitError) as balanced:
+        split.choose(frame, sizes=sizes, balance=True, seed=0)
+    assert "use --test 0" in str(balanced.value)
+    assert "--all" not in str(balanced.value), "it would be refused: all of the test partition is male"
+    assert "--no-balance" not in str(balanced.value)
+    with pytest.raises(SplitError, match="--test 0"):
+        split.choose(frame, sizes=sizes, balance=False, seed=0)
+    assert split.choose(frame, sizes=sizes | {"test": 0}, balance=True, seed=0).height == 16
+
+
 def prepared(faces: Any, tmp_path: Path, **options: Any) -> Path:
     work = tmp_path / "work"
     table.prepare(faces.write(tmp_path), work, **options)
@@ -222,6 +235,20 @@ def test_a_table_that_changed_is_refused(faces: Any, tmp_path: Path) -> None:
     changed.write_parquet(work / "examples.parquet")
     with pytest.raises(DataError, match=r"not the file that prepare.json describes[\s\S]*perceived prepare"):
         split.make(work, train=6, val=4, test=2)
+
+
+def test_a_split_of_a_table_that_was_prepared_anew_is_refused(faces: Any, tmp_path: Path) -> None:
+    work = prepared(faces, tmp_path)
+    split.make(work, train=6, val=4, test=2)
+    assert prepared(faces, tmp_path) == work
+    assert Workspace(work).read_split().height == 12, "prepared again from the same, it holds"
+    del faces.pictures["000001.jpg"]
+    (tmp_path / "set" / "img_align_celeba" / "img_align_celeba" / "000001.jpg").unlink()
+    prepared(faces, tmp_path)
+    with pytest.raises(DataError, match=r"drawn from another table[\s\S]*perceived split"):
+        Workspace(work).read_split()
+    split.make(work, train=6, val=4, test=2)
+    assert Workspace(work).read_split().height == 12
 
 
 def test_annotations_alone_cannot_be_split(faces: Any, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +88,10 @@ def test_everything_that_does_not_fit_is_listed(faces: Any, tmp_path: Path, make
     unreadable = found.pop("unreadable_pictures")
     assert found == {
         "rows_without_picture": ["000003.jpg"],
-        "pictures_without_row": ["000013.jpg", "999999.jpg"],
+        "pictures_without_row": ["999999.jpg"],
         "duplicate_rows": ["000021.jpg"],
         "unreadable_rows": ["000013.jpg"],
-        "unknown_partitions": ["000012.jpg"],
+        "unknown_partitions": ["000012.jpg: 7"],
         "unknown_identities": ["000014.jpg"],
         "identities_in_two_partitions": ["100"],
     }
@@ -100,9 +101,42 @@ def test_everything_that_does_not_fit_is_listed(faces: Any, tmp_path: Path, make
         assert reason in line
     gone = {f"{i:06}.jpg" for i in (3, 4, 5, 6, 7, 12, 13)}
     assert examples["id"].to_list() == [f"{i:06}.jpg" for i in range(1, 25) if f"{i:06}.jpg" not in gone]
-    assert report.rows == 23
+    assert report.rows == 25
     assert report.examples == 17
     assert sum(sum(counts.values()) for counts in report.counts.values()) == 17
+
+
+def test_partitions_may_be_words(faces: Any, tmp_path: Path) -> None:
+    words = {"0": "Train", "1": "valid", "2": "test"}
+    faces.rows = [(name, values, words[part], who) for name, values, part, who in faces.rows]
+    report, examples = prepared(faces, tmp_path)
+    assert only(report) == {}
+    assert examples["partition"].to_list() == ["train"] * 8 + ["val"] * 8 + ["test"] * 8
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_an_official_partition_is_never_made_up(faces: Any, tmp_path: Path, strict: bool) -> None:
+    rows = faces.rows
+    faces.rows = [(name, values, "fold A", who) for name, values, _, who in rows]
+    with pytest.raises(DataError, match=r"list_eval_partition\.csv says of no picture .* 'fold A'"):
+        prepared(faces, tmp_path / "words", strict=strict)
+    faces.rows = rows
+    data = faces.write(tmp_path / "names")
+    table_of_others = "image_id,partition\nsomebody-else.jpg,0\n"
+    (data / "list_eval_partition.csv").write_text(table_of_others)
+    with pytest.raises(DataError, match="names none of the pictures"):
+        table.prepare(data, tmp_path / "work", strict=strict)
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_picture_that_is_damaged_inside_is_found_by_decoding(faces: Any, tmp_path: Path, make_jpeg: Any) -> None:
+    whole = make_jpeg(3, (64, 64))
+    middle, impossible_table = len(whole) // 2, b"\xff\xc4\x00\x05ab"
+    faces.pictures["000003.jpg"] = whole[:middle] + impossible_table + whole[middle:]
+    data = faces.write(tmp_path)
+    assert table.prepare(data, tmp_path / "size").problems["unreadable_pictures"] == []
+    (found,) = table.prepare(data, tmp_path / "decode", check="decode").problems["unreadable_pictures"]
+    assert "000003.jpg" in found
 
 
 def test_report_is_written_as_json_and_as_a_table(faces: Any, tmp_path: Path) -> None:
@@ -112,12 +146,17 @@ def test_report_is_written_as_json_and_as_a_table(faces: Any, tmp_path: Path) ->
     assert written == report.to_dict()
     assert written["problem_counts"]["rows_without_picture"] == 1
     assert "000003.jpg" in str(report)
+    long = "/a/very/long/path" * 12 + "/000004.jpg is cut short"
+    broken = replace(report.sources[0], problems={**report.sources[0].problems, "unreadable_pictures": [long]})
+    shown = str(replace(report, sources=[broken]))
+    folded = "".join(line.strip("│┃ ").split("│")[-1].strip() for line in shown.splitlines())
+    assert "000004.jpg is cut short" in folded.replace("  ", " ")
     assert "4 female, 4 male" in str(report)
 
 
 def test_strict_refuses_and_leaves_nothing(faces: Any, tmp_path: Path) -> None:
     del faces.pictures["000003.jpg"]
-    with pytest.raises(DataError, match=r"1 rows without a picture \(000003.jpg\)"):
+    with pytest.raises(DataError, match=r"rows without a picture: 1 \(000003.jpg\)"):
         prepared(faces, tmp_path, strict=True)
     assert not (tmp_path / "work").exists()
 
