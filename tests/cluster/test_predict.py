@@ -66,6 +66,13 @@ def test_a_node_is_killed_and_nothing_is_lost_or_there_twice(nodes, album, tiny_
     assert rows(out) == expected
 
 
+@pytest.mark.parametrize(("idle", "begun"), [(3, 3), (9, 4), (0, 1)])
+def test_as_many_workers_begin_as_find_room(monkeypatch, idle, begun):
+    monkeypatch.setattr(cluster, "idle", lambda kind: idle if kind == "CPU" else 0)
+    pool = cluster._actors(None, 4, "CPU")["compute"]
+    assert (pool.min_size, pool.initial_size, pool.max_size) == (1, begun, 4)
+
+
 def workers_at_work() -> list[int]:
     """Return the processes in which Ray runs our actors."""
     found = []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 import httpx2
@@ -14,7 +16,7 @@ pytest.importorskip("ray", reason="needs the extra perceived[cluster]")
 
 from perceived import Predictor
 from perceived.cluster import connection
-from perceived.errors import ConfigError
+from perceived.errors import ClusterError, ConfigError
 from perceived.server.settings import Settings
 
 
@@ -40,6 +42,26 @@ def port(nodes) -> Iterator[int]:
         serve.shutdown()
 
 
+@contextmanager
+def asked_all_the_while(address, picture):
+    """Ask one question after another until the block ends; yield a list that fills with codes and thresholds."""
+    answers, over = [], threading.Event()
+
+    def ask():
+        with httpx2.Client(base_url=address, timeout=60) as client:
+            while not over.is_set():
+                answer = client.post("/v1/predict", files={"files": ("grey.png", picture.read_bytes())})
+                answers.append((answer.status_code, answer.json().get("threshold")))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield answers
+    finally:
+        over.set()
+        asking.join()
+
+
 def test_the_same_app_answers_and_is_exchanged(cluster, nodes, port, tiny_model, picture):
     def deploy(threshold: float) -> str:
         said: list[str] = []
@@ -58,8 +80,21 @@ def test_the_same_app_answers_and_is_exchanged(cluster, nodes, port, tiny_model,
         assert answer["pictures"][0]["faces"][0]["confidence"] == pytest.approx(expected.confidence, abs=1e-6)
         assert answer["threshold"] == 0.5
         assert client.post("/v1/predict", content=b"x").status_code in (400, 415)
-        deploy(0.9)
+        with asked_all_the_while(address, grey) as answers:
+            deploy(0.9)
         assert client.get("/v1/models").json()["models"][0]["threshold"] == 0.9
+    assert len(answers) > 3, "the test has seen nothing of the exchange"
+    assert {code for code, _ in answers} == {200}, "somebody was turned away"
+    assert {threshold for _, threshold in answers} <= {0.5, 0.9}
+    with pytest.raises(ClusterError, match=rf"serves at port {port} already, and cannot at {port + 1}"):
+        cluster.run(Settings(model=str(tiny_model), detect=False, port=port + 1), address=nodes.address)
+
+
+def test_an_app_that_finds_no_room_is_not_waited_for_for_ever(cluster, nodes, port, tiny_model, monkeypatch):
+    monkeypatch.setattr(cluster, "START_SECONDS", 3)
+    settings = Settings(model=str(tiny_model), detect=False, port=port, threads=99)
+    with pytest.raises(ClusterError, match="does not answer after 3 s"):
+        cluster.run(settings, address=nodes.grow(1))
 
 
 def test_replicas_are_asked_for_their_health_and_follow_the_load(cluster, tiny_model):

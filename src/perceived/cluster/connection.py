@@ -61,10 +61,15 @@ def connected(address: str, *, show: bool = False) -> Iterator[None]:
             ray.shutdown()
 
 
-def free() -> dict[str, int]:
+def resources() -> dict[str, int]:
     """Return how many processors (``"CPU"``) and graphics cards (``"GPU"``) the cluster has, at least 1 and 0."""
-    resources = ray.cluster_resources()
-    return {"CPU": max(1, int(resources.get("CPU", 1))), "GPU": int(resources.get("GPU", 0))}
+    found = ray.cluster_resources()
+    return {"CPU": max(1, int(found.get("CPU", 1))), "GPU": int(found.get("GPU", 0))}
+
+
+def idle(kind: str) -> int:
+    """Return how many processors (``"CPU"``) or graphics cards (``"GPU"``) nobody uses at the moment."""
+    return int(ray.available_resources().get(kind, 0))
 
 
 def smallest_node() -> int:

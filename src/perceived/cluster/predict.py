@@ -23,7 +23,7 @@ from ray import data
 
 from perceived.cluster import answers, inputs
 from perceived.cluster.attempts import Attempts
-from perceived.cluster.connection import connected, failures, free, on_every_node
+from perceived.cluster.connection import connected, failures, idle, on_every_node, resources
 from perceived.cluster.folder import Folder, is_address
 from perceived.cluster.plan import JOB, MODEL, Job, open_job, read_part
 from perceived.errors import ClusterError, ConfigError
@@ -148,7 +148,7 @@ def _pipeline(work: Work, todo: Sequence[int], *, workers: int | None, cuda: boo
     context = data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.wait_for_min_actors_s = START_SECONDS
-    there = free()
+    there = resources()
     most = min(workers or there["GPU" if cuda else "CPU"], len(todo))
     if not most:
         raise ClusterError(
@@ -157,15 +157,20 @@ def _pipeline(work: Work, todo: Sequence[int], *, workers: int | None, cuda: boo
             mend="--device cpu, or, where nodes with cards come when they are asked for, --workers",
         )
     parts = data.from_items([{"part": number} for number in todo], override_num_blocks=len(todo))
+    kind = "GPU" if cuda else "CPU"
     if not apart:
-        return parts.map_batches(Answerer, **_actors(work, most), num_cpus=1, num_gpus=int(cuda))
-    framed = parts.map_batches(Preparer, **_actors(work, min(there["CPU"], len(todo))), num_cpus=1)
-    return framed.map_batches(Classifying, **_actors(work, most), num_cpus=0, num_gpus=int(cuda))
+        return parts.map_batches(Answerer, **_actors(work, most, kind), num_cpus=1, num_gpus=int(cuda))
+    framed = parts.map_batches(Preparer, **_actors(work, min(there["CPU"], len(todo)), "CPU"), num_cpus=1)
+    return framed.map_batches(Classifying, **_actors(work, most, kind), num_cpus=0, num_gpus=int(cuda))
 
 
-def _actors(work: Work, most: int) -> dict[str, Any]:
-    """Return what a stage of actors shares: one row at a time, from one process up to ``most``."""
-    strategy = data.ActorPoolStrategy(min_size=1, max_size=most)
+def _actors(work: Work, most: int, kind: str) -> dict[str, Any]:
+    """Return what a stage of actors shares: one row at a time, by one process or up to ``most``.
+
+    It begins with as many as find room at once: Ray adds others only one after the other.
+    """
+    at_once = max(1, min(most, idle(kind)))
+    strategy = data.ActorPoolStrategy(min_size=1, initial_size=at_once, max_size=most)
     return {"compute": strategy, "batch_size": 1, "batch_format": "pyarrow", "fn_constructor_args": (work,)}
 
 

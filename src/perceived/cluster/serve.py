@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from ray import serve
+from ray.serve.context import _get_global_client
+from ray.serve.schema import ApplicationStatus
 from starlette.types import ASGIApp
 
-from perceived.cluster.connection import LOCAL, connected, failures, free
-from perceived.errors import ConfigError
+from perceived.cluster.connection import LOCAL, connected, failures, resources
+from perceived.errors import ClusterError, ConfigError
 from perceived.server import logs
 from perceived.server.app import create_app
 from perceived.server.service import Service, open_predictor
@@ -31,6 +34,9 @@ WAITING = 16
 """Requests for each thread that one replica holds; beyond, they wait for another."""
 HEALTH_PERIOD, HEALTH_TIMEOUT = 10, 30
 """Seconds between questions to a replica, and how long it may take to answer before it is replaced."""
+
+START_SECONDS = 600
+"""How long the app may take to answer: a cluster that grows by itself takes minutes."""
 
 
 class Replica:
@@ -92,13 +98,46 @@ def run(settings: Settings, *, address: str, announce: Callable[[str], None] = p
         raise ConfigError("A cluster cannot take a free port.", mend="name one with --port")
     open_predictor(settings)  # what cannot be used is refused here and now
     with connected(address), failures("Serving", RuntimeError):
-        replicas = settings.workers if "workers" in settings.model_fields_set else free()["CPU"]
-        serve.start(http_options={"host": settings.host, "port": settings.port})
-        serve.run(application(settings, replicas=replicas), name=NAME, route_prefix="/")
+        replicas = settings.workers if "workers" in settings.model_fields_set else resources()["CPU"]
+        _listen(settings.host, settings.port)
+        _deploy(application(settings, replicas=replicas))
         announce(f"http://{settings.host}:{settings.port}")
         if address == LOCAL:
             _wait()
             serve.shutdown()
+
+
+def _listen(host: str, port: int) -> None:
+    """Start Ray Serve, or refuse where it runs already and listens elsewhere: it would go on doing so."""
+    serve.start(http_options={"host": host, "port": port})
+    listening = _get_global_client().http_config
+    if listening.port != port:
+        raise ClusterError(
+            f"The cluster serves at port {listening.port} already, and cannot at {port}.",
+            expected="one port for all that a cluster serves",
+            mend=f"--port {listening.port}, or take down what is served there: serve shutdown",
+        )
+
+
+def _deploy(app: serve.Application) -> None:
+    """Deploy the app and return when all of it answers.
+
+    Raises:
+        RuntimeError: it cannot start; the message is Ray's.
+        ClusterError: it takes too long.
+    """
+    serve.run_many([serve.RunTarget(app, name=NAME, route_prefix="/")], wait_for_applications_running=False)
+    ends = time.monotonic() + START_SECONDS
+    while (state := serve.status().applications[NAME]).status != ApplicationStatus.RUNNING:
+        if state.status == ApplicationStatus.DEPLOY_FAILED:
+            raise RuntimeError(state.message)
+        if time.monotonic() > ends:
+            raise ClusterError(
+                f"The app does not answer after {START_SECONDS} s. {state.message}",
+                expected="a node with free processors for a replica, --threads of them",
+                mend="add nodes, or give fewer --threads; it starts by itself when there is room",
+            )
+        time.sleep(0.2)
 
 
 def _wait() -> None:

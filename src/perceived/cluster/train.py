@@ -23,7 +23,7 @@ from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, Tr
 from ray.train.torch import TorchTrainer
 
 from perceived import errors
-from perceived.cluster.connection import check_seen, connected, failures, free
+from perceived.cluster.connection import check_seen, connected, failures, resources
 from perceived.cluster.folder import Folder
 from perceived.errors import ClusterError, ConfigError, PerceivedError
 from perceived.recipes import Recipe
@@ -88,7 +88,7 @@ def train(
         gpus=gpus_per_worker,
     )
     with connected(address, show=True), failures("Training", TrainingFailedError):
-        there = free()
+        there = resources()
         fit = there["GPU"] // gpus_per_worker if gpus_per_worker else there["CPU"]
         if not fit:
             raise ClusterError(

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import NodeDiedError, WorkerCrashedError
 
-from perceived.cluster.connection import check_seen, connected, failures, free, smallest_node
+from perceived.cluster.connection import check_seen, connected, failures, resources, smallest_node
 from perceived.errors import ConfigError
 from perceived.recipes import Recipe
 
@@ -38,7 +38,7 @@ def trials(address: str, *shared: Path, workers: int | None = None) -> Iterator[
     if workers is not None and workers < 1:
         raise ConfigError(f"{workers} workers cannot be had.", expected="1 worker or more")
     with connected(address), failures("Training"):
-        total, most = free()["CPU"], smallest_node()
+        total, most = resources()["CPU"], smallest_node()
         at_once = min(workers or total // most, total)
         yield Trials(tuple(map(str, shared)), max(1, min(most, total // at_once)), at_once)
 
