@@ -19,6 +19,7 @@ from perceived import backbones, storage
 from perceived.classifier import calibrated
 from perceived.errors import ModelFileError
 from perceived.model import Network, build_head
+from perceived.models import find_model
 from perceived.spec import METADATA_KEY, ModelSpec
 
 MODEL_FILE = "model.safetensors"
@@ -64,12 +65,31 @@ class TrainedModel:
     network: Network
 
     @classmethod
-    def load(cls, run: Path) -> TrainedModel:
-        """Load the best model of a run.
+    def load(cls, model: Path) -> TrainedModel:
+        """Load the best model of a run's folder, an ONNX file, or a model that is installed, by its name.
 
         Raises:
-            ModelFileError: the folder is not a run, or the file is damaged.
+            ModelFileError: it is none of these, or it is damaged.
         """
+        return cls._of_run(model) if Path(model).is_dir() else cls._of_file(find_model(model))
+
+    @classmethod
+    def _of_file(cls, path: Path) -> TrainedModel:
+        from perceived import from_onnx
+        from perceived.classifier import Classifier
+
+        spec = Classifier(path).spec
+        head = spec.provenance.get("recipe", {})
+        if not {"hidden", "dropout", "average_flip"} <= head.keys():
+            raise ModelFileError(
+                f"{path} does not say how it was trained.",
+                expected="a model that 'perceived export' wrote of a run",
+                mend="start from the RUN that it was exported from",
+            )
+        return cls(spec, from_onnx.fill(_blank(spec, head), spec, path))
+
+    @classmethod
+    def _of_run(cls, run: Path) -> TrainedModel:
         path = Run(run).best / MODEL_FILE
         if not path.is_file():
             raise ModelFileError(
@@ -86,7 +106,15 @@ class TrainedModel:
         if METADATA_KEY not in metadata or "head" not in metadata:
             raise ModelFileError(f"{path} was not written by perceived.", expected="a specification in its metadata")
         spec = ModelSpec.from_json(metadata[METADATA_KEY])
-        return cls(spec, _rebuild(spec, json.loads(metadata["head"]), state))
+        network = _blank(spec, json.loads(metadata["head"]))
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            raise ModelFileError(
+                f"The weights do not fit {spec.backbone}: {str(error).splitlines()[-1].strip()}",
+                mend="use the timm version the run was trained with (its config.json names it)",
+            ) from error
+        return cls(spec, network)
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return calibrated probabilities, ``(n, labels)``, of framed RGB pictures ``(n, h, w, 3)``."""
@@ -110,20 +138,13 @@ def save_model(folder: Path, network: Network, spec: ModelSpec, head: Mapping[st
     storage.write_json(folder / "model.json", spec.to_dict())
 
 
-def _rebuild(spec: ModelSpec, head: Mapping[str, Any], state: Mapping[str, Tensor]) -> Network:
+def _blank(spec: ModelSpec, head: Mapping[str, Any]) -> Network:
+    """Return a network of a model's shape, with random weights, in evaluation mode."""
     backbone = backbones.create(spec.backbone, weights="none")
     preprocessing = spec.preprocessing
     expects = backbones.Input(mean=preprocessing.mean, std=preprocessing.std, interpolation=preprocessing.interpolation)
     classifier = build_head(backbone.features, len(spec.labels), head["hidden"], head["dropout"])
-    network = Network(backbone.network, classifier, expects, average_flip=head["average_flip"])
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise ModelFileError(
-            f"The weights do not fit {spec.backbone}: {str(error).splitlines()[-1].strip()}",
-            mend="use the timm version the run was trained with (its config.json names it)",
-        ) from error
-    return network.eval()
+    return Network(backbone.network, classifier, expects, average_flip=head["average_flip"]).eval()
 
 
 def save_state(folder: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:

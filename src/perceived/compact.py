@@ -49,6 +49,18 @@ def store(graph: Any, kind: str) -> None:
     graph.node.extend(nodes)
 
 
+def expand(graph: Any) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the float32 tensors of ``graph`` by name, those that :func:`store` keeps in fewer bytes among them."""
+    tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    found = {name: values.copy() for name, values in tensors.items() if values.dtype == np.float32}
+    for name, values in tensors.items():
+        whole, _, kind = name.rpartition(".")
+        if kind in STORES:
+            step = tensors.get(f"{whole}.step", np.float32(1))
+            found[whole] = values.astype(np.float32) * step
+    return found
+
+
 def _quantised(weights: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """Return levels, shaped as the weights, and one step for each output channel, ``(out, 1, 1, 1)``."""
     step = np.abs(weights).max(axis=(1, 2, 3), keepdims=True) / np.float32(_LEVELS)

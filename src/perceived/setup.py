@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from perceived import backbones, features, storage
+from perceived import backbones, features, from_onnx, storage
 from perceived.backbones import Backbone
 from perceived.checkpoint import Run, TrainedModel
 from perceived.data import feed
@@ -32,6 +32,8 @@ from perceived.workspace import Workspace
 
 CHECK_PICTURES = 32
 """Validation pictures kept in the run directory, on which an exported model is compared."""
+SETTLE_PICTURES = 128
+"""Training pictures from which the batch norms of a model file take their statistics."""
 LIBRARIES = ("perceived", "torch", "timm", "accelerate", "numpy", "opencv-python-headless", "pillow")
 
 
@@ -90,14 +92,19 @@ def prepare_run(
     torch.manual_seed(recipe.seed)
     quiet = quiet or not accelerator.is_main_process
     with accelerator.main_process_first():
-        backbone = backbones.create(recipe.backbone, weights=recipe.weights)
+        start = None if init is None else TrainedModel.load(init)
+        backbone = backbones.create(recipe.backbone, weights=recipe.weights) if start is None else blank(recipe, start)
         preprocessing = framing(recipe, backbone.input)
         with counter("Decoding pictures", quiet=quiet) as progress:
             pictures = feed.load(work, recipe, preprocessing, progress=progress)
         attributes = 0 if pictures.attributes is None else pictures.attributes.shape[1]
-        network, frozen = build(recipe, backbone, init, attributes=attributes)
+        network, frozen = build(recipe, backbone, start, attributes=attributes)
+        if init is not None and not init.is_dir():
+            from_onnx.settle(
+                network, np.asarray(pictures.train[_spread(len(pictures.train), SETTLE_PICTURES)], np.uint8)
+            )
         config = describe(recipe, pictures, backbone, accelerator, init)
-        check_pictures = pictures.val[np.linspace(0, len(pictures.val) - 1, CHECK_PICTURES).astype(int)]
+        check_pictures = pictures.val[_spread(len(pictures.val), CHECK_PICTURES)]
         if recipe.teacher:
             pictures = with_teachers(pictures, recipe.teachers, work, preprocessing, accelerator, quiet=quiet)
         if recipe.cached_features:
@@ -116,6 +123,21 @@ def prepare_run(
     return Setup(recipe, run, pictures, network, frozen, preprocessing, config)
 
 
+def _spread(count: int, most: int) -> npt.NDArray[np.int64]:
+    """Return ``most`` rows of ``count``, from the first to the last."""
+    return np.linspace(0, count - 1, most).astype(np.int64)
+
+
+def blank(recipe: Recipe, start: TrainedModel) -> Backbone:
+    """Return a recipe's backbone without weights, for those of a trained model; input and source are that model's."""
+    expects, before = start.spec.preprocessing, start.spec.provenance.get("weights", {})
+    return dataclasses.replace(
+        backbones.create(recipe.backbone, weights="none"),
+        input=backbones.Input(mean=expects.mean, std=expects.std, interpolation=expects.interpolation),
+        source={key: before[key] for key in ("weights", "file", "sha256", "license") if key in before},
+    )
+
+
 def framing(recipe: Recipe, expects: backbones.Input) -> Preprocessing:
     """Return the preprocessing of a recipe on a backbone."""
     height, width = recipe.input_size
@@ -131,25 +153,25 @@ def framing(recipe: Recipe, expects: backbones.Input) -> Preprocessing:
 
 
 def build(
-    recipe: Recipe, backbone: Backbone, init: Path | None = None, *, attributes: int = 0
+    recipe: Recipe, backbone: Backbone, start: TrainedModel | None = None, *, attributes: int = 0
 ) -> tuple[Network, list[nn.Module]]:
     """Return the network to train, with so many ``attributes`` beside the label, and its frozen modules.
 
     Raises:
-        ModelFileError: ``init`` is a model of another shape.
+        ModelFileError: ``start``, whose weights it takes, is a model of another shape.
     """
     head = build_head(backbone.features, len(LABELS), recipe.hidden, recipe.dropout)
     beside = nn.Linear(backbone.features, attributes) if attributes else None
     network = Network(backbone.network, head, backbone.input, average_flip=recipe.average_flip, attributes=beside)
-    if init is not None:
-        trained = TrainedModel.load(init).network
+    if start is not None:
         try:
-            network.load_state_dict(network.state_dict() | trained.kept())
+            network.load_state_dict(network.state_dict() | start.network.kept())
         except RuntimeError as error:
+            trained_with = start.spec.provenance.get("recipe", {}).get("name")
             raise ModelFileError(
-                f"The model of {init} has another shape than recipe {recipe.name!r}.",
-                expected=f"a {recipe.backbone} with the same head",
-                mend="choose the recipe it was trained with",
+                f"The model {start.spec.name} has another shape than recipe {recipe.name!r}.",
+                expected=f"a {recipe.backbone} with the same head; this is a {start.spec.backbone}",
+                mend=f"--recipe {trained_with}" if trained_with else "choose the recipe it was trained with",
             ) from error
     frozen = freeze(network, [""] if recipe.cached_features else recipe.frozen)
     return network, frozen

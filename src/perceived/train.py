@@ -126,7 +126,7 @@ def train(
         work: a workspace with ``examples.parquet`` and ``split.parquet``.
         recipe: the complete configuration.
         out: the run directory, made or continued.
-        init: another run whose best model gives the starting weights.
+        init: what gives the starting weights: another run, an ONNX file, or the name of a model that is installed.
         on_saved: called in the main process whenever a resume state is on disk, and at the end.
         after_validation: called with every line of the metrics when model and state have been saved;
             what it raises ends the run there, to be resumed or not.

@@ -15,15 +15,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from perceived import curves, recipes, storage
+from perceived import curves, export, from_onnx, recipes, storage
 from perceived import train as training
 from perceived.checkpoint import Run, TrainedModel
+from perceived.classifier import Classifier
 from perceived.errors import DataError, DivergedError, ModelFileError, ResumeError
 from perceived.recipes import Recipe
 from perceived.spec import LABELS
@@ -233,6 +235,59 @@ def test_training_can_start_from_another_run(run: Path, tiny_work: Path, recipe:
     assert whole.training_seconds == earlier.training_seconds + whole.metrics["validation"]["seconds"]
     with pytest.raises(ModelFileError, match="another shape"):
         training.train(tiny_work, dataclasses.replace(recipe, hidden=(4,)), tmp_path / "off", init=run, quiet=True)
+
+
+@pytest.mark.parametrize("store", ["float32", "int8"])
+def test_training_can_start_from_a_model_file(
+    run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path, store: str
+) -> None:
+    file = export.export(run, tmp_path / "model.onnx", store=store)
+    gentle = dataclasses.replace(
+        recipe, epochs=0.2, learning_rate=1e-9, head_learning_rate=1e-9, ema_decay=0.0, freeze_batch_norm=True
+    )
+    training.train(tiny_work, gentle, tmp_path / "on", init=file, quiet=True)
+    pictures = np.load(Run(run).check_pictures, allow_pickle=False)
+    on, before = TrainedModel.load(tmp_path / "on"), Classifier(file)
+    size = on.spec.preprocessing
+    smaller = np.stack([cv2.resize(one, (size.width, size.height)) for one in pictures])
+    again = TrainedModel.load(file)
+    np.testing.assert_allclose(again.probabilities(pictures), before.probabilities(pictures), atol=1e-4)
+    np.testing.assert_allclose(on.probabilities(smaller), again.probabilities(smaller), atol=1e-3)
+    source = on.spec.provenance["weights"]
+    assert source["init_sha256"] == storage.sha256_file(file)
+    assert source["weights"] == before.spec.provenance["weights"]["weights"], "where it all began is still told"
+
+
+def test_batch_norms_settle_without_a_change_of_the_answers() -> None:
+    network = TrainedModel.load(Path("default")).network
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (8, 96, 96, 3), dtype=np.uint8)
+    planes = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+    with torch.inference_mode():
+        before = network(planes)
+        from_onnx.settle(network, pixels)
+        after = network(planes)
+        torch.testing.assert_close(after, before, atol=1e-4, rtol=0)
+        norms = [one for one in network.modules() if isinstance(one, torch.nn.BatchNorm2d)]
+        assert len(norms) == 70
+        for norm in norms:
+            norm.train()
+        torch.testing.assert_close(network(planes), before, atol=1e-3, rtol=0, msg="the statistics are the pictures'")
+
+
+def test_a_file_of_another_shape_names_its_recipe(tiny_work: Path, recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"another shape[\s\S]*inception_v3@Mixed_6e[\s\S]*--recipe small"):
+        training.train(tiny_work, recipe, tmp_path / "run", init=Path("default"), quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_that_was_not_trained_here_cannot_be_trained_on(
+    tiny_model: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelFileError, match="does not say how it was trained"):
+        training.train(tiny_work, recipe, tmp_path / "run", init=tiny_model, quiet=True)
+    with pytest.raises(ModelFileError, match="no model 'gone'"):
+        training.train(tiny_work, recipe, tmp_path / "run", init=Path("gone"), quiet=True)
 
 
 def test_a_teacher_has_its_say_in_the_labels(run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path) -> None:

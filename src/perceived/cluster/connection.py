@@ -78,13 +78,13 @@ def smallest_node() -> int:
     return min((processors for processors in each if processors), default=1)
 
 
-def check_seen(*folders: str | None) -> None:
-    """Raise :class:`ClusterError` if the node this runs on does not see one of the folders."""
-    for path in folders:
-        if path is not None and not Path(path).is_dir():
+def check_seen(*paths: str | None) -> None:
+    """Raise :class:`ClusterError` if the node this runs on does not see one of the paths."""
+    for path in paths:
+        if path is not None and not Path(path).exists():
             raise ClusterError(
                 f"Node {ray.util.get_node_ip_address()} does not see {path}.",
-                expected="a folder at the same path on every node",
+                expected="the same path on every node",
                 mend="put it on a drive that all nodes mount",
             )
 

@@ -69,7 +69,7 @@ def train(
         address: ``HOST:PORT`` of a cluster, ``"auto"``, or ``"local"`` for one of this machine alone.
         workers: most processes that learn together; as many as fit, unless given.
         gpus_per_worker: graphics cards for each; without any, they learn on a processor each.
-        init: another run, seen by every node, whose best model gives the starting weights.
+        init: what gives the starting weights, see :func:`perceived.train.train`; a path is seen by every node.
 
     Raises:
         ClusterError: the cluster cannot be reached, is too small, or does not see the folders.
@@ -84,7 +84,7 @@ def train(
         work=str(work.resolve()),
         out=folder.root,
         recipe=recipe,
-        init=None if init is None else str(init.resolve()),
+        init=None if init is None else str(init.resolve() if init.exists() else init),
         gpus=gpus_per_worker,
     )
     with connected(address, show=True), failures("Training", TrainingFailedError):
@@ -153,8 +153,8 @@ def _learn(training: Training, folder: Folder) -> None:
     from perceived import train as loop
     from perceived.checkpoint import Run
 
-    check_seen(training.work, training.init)
     init = None if training.init is None else Path(training.init)
+    check_seen(training.work, training.init if init and init.is_absolute() else None)
     if folder.local:
         loop.train(Path(training.work), training.recipe, Path(folder.root), init=init)
         return

@@ -19,7 +19,12 @@ def train(
     recipe: Annotated[str, typer.Option(help="A name that 'perceived recipes' lists.")] = "fast",
     settings: Settings = None,
     init: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Start from this run's best model.", show_default="pretrained")
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Start from a RUN, an ONNX file, or a model by name, such as default.",
+            show_default="pretrained",
+        ),
     ] = None,
     cluster: Cluster = None,
     workers: Workers = None,
