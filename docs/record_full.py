@@ -1,0 +1,54 @@
+"""Record the full counts as docs/results/full-counts.json, from what pytest noted of them:
+
+make test-full PYTEST_ARGS="-m full --junitxml=full.xml"
+python docs/record_full.py full.xml
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+from record_result import FOLDER, provenance
+
+COMMAND = 'make test-full PYTEST_ARGS="-m full --junitxml=full.xml"\npython docs/record_full.py full.xml'
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("notes", type=Path, nargs="+", help="files that pytest wrote with --junitxml")
+    parser.add_argument("--commit", default="HEAD", help="the commit that was tested")
+    choice = parser.parse_args()
+    rows = [row for path in choice.notes for row in read(path)]
+    outcomes = [row["outcome"] for row in rows]
+    result = {
+        "what": "The tests of full counts, which the quick suite samples: each at the counts that its name says",
+        "config": {"marker": "full"},
+        "metrics": {
+            **{word: outcomes.count(word) for word in ("passed", "failed", "skipped")},
+            "hours": round(sum(row["seconds"] for row in rows) / 3600, 2),
+        },
+        **provenance(COMMAND, commit=choice.commit),
+        "targets": {"failed": "<= 0"},
+        "tables": [{"title": "Each test", "rows": sorted(rows, key=lambda row: str(row["test"]))}],
+    }
+    (FOLDER / "full-counts.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+
+
+def read(path: Path) -> Iterator[dict[str, str | float]]:
+    """Yield a row for each test: its name in words, what became of it, and its seconds."""
+    for case in ElementTree.parse(path).getroot().iter("testcase"):
+        bad = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
+        yield {
+            "test": case.attrib["name"].removeprefix("test_").replace("_", " "),
+            "file": case.attrib["classname"].removeprefix("tests.").replace(".", "/") + ".py",
+            "outcome": "passed" if not bad else "skipped" if bad[0] == "skipped" else "failed",
+            "seconds": round(float(case.attrib["time"]), 1),
+        }
+
+
+if __name__ == "__main__":
+    main()
