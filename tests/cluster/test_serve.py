@@ -29,9 +29,9 @@ def cluster() -> ModuleType:
     return serve
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def port(nodes) -> Iterator[int]:
-    """A free port; what was deployed is taken down at the end."""
+    """A free port, for all tests, since Ray Serve takes seconds to start; what was deployed is taken down at the end."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         number = probe.getsockname()[1]
