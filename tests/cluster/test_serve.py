@@ -31,7 +31,7 @@ def cluster() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def port(nodes) -> Iterator[int]:
-    """A free port, for all tests, since Ray Serve takes seconds to start; what was deployed is taken down at the end."""
+    """A free port, for all tests: Ray Serve takes seconds to start. What was deployed is taken down at the end."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         number = probe.getsockname()[1]
