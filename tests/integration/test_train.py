@@ -88,10 +88,25 @@ def recipe(tiny: tuple[str, ...]) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def run(tiny_work: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def watched() -> list[tuple[int, int, float]]:
+    """What was seen of the finished run after each validation: its step, the last event's step, and that one's age."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def run(
+    tiny_work: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory, watched: list[tuple[int, int, float]]
+) -> Path:
     """A finished run that nothing interrupted."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     out = tmp_path_factory.mktemp("runs") / "whole"
-    training.train(tiny_work, recipe, out, quiet=True)
+
+    def look(line: Mapping[str, Any]) -> None:
+        event = EventAccumulator(str(out)).Reload().Scalars("val_loss")[-1]
+        watched.append((line["step"], event.step, time.time() - event.wall_time))
+
+    training.train(tiny_work, recipe, out, after_validation=look, quiet=True)
     return out
 
 
@@ -141,18 +156,9 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(
     assert without_time[0] == without_time[1]
 
 
-def test_a_run_can_be_watched_while_it_goes_on(tiny_work: Path, recipe: Recipe, tmp_path: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    seen = []
-
-    def look(line: Mapping[str, Any]) -> None:
-        event = EventAccumulator(str(tmp_path / "run")).Reload().Scalars("val_loss")[-1]
-        seen.append((event.step, line["step"]))
-        assert abs(event.wall_time - time.time()) < 60
-
-    training.train(tiny_work, recipe, tmp_path / "run", after_validation=look, quiet=True)
-    assert seen == [(6, 6), (12, 12), (18, 18)]
+def test_a_run_can_be_watched_while_it_goes_on(run: Path, watched: list[tuple[int, int, float]]) -> None:
+    assert [steps for *steps, _ in watched] == [[6, 6], [12, 12], [18, 18]]
+    assert all(0 <= age < 60 for *_, age in watched)
 
 
 def test_a_run_says_where_it_goes_on_otherwise(
@@ -237,11 +243,8 @@ def test_training_can_start_from_another_run(run: Path, tiny_work: Path, recipe:
         training.train(tiny_work, dataclasses.replace(recipe, hidden=(4,)), tmp_path / "off", init=run, quiet=True)
 
 
-@pytest.mark.parametrize("store", ["float32", "int8"])
-def test_training_can_start_from_a_model_file(
-    run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path, store: str
-) -> None:
-    file = export.export(run, tmp_path / "model.onnx", store=store)
+def test_training_can_start_from_a_model_file(run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path) -> None:
+    file = export.export(run, tmp_path / "model.onnx", store="int8")
     gentle = dataclasses.replace(
         recipe, epochs=0.2, learning_rate=1e-9, head_learning_rate=1e-9, ema_decay=0.0, freeze_batch_norm=True
     )

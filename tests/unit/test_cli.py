@@ -13,7 +13,7 @@ import pytest
 from rich.table import Table
 
 import perceived
-from perceived import cli
+from perceived import cli, recipes
 from perceived.errors import MissingExtraError, StorageError
 
 
@@ -142,8 +142,13 @@ def test_explore(run, called):
 def test_augment(run, called):
     calls = called("perceived.data.augment.preview", Path("face-augmented.png"))
     answer = run("augment", "some/face.jpg")
-    assert calls == [((Path("some/face.jpg"), Path("face-augmented.png")), {"seed": 0})]
+    recipe = recipes.get("study")
+    seen = {"augmentation": recipe.augmentation, "degradation": recipe.degradation, "seed": 0}
+    assert calls == [((Path("some/face.jpg"), Path("face-augmented.png")), seen)]
     assert answer.out == "preview: face-augmented.png\n"
+    assert run("augment", "some/face.jpg", "--recipe", "small").code == 0
+    assert calls[1][1]["degradation"] == recipes.get("small").degradation
+    assert run("augment", "some/face.jpg", "--recipe", "none").code == 2
 
 
 def test_download(run, called):
