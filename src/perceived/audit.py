@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +102,9 @@ def audit(
     rows = _Rows.of(table)
     _note_oddities(rows, table, reading)
     everyone = groups.Grouping(("all",), (("all rows",),), np.zeros(table.height, np.int32))
-    found = [
-        _audit_grouping(groups.encode(table, names), rows, small=small, permutations=permutations, seed=seed)
-        for names in chosen
-    ]
+    columns = {name: groups.encode(table, name) for name in dict.fromkeys(chain.from_iterable(chosen))}
+    crossed = (groups.cross([columns[name] for name in names]) for names in chosen)
+    found = [_audit_grouping(grouping, rows, small=small, permutations=permutations, seed=seed) for grouping in crossed]
     _correct(found)
     return {
         "audit_version": AUDIT_VERSION,

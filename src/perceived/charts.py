@@ -110,8 +110,11 @@ def save_png(figure: Figure, path: Path, *, title: str) -> None:
 def to_svg(figure: Figure, *, title: str) -> str:
     """Return a figure as an ``<svg>`` element to stand in a page; ``title`` is read to the blind."""
     buffer = io.StringIO()
+    layout = figure.get_layout_engine()
+    figure.set_layout_engine("none")  # it has been laid out, and needs no more room: that would take as long again
     with mpl.rc_context(_STYLE | {"svg.hashsalt": title}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    figure.set_layout_engine(layout)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*|<style.*?</style>\s*", "", text, flags=re.DOTALL)

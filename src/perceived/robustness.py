@@ -163,7 +163,7 @@ def assess(
             name: _by_kind(found, truth, grouping.codes == i, threshold) for i, name in enumerate(grouping.names)
         }
         for names in chosen
-        for grouping in [groups.encode(rows, names)]
+        for grouping in [groups.cross([groups.encode(rows, name) for name in names])]
     }
     curves = _by_kind(found, truth, everyone, threshold)
     return {**curves, "groups": grouped}
