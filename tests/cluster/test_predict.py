@@ -15,6 +15,7 @@ pytest.importorskip("ray", reason="needs the extra perceived[cluster]")
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from ray.exceptions import RayActorError
 
 from perceived import Predictor, demo_faces
 from perceived.cluster import connection
@@ -67,10 +68,25 @@ def test_a_node_is_killed_and_nothing_is_lost_or_there_twice(nodes, album, tiny_
 
 
 @pytest.mark.parametrize(("idle", "begun"), [(3, 3), (9, 4), (0, 1)])
-def test_as_many_workers_begin_as_find_room(monkeypatch, idle, begun):
-    monkeypatch.setattr(cluster, "idle", lambda kind: idle if kind == "CPU" else 0)
-    pool = cluster._actors(None, 4, "CPU")["compute"]
+def test_as_many_workers_begin_as_find_room(idle, begun):
+    pool = cluster._actors(None, 4, idle)["compute"]
     assert (pool.min_size, pool.initial_size, pool.max_size) == (1, begun, 4)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_one_worker_begins_where_several_together_are_lost(monkeypatch, lost):
+    begun = []
+
+    def rows(together):
+        begun.append(together)
+        if together and lost:
+            raise RayActorError
+        yield from ({"part": 0}, {"part": 1})
+
+    monkeypatch.setattr(cluster, "_pipeline", lambda work, todo, *, together: together)
+    monkeypatch.setattr(cluster, "_rows", rows)
+    assert [row["part"] for row in cluster._answered(None, [0, 1])] == [0, 1]
+    assert begun == ([True, False] if lost else [True])
 
 
 def workers_at_work() -> list[int]:

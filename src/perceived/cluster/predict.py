@@ -13,13 +13,14 @@ import pickle
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import tee
+from itertools import chain, tee
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import ray
 from ray import data
+from ray.exceptions import RayActorError
 
 from perceived.cluster import answers, inputs
 from perceived.cluster.attempts import Attempts
@@ -128,9 +129,8 @@ def predict(
         work = Work(out=folder.root, job=job)
         on_every_node(_look, work)  # what an actor raises while it is made, Ray keeps to itself
         cuda = options.get("device") == "cuda"
-        pipeline = _pipeline(work, todo, workers=workers, cuda=cuda, apart=cuda if apart is None else apart)
         done = 0
-        for row in _rows(pipeline):
+        for row in _answered(work, todo, workers=workers, cuda=cuda, apart=cuda if apart is None else apart):
             for name in COUNTS:
                 setattr(tally, name, getattr(tally, name) + row[name])
             done += row["last"]
@@ -143,8 +143,29 @@ def _look(work: Work) -> None:
     work.check_seen()
 
 
-def _pipeline(work: Work, todo: Sequence[int], *, workers: int | None, cuda: bool, apart: bool) -> data.Dataset:
-    """Return the dataset of what became of each part; reading it does the work."""
+def _answered(work: Work, todo: Sequence[int], **how: Any) -> Iterator[dict[str, int]]:
+    """Do the work, and yield what became of each part.
+
+    On a busy machine Ray now and then gives up one of several workers that begin together, before it has run, and
+    all else with it. Then one begins, and Ray adds the others after it.
+    """
+    try:
+        rows = _rows(_pipeline(work, todo, together=True, **how))
+        first = next(rows, None)
+    except RayActorError:
+        yield from _rows(_pipeline(work, todo, together=False, **how))
+        return
+    if first is not None:
+        yield from chain([first], rows)
+
+
+def _pipeline(
+    work: Work, todo: Sequence[int], *, together: bool, workers: int | None, cuda: bool, apart: bool
+) -> data.Dataset:
+    """Return the dataset of what became of each part; reading it does the work.
+
+    ``together`` has as many workers begin as find room at once; Ray adds others only one after the other.
+    """
     context = data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.wait_for_min_actors_s = START_SECONDS
@@ -158,19 +179,17 @@ def _pipeline(work: Work, todo: Sequence[int], *, workers: int | None, cuda: boo
         )
     parts = data.from_items([{"part": number} for number in todo], override_num_blocks=len(todo))
     kind = "GPU" if cuda else "CPU"
+    at_once = idle(kind) if together else 1
     if not apart:
-        return parts.map_batches(Answerer, **_actors(work, most, kind), num_cpus=1, num_gpus=int(cuda))
-    framed = parts.map_batches(Preparer, **_actors(work, min(there["CPU"], len(todo)), "CPU"), num_cpus=1)
-    return framed.map_batches(Classifying, **_actors(work, most, kind), num_cpus=0, num_gpus=int(cuda))
+        return parts.map_batches(Answerer, **_actors(work, most, at_once), num_cpus=1, num_gpus=int(cuda))
+    framing = _actors(work, min(there["CPU"], len(todo)), idle("CPU") if together else 1)
+    framed = parts.map_batches(Preparer, **framing, num_cpus=1)
+    return framed.map_batches(Classifying, **_actors(work, most, at_once), num_cpus=0, num_gpus=int(cuda))
 
 
-def _actors(work: Work, most: int, kind: str) -> dict[str, Any]:
-    """Return what a stage of actors shares: one row at a time, by one process or up to ``most``.
-
-    It begins with as many as find room at once: Ray adds others only one after the other.
-    """
-    at_once = max(1, min(most, idle(kind)))
-    strategy = data.ActorPoolStrategy(min_size=1, initial_size=at_once, max_size=most)
+def _actors(work: Work, most: int, at_once: int) -> dict[str, Any]:
+    """Return what a stage of actors shares: one row at a time, by ``at_once`` processes and up to ``most``."""
+    strategy = data.ActorPoolStrategy(min_size=1, initial_size=max(1, min(most, at_once)), max_size=most)
     return {"compute": strategy, "batch_size": 1, "batch_format": "pyarrow", "fn_constructor_args": (work,)}
 
 
