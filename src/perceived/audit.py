@@ -252,7 +252,7 @@ def judge(found: dict[str, Any], fail_if: Sequence[str]) -> bool:
 def _own(predictions: Path, id_column: str) -> str:
     """Return the id column of a file of predictions: the one named for the labels if it has it, else ``id``."""
     if predictions.suffix == ".csv" and predictions.is_file() and id_column != "id":
-        with open(predictions, encoding="utf-8", errors="replace") as file:
+        with open(predictions, encoding="utf-8-sig", errors="replace") as file:
             if id_column in [name.strip().strip('"') for name in file.readline().split(",")]:
                 return id_column
     return "id"

@@ -78,12 +78,18 @@ def write(
 
     Raises:
         ConfigError: a dataset is unknown, or the licence promises what a dataset forbids.
-        DataError: a results file is none of these.
+        DataError: a results file is none of these, or is of another model.
     """
     spec, facts = read_model(model)
     trained_on = [_dataset(name) for name in datasets]
     chosen = choose_license(trained_on, license_id)
-    text = render(spec, facts, trained_on, [read_result(path) for path in results], license_id=chosen, energy=energy)
+    found = []
+    for path in results:
+        kind, result = read_result(path)
+        if kind == "evaluation":
+            _require_of_model(path, result, spec, facts["sha256"])
+        found.append((kind, result))
+    text = render(spec, facts, trained_on, found, license_id=chosen, energy=energy)
     storage.write_text(out, text)
     return text
 
@@ -116,6 +122,24 @@ def read_result(path: Path) -> tuple[str, dict[str, Any]]:
         f"{path} holds no results that a card shows.",
         expected="report.json of 'perceived evaluate', audit.json of 'perceived audit' or robustness.json",
     )
+
+
+def _require_of_model(path: Path, found: Mapping[str, Any], spec: ModelSpec, sha256: str) -> None:
+    """Refuse an evaluation of another model; one of the RUN that the model was exported from is its own."""
+    scored = found.get("model", {})
+
+    def trained(specification: Mapping[str, Any]) -> list[Any]:
+        provenance, metrics = specification.get("provenance", {}), specification.get("metrics", {})
+        return [provenance.get("recipe"), provenance.get("data"), metrics.get("validation")]
+
+    same = trained(scored) == trained(spec.to_dict()) and None not in trained(scored)
+    if "sha256" in scored and scored["sha256"] != sha256 and not same:
+        raise DataError(
+            f"{path} is an evaluation of the model {scored.get('name')!r} ({scored['sha256'][:12]}), "
+            f"and the card is of {spec.name!r} ({sha256[:12]}).",
+            expected="the report of this model, or of the RUN it was exported from",
+            mend="perceived evaluate MODEL WORK, with the model of the card",
+        )
 
 
 def choose_license(datasets: Sequence[Dataset], asked: str | None) -> str:
@@ -192,10 +216,18 @@ def front_matter(
         data["co2_eq_emissions"] = {
             "emissions": round(emissions, 2), "source": "watts times hours of training", "training_type": "fine-tuning",
         }  # fmt: skip
-    scores = [_index_entry(found, ", ".join(d.name for d in datasets)) for found in results["evaluation"]]
+    scores = [_index_entry(found, _tested_on(found, datasets)) for found in results["evaluation"]]
     if scores:
         data["model-index"] = [{"name": spec.name, "results": scores}]
     return "\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in data.items())
+
+
+def _tested_on(found: Mapping[str, Any], datasets: Sequence[Dataset]) -> str:
+    """Name the datasets whose pictures were scored; a report that does not tell is of the training's own."""
+    sources = found.get("sources", [])
+    return ", ".join(DATASETS[name].name if name in DATASETS else name for name in sources) or ", ".join(
+        dataset.name for dataset in datasets
+    )
 
 
 def _index_entry(found: Mapping[str, Any], dataset: str) -> dict[str, Any]:

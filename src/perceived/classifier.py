@@ -53,10 +53,13 @@ class Classifier:
         if threads is not None and threads < 1:
             raise ConfigError(f"{threads} threads cannot run a model.", expected="1 or more")
         self.path = Path(path)
-        self._session = _open(self.path, threads, providers)
-        self.spec = _read_spec(self._session, self.path)
-        _check_signature(self._session, self.spec, self.path)
-        self._shapes = {output.name: output.shape for output in self._session.get_outputs()}
+        try:
+            self._session = _open(self.path, threads, providers)
+            self.spec = _read_spec(self._session, self.path)
+            _check_signature(self._session, self.spec, self.path)
+            self._shapes = {output.name: output.shape for output in self._session.get_outputs()}
+        except UnicodeDecodeError as error:
+            raise _damaged(self.path) from error
         self.explains = ACTIVATION in self._shapes
 
     def logits(self, pixels: Pixels) -> Probabilities:
@@ -194,11 +197,7 @@ def _open(path: Path, threads: int | None, providers: Sequence[str]) -> Any:
     try:
         return ort.InferenceSession(path, options, providers=list(providers))
     except ort_errors.InvalidProtobuf as error:
-        raise ModelFileError(
-            f"{path} is not an ONNX file, or it is damaged ({path.stat().st_size:,} bytes).",
-            expected="a whole ONNX file that 'perceived export' wrote",
-            mend=f"copy the file again, or {_EXPORT_AGAIN}",
-        ) from error
+        raise _damaged(path) from error
     except (
         ort_errors.Fail,
         ort_errors.InvalidArgument,
@@ -225,6 +224,14 @@ def _read_spec(session: Any, path: Path) -> ModelSpec:
         return ModelSpec.from_json(metadata[METADATA_KEY])
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error.what}", expected=error.expected, mend=error.mend) from error
+
+
+def _damaged(path: Path) -> ModelFileError:
+    return ModelFileError(
+        f"{path} is not an ONNX file, or it is damaged ({path.stat().st_size:,} bytes).",
+        expected="a whole ONNX file that 'perceived export' wrote",
+        mend=f"copy the file again, or {_EXPORT_AGAIN}",
+    )
 
 
 def _check_signature(session: Any, spec: ModelSpec, path: Path) -> None:

@@ -11,6 +11,8 @@ from perceived.errors import ConfigError
 
 OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _WORST = {"worst_group_accuracy": "accuracy", "worst_group_recall": "recall"}
+_OF_ANSWERED = (*_WORST, "accuracy_gap", "equalized_odds_difference", "demographic_parity_difference")
+"""Figures that say nothing of a group which is hardly ever answered."""
 _OVERALL = ("accuracy", "correct", "abstention", "missed", "calibration_error")
 _GAPS = (
     "accuracy_gap",
@@ -28,7 +30,7 @@ def check(criteria: Sequence[str], found: Mapping[str, Any]) -> list[dict[str, A
 
     ``race:worst_group_accuracy<0.9`` looks at the grouping ``race`` alone, otherwise the worst of all
     groupings counts. A figure that the rows cannot support fails: it cannot be vouched for, and neither can the
-    worst group where a group of enough rows is hardly ever answered.
+    worst group or a gap of answers where a group of enough rows, or a label in it, is hardly ever answered.
 
     Raises:
         ConfigError: a criterion is not of this form, or names an unknown figure or grouping.
@@ -49,6 +51,11 @@ def parse(text: str) -> tuple[str | None, str, str, float]:
             expected=f"FIGURE<NUMBER or FIGURE>NUMBER, FIGURE being one of {', '.join(FIGURES)}",
             mend="for example --fail-if 'worst_group_accuracy<0.9' (quoted, for the shell's sake)",
         )
+    if not 0 <= limit <= 1:
+        raise ConfigError(
+            f"--fail-if {text!r} has a limit of {limit:g}: no rate or gap is ever there.",
+            expected="0 to 1; 0.05 is 5 %, or 5 points",
+        )
     return form["by"], form["name"], form["sign"], limit
 
 
@@ -62,7 +69,7 @@ def _judge(text: str, found: Mapping[str, Any]) -> dict[str, Any]:
         )
     values = list(_values(name, groupings, found))
     known = [(value, where) for value, where in values if value is not None]
-    silent = [(g, g["worst"]["unanswered"]) for g in groupings if name in _WORST and g["worst"]["unanswered"]]
+    silent = [(g, g["worst"]["unanswered"]) for g in groupings if name in _OF_ANSWERED and g["worst"]["unanswered"]]
     if silent:
         grouping, names = silent[0]
         where = f"{' × '.join(grouping['by'])}: {names[0]} is hardly ever answered"

@@ -60,6 +60,7 @@ def evaluate(
     found = {
         "model": {"sha256": weights_sha256(model), **opened.spec.to_dict()},
         "split": on,
+        "sources": sorted(set(rows["source"])) if "source" in rows.columns else [],
         "seconds": round(seconds, 2),
         **assess(scored, opened.spec.labels),
         "cleaned": None if excluded is None else clean(scored, opened.spec.labels, excluded),

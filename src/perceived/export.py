@@ -39,6 +39,12 @@ def export(run: Path, out: Path, *, store: str = "float32") -> Path:
     """
     from perceived.checkpoint import Run, TrainedModel
 
+    if not Path(run).is_dir():
+        raise ModelFileError(
+            f"{run} is no folder that 'perceived train' wrote.",
+            expected="the RUN folder of a training; a model file is exported already",
+            mend="check the path",
+        )
     trained = TrainedModel.load(run)
     return write(
         trained.network, trained.spec, read_check_pictures(Run(run).check_pictures, trained.spec), out, store=store

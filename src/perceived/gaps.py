@@ -46,12 +46,17 @@ def measure(
 def worst(grouping: Grouping, counts: Counts, *, small: int) -> dict[str, Any]:
     """Return the group with the lowest accuracy, and the lowest recall of a label in a group, of enough rows.
 
-    ``unanswered`` names groups that have enough rows, and too few answers to know how often they are right.
+    ``unanswered`` names groups, and labels in groups, that have enough rows, and too few answers to know how often
+    they are right.
     """
     rates = groups.fractions(counts)
     enough = max(1, small)
     asked, answered = rates["abstention"][1], rates["accuracy"][1]
     silent = [name for g, name in enumerate(grouping.names) if asked[g] >= enough > answered[g]]
+    for i, label in enumerate(LABELS):
+        asked, answered = counts[:, i].sum(1), counts[:, i, : len(LABELS)].sum(1)
+        some = [name for g, name in enumerate(grouping.names) if asked[g] >= enough > answered[g]]
+        silent += [f"{name} · {label}" for name in some if name not in silent]
     whole = list(_rows(grouping, *rates["accuracy"], small))
     cells = [row | {"label": label} for label in LABELS for row in _rows(grouping, *rates[f"recall/{label}"], small)]
     return {

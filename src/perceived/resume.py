@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from perceived.predictor import Predictor
 
 _MEMBERS = {"source", "width", "height", "faces", "error", "model", "model_sha256", "schema"}
+_BEGINNING = b'{"schema": '
+"""Of every row."""
 _FACE_MEMBERS = {"box", "detection_score", "perceived_gender", "confidence", "probability"}
 
 
@@ -36,11 +38,17 @@ def answered(path: Path, predictor: Predictor | Client) -> set[str]:
     with open(path, "rb") as before, atomic_path(path) as partial, open(partial, "wb") as after:
         for number, line in enumerate(before, 1):
             if not line.endswith(b"\n"):
+                if not (line.startswith(_BEGINNING) or _BEGINNING.startswith(line)):
+                    _row(line, path, number)  # nothing of ours, however short: it is not cut off
                 break
             row = _row(line, path, number)
             _check_model(row, path, predictor.model_sha256)
             if row["error"] is None:
-                if other := _differs(row, predictor):
+                try:
+                    other = _differs(row, predictor)
+                except (ValueError, TypeError, AttributeError, LookupError) as error:
+                    raise _no_answer(path, number, error) from error
+                if other:
                     raise _begun_otherwise(path, number, other)
                 sources.add(row["source"])
                 after.write(line)
@@ -54,14 +62,20 @@ def _row(line: bytes, path: Path, number: int) -> dict[str, Any]:
             raise ValueError(f"it has no {' and no '.join(sorted(_MEMBERS - row.keys()))}")
         if not all(face.keys() >= _FACE_MEMBERS for face in row["faces"]):
             raise ValueError(f"a face of it lacks one of {', '.join(sorted(_FACE_MEMBERS))}")
+        if not isinstance(row["source"], str):
+            raise TypeError("its source is no text")
     except (ValueError, TypeError, AttributeError) as error:
-        raise ResumeError(
-            f"{path} cannot be continued: line {number} is no answer of ours: {error}.",
-            expected="what 'perceived predict --json' wrote",
-            mend="give the file of the run that was interrupted, or a new name",
-        ) from error
+        raise _no_answer(path, number, error) from error
     assert isinstance(row, dict)
     return row
+
+
+def _no_answer(path: Path, number: int, error: Exception) -> ResumeError:
+    return ResumeError(
+        f"{path} cannot be continued: line {number} is no answer of ours: {error}.",
+        expected="what 'perceived predict --json' wrote",
+        mend="give the file of the run that was interrupted, or a new name",
+    )
 
 
 def _check_model(row: dict[str, Any], path: Path, model_sha256: str) -> None:

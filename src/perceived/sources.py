@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path, PurePath
 
 from perceived.errors import ConfigError
@@ -54,7 +55,17 @@ def find(words: Iterable[str], *, endings: Collection[str] = ENDINGS, whole: str
                 yield from _of_path(match, endings, whole)
 
 
+def place(word: str) -> Path:
+    """Return where a word's pictures are: its path, or the folder before the first sign of a pattern."""
+    if os.path.lexists(word) or not glob.has_magic(word):
+        return Path(word)
+    plain = list(takewhile(lambda part: not glob.has_magic(part), Path(word).parts))
+    return Path(*plain)
+
+
 def _of_path(word: str, endings: Collection[str], whole: str) -> Iterator[Found]:
+    if not word:
+        raise ConfigError("An empty word names no picture.", mend="check the variable it came from, or give . for here")
     path = Path(word)
     if path.is_dir() and not _is_whole(path, whole):
         yield from _below(path, endings, whole)

@@ -6,6 +6,7 @@ The same record stands beside a checkpoint (``model.json``) and inside an ONNX f
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +41,21 @@ class ModelSpec:
     threshold: float = 0.5
     provenance: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        checks = {
+            "name": isinstance(self.name, str) and bool(self.name),
+            "labels": len(set(self.labels)) == len(self.labels) >= 2
+            and all(isinstance(label, str) and label for label in self.labels),
+            "temperature": 0 < self.temperature < math.inf,
+            "power": 0 < self.power < math.inf,
+            "threshold": 0 <= self.threshold <= 1,
+            "provenance": isinstance(self.provenance, Mapping),
+            "metrics": isinstance(self.metrics, Mapping),
+        }
+        wrong = [key for key, right in checks.items() if not right]
+        if wrong:
+            raise ConfigError(f"a model's {wrong[0]} cannot be {getattr(self, wrong[0])!r}")
 
     @property
     def training_seconds(self) -> float:
@@ -82,7 +98,7 @@ class ModelSpec:
             return cls(
                 name=value["name"],
                 backbone=value["backbone"],
-                labels=tuple(value["labels"]),
+                labels=tuple(value["labels"]) if isinstance(value["labels"], list) else (),
                 preprocessing=Preprocessing.from_dict(value["preprocessing"]),
                 temperature=float(value["calibration"]["temperature"]),
                 power=float(value["calibration"].get("power", 1.0)),

@@ -133,6 +133,7 @@ def _open(data: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession
         ort_errors.InvalidProtobuf,
         ort_errors.NotImplemented,
         ort_errors.RuntimeException,
+        UnicodeDecodeError,
     ) as error:
         raise WeightsError(f"{path} is no readable ONNX file: {error}.", expected="an ONNX file of YuNet") from error
     shape = session.get_inputs()[0].shape

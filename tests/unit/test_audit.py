@@ -232,6 +232,21 @@ def test_a_figure_that_cannot_be_had_fails() -> None:
     assert not audit.judge(found, ["worst_group_accuracy<0.1"])
 
 
+@pytest.mark.parametrize("criterion", ["worst_group_recall<0.1", "accuracy_gap>0.99", "equalized_odds_difference>0.99"])
+def test_a_label_that_is_never_answered_in_a_group_does_not_pass(criterion: str) -> None:
+    rows = table(400, race=["A"] * 200 + ["B"] * 200)
+    unsure = pl.when((pl.col("race") == "B") & (pl.col("label") == "female")).then(pl.lit("uncertain"))
+    found = audit.audit(rows.with_columns(answer=unsure.otherwise("label")), ["race"], permutations=9)
+    assert not audit.judge(found, [criterion])
+    assert found["criteria"][0]["where"] == "race: B · female is hardly ever answered"
+
+
+@pytest.mark.parametrize("limit", ["5", "-0.1", "1e9"])
+def test_a_limit_that_no_rate_ever_reaches_is_refused(found: dict[str, Any], limit: str) -> None:
+    with pytest.raises(ConfigError, match="no rate or gap is ever there"):
+        audit.judge(dict(found), [f"accuracy_gap>{limit}"])
+
+
 def test_a_group_that_is_never_answered_does_not_pass() -> None:
     rows = table(400, race=["A"] * 300 + ["B"] * 100)
     unsure = pl.when(pl.col("race") == "B").then(pl.lit("uncertain")).otherwise("answer")

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from perceived import audit, card
+from perceived.classifier import Classifier
 from perceived.errors import ConfigError, DataError
 
 RATE = {"value": 0.9512, "low": 0.94, "high": 0.96}
@@ -133,6 +134,21 @@ def test_the_hub_reads_its_metadata(model: Path, results: list[Path], tmp_path: 
     assert data.pipeline_tag == "image-classification"
     assert {result.metric_type: result.metric_value for result in data.eval_results}["accuracy"] == 0.9512
     assert data.model_name == "default"
+
+
+def test_the_results_of_another_model_are_refused(model: Path, results: list[Path], tmp_path: Path) -> None:
+    spec = Classifier(model).spec.to_dict()
+    report = json.loads(results[0].read_text())
+    run = tmp_path / "of-the-run.json"
+    run.write_text(json.dumps({**report, "model": {"sha256": "f" * 64, **spec}, "sources": ["celeba", "street"]}))
+    text = card.write(model, tmp_path / "own.md", datasets=["fairface"], results=[run])
+    assert '"name": "CelebA, street"' in text, "what was scored, not what was learnt from"
+    other = tmp_path / "of-another.json"
+    metrics = {"validation": {"seconds": 7.0}}
+    other.write_text(json.dumps({**report, "model": {"sha256": "f" * 64, **spec, "metrics": metrics}}))
+    with pytest.raises(DataError, match="an evaluation of the model 'default'"):
+        card.write(model, tmp_path / "other.md", datasets=["fairface"], results=[other])
+    assert not (tmp_path / "other.md").exists()
 
 
 def test_a_card_needs_no_results(tiny_model: Path, tmp_path: Path) -> None:

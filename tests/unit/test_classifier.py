@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -116,6 +117,32 @@ def test_an_onnx_file_that_is_not_ours(make_model, tmp_path):
 @pytest.mark.parametrize("text", ["not json", "{}", '{"spec_version": 99}'])
 def test_a_damaged_specification(make_model, tmp_path, text):
     assert "specification" in message(make_model(tmp_path / "odd.onnx", metadata={"perceived": text}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"calibration": {"temperature": 0.0}},
+        {"calibration": {"temperature": -1.0}},
+        {"calibration": {"temperature": 1.0, "power": 1e999}},
+        {"labels": ["male", "male"]},
+        {"labels": "fm"},
+        {"name": None},
+        {"metrics": 3},
+        {"threshold": 7},
+    ],
+)
+def test_a_specification_that_makes_no_sense(make_model, tmp_path, change):
+    spec = Classifier(make_model(tmp_path / "whole.onnx")).spec.to_dict()
+    odd = make_model(tmp_path / "odd.onnx", metadata={"perceived": json.dumps({**spec, **change})})
+    assert "specification" in message(odd)
+
+
+def test_a_name_that_is_no_text(make_model, tmp_path):
+    path = make_model(tmp_path / "odd.onnx")
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"logits", b"\xffogits"))
+    assert "damaged" in message(path) or "cannot run" in message(path)
 
 
 @pytest.mark.parametrize("change", [{"inputs": "x"}, {"outputs": "y"}, {"height": 7}, {"labels": ("a", "b", "c")}])

@@ -324,8 +324,8 @@ def test_predict_opens_no_socket_in_a_process_of_its_own(tiny_model, group):
     [
         (["--annotate", "."], "drawings of the same names"),
         (["--crops", "album", "--annotate", "drawn"], "drawings of the same names"),
-        (["--json", "--out", "holiday.png"], "a picture to read"),
-        (["--resume", "holiday.png"], "a picture to read"),
+        (["--json", "--out", "holiday.png"], "the name of a picture"),
+        (["--resume", "holiday.png"], "the name of a picture"),
         (["--json", "--out", "album"], "a folder"),
         (["--annotate", "holiday.png"], "in the way"),
     ],
@@ -339,3 +339,65 @@ def test_what_is_read_is_never_written_over(run, tiny_model, picture, tmp_path, 
     assert answer.code == 2
     assert what in answer.err
     assert [path.read_bytes() for path in originals] == before
+
+
+@pytest.mark.parametrize(
+    ("word", "more"),
+    [
+        ("album", ["--annotate", "album/inner"]),
+        ("album/**/*.png", ["--annotate", "album"]),
+        ("album/*.png", ["--json", "--out", "album/a.png"]),
+        ("album", ["--json", "--out", "album/a.png"]),
+    ],
+)
+def test_nothing_is_written_over_pictures_of_folders_and_patterns(
+    run, tiny_model, picture, tmp_path, monkeypatch, word, more
+):
+    inner = tmp_path / "album" / "inner"
+    inner.mkdir(parents=True)
+    files = [tmp_path / "album" / "a.png", inner / "a.png"]
+    for file, shade in zip(files, (20, 200), strict=True):
+        file.write_bytes(picture("one.png", shade).read_bytes())
+    before = [file.read_bytes() for file in files]
+    monkeypatch.chdir(tmp_path)
+    answer = run("predict", word, "--no-detect", "--model", tiny_model, *more)
+    assert (answer.code, answer.err.startswith("Error: ")) == (2, True), answer.err
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_drawings_among_the_pictures_are_made_once(run, tiny_model, picture, tmp_path, monkeypatch):
+    folder = tmp_path / "album"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(picture("one.png", 20).read_bytes())
+    monkeypatch.chdir(folder)
+    words = ("predict", ".", "--no-detect", "--model", tiny_model, "--annotate", "drawn")
+    assert run(*words).code == 0
+    again = run(*words)
+    assert (again.code, "drawn over" in again.err) == (2, True)
+
+
+@pytest.mark.parametrize("text", ["my precious notes", '{"mine": 1}', "[1, 2]"])
+def test_resume_leaves_one_line_of_somebody_else_alone(run, tiny_model, picture, tmp_path, text):
+    notes = tmp_path / "notes.txt"
+    notes.write_text(text)
+    answer = run("predict", picture("a.png", 20), "--no-detect", "--model", tiny_model, "--resume", notes)
+    assert (answer.code, "no answer of ours" in answer.err) == (2, True)
+    assert notes.read_text() == text
+
+
+@pytest.mark.parametrize(
+    "change", [{"faces": [{"box": [1, 2, 3]}]}, {"faces": [{"probability": None}]}, {"source": [1]}]
+)
+def test_resume_explains_rows_with_impossible_values(run, tiny_model, picture, tmp_path, change):
+    log = tmp_path / "log.jsonl"
+    words = ("predict", picture("a.png", 20), "--no-detect", "--model", tiny_model)
+    row = json.loads(run(*words, "--json").out)
+    faces = [{**row["faces"][0], **face} for face in change.pop("faces", row["faces"])]
+    log.write_text(json.dumps({**row, "faces": faces, **change}) + "\n")
+    answer = run(*words, "--resume", log)
+    assert (answer.code, "line 1 is no answer of ours" in answer.err) == (2, True), answer.err
+
+
+def test_an_empty_word_is_not_the_folder_one_is_in(run, tiny_model):
+    answer = run("predict", "", "--model", tiny_model)
+    assert (answer.code, "names no picture" in answer.err) == (2, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -168,7 +169,7 @@ def answer(predictor: Predictor | Client, words: Iterable[str], output: Output, 
         ConfigError: there is no picture.
     """
     words = list(words)
-    done = _answered(output, predictor)
+    done = _answered(output, predictor) - {sources.STDIN}  # it is another picture each time
     tally = Tally(answered_before=len(done))
     found = _some(sources.find(words), words)
     fresh = (one for one in sources.distinct(found) if one.location not in done)
@@ -225,11 +226,12 @@ def _some(found: Iterator[sources.Found], words: Iterable[str]) -> Iterator[sour
 
 def _spare_pictures(words: Iterable[str], *, files: Iterable[Path | None], folders: Iterable[Path | None]) -> None:
     """Refuse to write where the pictures are: drawings carry their names, and would take their places."""
-    read = [Path(word).resolve() for word in words if word != sources.STDIN]
+    read = [sources.place(word).resolve() for word in words if word != sources.STDIN]
+    folders_read = [path for path in read if path.is_dir()]
     read += [path.parent for path in read if not path.is_dir()]
     for target in (path for path in files if path is not None):
-        if target.is_dir() or target.resolve() in read:
-            what = "a folder" if target.is_dir() else "a picture to read"
+        if target.is_dir() or target.resolve() in read or target.suffix.lower() in sources.ENDINGS:
+            what = "a folder" if target.is_dir() else "the name of a picture"
             raise ConfigError(
                 f"Answers cannot be written to {target}: it is {what}.",
                 expected="the name of a file for the answers",
@@ -241,6 +243,13 @@ def _spare_pictures(words: Iterable[str], *, files: Iterable[Path | None], folde
                 f"The pictures are in {folder}: drawings of the same names would take their places.",
                 expected="another folder for what is drawn",
                 mend="--annotate drawn, --crops faces",
+            )
+        among = any(path in folder.resolve().parents for path in folders_read)
+        if among and folder.is_dir() and next(sources.find([os.fspath(folder)]), None):
+            raise ConfigError(
+                f"{folder} lies among the pictures to read and holds some: they would be answered, and drawn over.",
+                expected="a folder elsewhere, or an empty one",
+                mend="--annotate ../drawn, --crops ../faces",
             )
 
 
