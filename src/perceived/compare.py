@@ -29,8 +29,6 @@ from perceived.wording import counted
 from perceived.workspace import Workspace
 
 RECIPE = "fast"
-CHOSEN_HERE = {"backbone": "--backbones", "epochs": "--budget", "seed": "--seeds"}
-"""Settings of a recipe that a comparison chooses itself, and the options that say how."""
 PROBE_STEPS = 12
 """Optimizer steps of the trial run that measures a backbone's pace."""
 _PROBE_VALIDATION = 32
@@ -70,12 +68,6 @@ def compare(
             f"{counted(len(backbones), 'backbone')}, {minutes:g} minutes, {counted(seeds, 'seed')}: no comparison.",
             expected="at least one backbone, some minutes and one seed",
         )
-    for setting in settings:
-        if (key := setting.partition("=")[0].strip()) in CHOSEN_HERE:
-            raise ConfigError(
-                f"--set {key} would not be heeded: a comparison chooses it.",
-                mend=f"give {CHOSEN_HERE[key]} in its place",
-            )
     work, out = Path(work), Path(out)
     base = {name: recipe_for(name, recipe, settings) for name in dict.fromkeys(backbones)}
     rows = scoring.read_split(Workspace(work), on)
