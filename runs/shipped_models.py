@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from perceived import calibrate, evaluate, export, recipes, train
+from perceived import calibrate, evaluate, export, models, recipes, storage, train
 from perceived.data import split, table
 from perceived.workspace import Workspace
 
@@ -98,7 +98,14 @@ def main() -> None:
     raw = export.export(runs[choice.name], out / "raw.onnx", store="int8")
     calibrate.calibrate(raw, fairface_only(choice.data, out), on="val", out=model)
     evaluate.evaluate(model, work, on="test")
-    shutil.copyfile(model, SHIPPED[choice.name] / model.name)
+    ship(model, SHIPPED[choice.name])
+
+
+def ship(model: Path, folder: Path) -> None:
+    """Put a model among those that ship, and its hash among theirs."""
+    shutil.copyfile(model, folder / model.name)
+    hashes = models.sums(folder) | {model.name: storage.sha256_file(model)}
+    storage.write_text(folder / models.SUMS, "".join(f"{sha256}  {name}\n" for name, sha256 in hashes.items()))
 
 
 def fairface_only(data: Sequence[Path], out: Path) -> Path:

@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import perceived
-from perceived import audit_charts, audit_page, report, storage
+from perceived import audit_charts, audit_page, models, report, storage
 from perceived.errors import ConfigError, DataError
 from perceived.spec import ModelSpec
 
@@ -95,7 +95,7 @@ def write(
 
 
 def read_model(model: Path) -> tuple[ModelSpec, dict[str, Any]]:
-    """Return what a model file says about itself, with its hash and size."""
+    """Return what a model file says about itself, with its hash, its size and what a predictor calls it."""
     from perceived.scoring import load_model
 
     model = Path(model)
@@ -105,10 +105,11 @@ def read_model(model: Path) -> tuple[ModelSpec, dict[str, Any]]:
 
         file = Run(model).best / MODEL_FILE
     else:
-        from perceived.models import find_model
-
-        file = find_model(model)
-    return spec, {"file": file.name, "sha256": storage.sha256_file(file), "bytes": file.stat().st_size}
+        file = models.find_model(model)
+    sha256 = storage.sha256_file(file)
+    is_packed = models.sums(file.parent).get(file.name) == sha256
+    called = file.stem if is_packed else file.name
+    return spec, {"file": file.name, "called": called, "sha256": sha256, "bytes": file.stat().st_size}
 
 
 def read_result(path: Path) -> tuple[str, dict[str, Any]]:

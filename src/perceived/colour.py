@@ -19,6 +19,10 @@ MOST_PROFILE_BYTES = 4 * 2**20
 """Largest colour profile that is applied; printers' are of 1 to 2 MB."""
 
 
+class UnsupportedPixelsError(ValueError):
+    """A picture is whole, but its pixels are of a kind that has no colours."""
+
+
 def to_rgb(image: Image.Image) -> Pixels:
     """Return a decoded picture as sRGB uint8 ``(height, width, 3)``, its transparent parts on white.
 
@@ -28,7 +32,7 @@ def to_rgb(image: Image.Image) -> Pixels:
     if image.mode.startswith("I"):
         return _from_deep(image)
     if image.mode == "F":
-        raise ValueError("floating-point pixels are not supported")
+        raise UnsupportedPixelsError("floating-point pixels, of a brightness that nothing defines")
     profile = image.info.get("icc_profile")
     if image.has_transparency_data:
         image = image.convert("RGBA")

@@ -23,10 +23,11 @@ from typing import NamedTuple, cast
 
 from PIL import Image, UnidentifiedImageError
 
-from perceived import archive
-from perceived.colour import Pixels, to_rgb
+from perceived import archive, integrity
+from perceived.colour import Pixels, UnsupportedPixelsError, to_rgb
 from perceived.errors import DataError, ImageError
 from perceived.extras import needed_for
+from perceived.sources import VIDEO_ENDINGS
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 """Pillow's names of the formats that are read; JPEG includes the phones' multi-picture files.
@@ -64,6 +65,8 @@ _UPRIGHT = {
 }
 """What turns a picture upright, by its EXIF orientation."""
 _SIDEWAYS = (5, 6, 7, 8)
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*", b"RIFF")
+"""How files of these formats begin; of ``RIFF``, pictures are WebP."""
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
@@ -127,8 +130,11 @@ def decode_reduced(
             _check_size(image.size, name, max_pixels)
             orientation = _orientation(image)
             sideways = orientation in _SIDEWAYS
-            image.draft(None, at_least[::-1] if sideways else at_least)
+            integrity.check(image, data)
+            scale = at_least[::-1] if sideways else at_least
+            image.draft(None, scale)
             image.load()
+            integrity.check_filled(image, data, functools.partial(_load_again, scale=scale))
             pixels = to_rgb(image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image)
     except _DAMAGE as error:
         raise _unreadable(data, name, error) from error
@@ -220,6 +226,13 @@ def _open(data: bytes) -> Image.Image:
         return _open_heic(data) if is_heic(data) else Image.open(io.BytesIO(data), formats=_formats())
 
 
+def _load_again(data: bytes, *, scale: tuple[int, int]) -> Image.Image:
+    image = _open(data)
+    image.draft(None, scale)
+    image.load()
+    return image
+
+
 def is_heic(data: bytes) -> bool:
     """Say whether a file's first bytes name a HEIF brand that is not AVIF's (ISO/IEC 23008-12)."""
     brands = data[8:12] + data[16 : min(int.from_bytes(data[:4], "big"), 256)]
@@ -246,6 +259,8 @@ def _check_file(location: str) -> None:
     status = os.stat(location)  # noqa: PTH116 -- once per picture, and three times as quick as Path.stat
     if not stat.S_ISREG(status.st_mode):
         raise ImageError(f"{location} is not a file.", expected="the path of a picture")
+    if os.path.splitext(location)[1].lower() in VIDEO_ENDINGS:  # noqa: PTH122 -- as quick as the line above
+        raise ImageError(f"{location} is a video, not a picture.", mend=f"perceived video {location}")
     _check_bytes(status.st_size, location)
 
 
@@ -283,14 +298,22 @@ def _unreadable(data: bytes, name: str, error: BaseException) -> ImageError:
     """Say what the bytes seem to be when they are no readable picture."""
     if isinstance(error, Image.DecompressionBombError):
         return ImageError(f"{name} is larger than {MAX_PIXELS:,} pixels.", mend="scale it down")
+    if isinstance(error, UnsupportedPixelsError):
+        return ImageError(f"{name} has {error}.", expected="whole numbers", mend="save it as PNG or JPEG")
     if isinstance(error, UnidentifiedImageError):
         start = data[:24]
+        if start.startswith(_SIGNATURES) or start[4:12] == b"ftypavif":
+            return _damaged(name, "its header cannot be read")
         looks = "text" if start.isascii() and b"\0" not in start else "data of an unknown kind"
         return ImageError(
             f"{name} is not a picture: it holds {looks}, starting {start!r}.",
             expected=f"one of {', '.join(FORMATS)}, HEIC",
             mend="check that the file is what its name says",
         )
+    return _damaged(name, str(error))
+
+
+def _damaged(name: str, reason: str) -> ImageError:
     return ImageError(
-        f"{name} is damaged or cut short: {error}.", mend="copy or download the picture again, or leave it out"
+        f"{name} is damaged or cut short: {reason}.", mend="copy or download the picture again, or leave it out"
     )

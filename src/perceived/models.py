@@ -7,10 +7,13 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from perceived.errors import ModelFileError
+from perceived.storage import sha256_file
 
 SHIPPED = Path(__file__).parent / "weights"
 DETECTORS = "face_detection*"
 """Files beside the models that find faces and answer nothing."""
+SUMS = "SHA256SUMS"
+"""Beside the models of a package: their hashes, as ``sha256sum`` writes and checks them."""
 ENTRY_POINTS = "perceived.models"
 """Group of entry points by which a package brings a model: the model's name, and the module beside ``NAME.onnx``."""
 PACKAGES = {"research": "packages/research-weights, from a clone of this project: for non-commercial research only"}
@@ -30,11 +33,30 @@ def installed() -> dict[str, Path]:
     }
 
 
+def sums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of the files in a folder of weights, by name, as its ``SHA256SUMS`` has them."""
+    listed = folder / SUMS
+    lines = listed.read_text(encoding="ascii").splitlines() if listed.is_file() else ()
+    return {name: digest for digest, name in (line.split() for line in lines)}
+
+
+def _whole(model: Path) -> Path:
+    """Return a model that was installed if it is what was packed; a package without sums is taken at its word."""
+    packed = sums(model.parent).get(model.name)
+    if packed is not None and (found := sha256_file(model)) != packed:
+        raise ModelFileError(
+            f"{model} has the hash {found[:12]}: it is damaged, or was changed.",
+            expected=f"{packed[:12]}, as it was packed",
+            mend="install the package again",
+        )
+    return model
+
+
 def find_model(model: str | Path) -> Path:
     """Return the file of a model given by path, or by the name of one that is installed.
 
     Raises:
-        ModelFileError: there is neither such a file nor such a name.
+        ModelFileError: there is neither such a file nor such a name, or the model of that name is damaged.
     """
     path, name = Path(model), str(model)
     if path.exists():
@@ -43,7 +65,7 @@ def find_model(model: str | Path) -> Path:
     if name not in known:
         known |= installed()
     if name in known:
-        return known[name]
+        return _whole(known[name])
     names = f", or one of the names {', '.join(known)}" if known else ""
     raise ModelFileError(
         f"There is no model {name!r}.",

@@ -6,8 +6,9 @@ of several pictures together. Answers come in the order of the pictures.
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -29,8 +30,9 @@ from perceived.selection import Selection
 from perceived.storage import sha256_file
 from perceived.types import Face, Picture, Prediction
 
-Source: TypeAlias = str | os.PathLike[str] | bytes | Pixels
+Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Pixels
 """A picture: a path, an encoded file's bytes, or RGB pixels of shape ``(h, w, 3)`` and type uint8."""
+_ONE = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray)
 
 CPU_BATCH, BATCH = 4, 32
 """Faces that go through the network together: few on a CPU, whose caches hold few (16 took half as long again
@@ -93,6 +95,11 @@ class Predictor:
             raise ConfigError(f"{threads} threads can do nothing.", expected="1 or more")
         if detector is not None and not detect:
             raise ConfigError("A detector was given, and detect=False says to use none.", mend="give one of them")
+        if not detect and (min_face or max_faces is not None or main_face):
+            raise ConfigError(
+                "Without detection each picture is one face: min_face, max_faces and main_face choose among none.",
+                mend="leave them out, or let faces be looked for",
+            )
         self.selection = Selection(min_face=min_face or 0, max_faces=max_faces, main_face=main_face)
         self._classifier = Classifier(find_model(model), threads=1, providers=providers(device))
         self.spec = self._classifier.spec
@@ -124,23 +131,22 @@ class Predictor:
             ImageError: the one picture cannot be read. In a list, such a picture is a row whose
                 ``error`` says why, and the others are answered.
         """
-        if isinstance(picture, str | os.PathLike | bytes | np.ndarray):
+        if isinstance(picture, _ONE):
             return self._answer([self._prepare(picture, _name(picture), keep=False)])[0].picture
-        if not isinstance(picture, Iterable):
-            raise InputError(
-                f"A {type(picture).__name__} is no picture.",
-                expected="a path, a file's bytes, RGB pixels (height, width, 3) of type uint8, or a list of them",
-                mend="of a Pillow image, give numpy.asarray(image.convert('RGB'))",
-            )
-        return list(self.stream(picture))
+        return list(self.stream(_several(picture)))
 
     def predict_faces(self, crops: Iterable[Source]) -> list[Prediction]:
         """Answer for faces that were cut out already, one answer each, without looking for faces in them.
 
+        ``crops`` is a list of pictures, or an array of RGB pixels ``(n, h, w, 3)``.
+
         Raises:
+            InputError: ``crops`` is no list of pictures.
             ImageError: a crop cannot be read.
         """
-        waiting = (self._as_face(crop) for crop in crops)
+        if isinstance(crops, _ONE) and not (isinstance(crops, np.ndarray) and crops.ndim == 4):
+            raise InputError("These crops are one picture.", expected="a list of them", mend="predict_faces([crop])")
+        waiting = (self._as_face(crop) for crop in _several(crops))
         answers: list[Prediction] = []
         while batch := list(islice(waiting, self.batch_size)):
             answers += self._classify([face for face, _ in batch], [pixels for _, pixels in batch])
@@ -314,19 +320,37 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-def _name(picture: Source) -> str:
-    if isinstance(picture, bytes):
-        return "<bytes>"
+def _several(pictures: object) -> Iterable[Source]:
+    """Return what is a list of pictures as it is; a file, a mapping or a picture of another library is none."""
+    if not isinstance(pictures, Iterable) or isinstance(pictures, Mapping | io.IOBase):
+        raise _no_picture(pictures)
+    return pictures
+
+
+def _no_picture(value: object) -> ImageError:
+    return ImageError(
+        f"A value of type {type(value).__name__} is no picture.",
+        expected="a path, a file's bytes, RGB pixels (height, width, 3) of type uint8, or a list of them",
+        mend="of a Pillow image, give numpy.asarray(image.convert('RGB')), of an open file what its read() returns",
+    )
+
+
+def _name(picture: object) -> str:
+    """Return what answers call a picture that has no other name."""
+    if isinstance(picture, str | os.PathLike):
+        return os.fsdecode(picture)
     if isinstance(picture, np.ndarray):
         return "<array>"
-    return os.fspath(picture)
+    return f"<{type(picture).__name__}>"
 
 
 def _decode(picture: Source, name: str) -> Pixels:
-    if isinstance(picture, bytes):
-        return images.decode(picture, source=name)
-    if not isinstance(picture, np.ndarray):
+    if isinstance(picture, bytes | bytearray | memoryview):
+        return images.decode(bytes(picture), source=name)
+    if isinstance(picture, str | os.PathLike):
         return images.load(picture)
+    if not isinstance(picture, np.ndarray):
+        raise _no_picture(picture)
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         raise ImageError(
             f"An array of shape {picture.shape} and type {picture.dtype} is not a picture.",

@@ -41,9 +41,14 @@ def find(words: Iterable[str], *, endings: Collection[str] = ENDINGS, whole: str
     is no file but has ``*``, ``?`` or ``[`` is a pattern, in which ``**`` stands for any folders. A
     word that is nothing is yielded as it is: reading it will say why.
 
+    A video that a pattern matches is yielded too: reading it will say that it is one.
+
     Raises:
-        ConfigError: a word is a video.
+        ConfigError: a word is empty, or a video; this is said before anything is yielded.
     """
+    words = list(words)
+    for word in words:
+        _check(word)
     for word in words:
         if word == STDIN:
             yield Found(location=STDIN, relative=PurePath("stdin"))
@@ -63,15 +68,19 @@ def place(word: str) -> Path:
     return Path(*plain)
 
 
-def _of_path(word: str, endings: Collection[str], whole: str) -> Iterator[Found]:
+def _check(word: str) -> None:
     if not word:
         raise ConfigError("An empty word names no picture.", mend="check the variable it came from, or give . for here")
+    path = Path(word)
+    if path.suffix.lower() in VIDEO_ENDINGS and not path.is_dir() and (path.exists() or not glob.has_magic(word)):
+        raise ConfigError(f"{word} is a video, not a picture.", mend=f"perceived video {word}")
+
+
+def _of_path(word: str, endings: Collection[str], whole: str) -> Iterator[Found]:
     path = Path(word)
     if path.is_dir() and not _is_whole(path, whole):
         yield from _below(path, endings, whole)
         return
-    if path.suffix.lower() in VIDEO_ENDINGS:
-        raise ConfigError(f"{word} is a video, not a picture.", mend=f"perceived video {word}")
     yield Found(location=word, relative=PurePath(path.name or "picture"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -18,6 +19,8 @@ from perceived.errors import DataError, StorageError
 
 HOLDER = ".perceived-partial"
 """How the hidden folders end in which files are written before they take their names."""
+_SHOWN = 40
+"""Letters of a file's name that the name of its hidden folder shows."""
 
 
 @contextlib.contextmanager
@@ -38,6 +41,10 @@ def storage_errors(path: Path) -> Iterator[None]:
                 expected="a folder this user may write to",
                 mend="choose another output folder",
             ) from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise StorageError(
+                f"{path} cannot be written: its name is longer than this disk allows.", mend="choose a shorter name"
+            ) from error
         if error.errno in (errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY):
             raise StorageError(
                 f"{path} cannot be written: a {'folder' if path.is_dir() else 'file'} is in the way.",
@@ -53,12 +60,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     The block may leave a file or a folder at the temporary path. On any error it is removed, so
     that nothing half-written is ever found under the final name. What a killed process has left
-    behind is removed by the next one that writes into the same folder.
+    behind is removed by the next one that writes into the same folder. A link stays one: what it
+    points to is replaced.
+
+    Raises:
+        StorageError: the disk refuses the file, or ``path`` is a device or a pipe, which cannot be replaced.
     """
     path = Path(path)
     with storage_errors(path):
+        path = _replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path.parent)
+        _remove_abandoned(path.parent.resolve())
         holder, lock = _make_holder(path)
         try:
             partial = holder / path.name
@@ -71,10 +83,23 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.close(lock)
 
 
+def _replaceable(path: Path) -> Path:
+    """Return what a new file at ``path`` takes the place of: where a link leads to, or ``path`` itself."""
+    if path.is_symlink():
+        path = path.resolve()
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise StorageError(
+            f"{path} is a device or a pipe, which cannot be replaced by a whole file.",
+            expected="the name of a file",
+            mend="write to a file, or print and redirect what is printed",
+        )
+    return path
+
+
 def _make_holder(path: Path) -> tuple[Path, int]:
     """Make a hidden folder beside ``path``, locked for as long as this process lives."""
     while True:
-        holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=HOLDER, dir=path.parent))
+        holder = Path(tempfile.mkdtemp(prefix=f".{path.name[:_SHOWN]}.", suffix=HOLDER, dir=path.parent))
         try:
             lock = os.open(holder, os.O_RDONLY)
         except FileNotFoundError:
@@ -86,8 +111,12 @@ def _make_holder(path: Path) -> tuple[Path, int]:
         os.close(lock)
 
 
+@functools.lru_cache(maxsize=1024)
 def _remove_abandoned(folder: Path) -> None:
-    """Remove the hidden folders of writers that were killed: those that nobody holds the lock of."""
+    """Remove the hidden folders of writers that were killed: those that nobody holds the lock of.
+
+    Once for each folder, because a folder of a hundred thousand files takes long to list.
+    """
     for holder in folder.glob(f".*{HOLDER}"):
         with contextlib.suppress(FileNotFoundError):
             lock = os.open(holder, os.O_RDONLY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,3 +36,31 @@ def group(portraits, tmp_path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def damage() -> Callable[[bytes, np.random.Generator], bytes]:
+    """A function that damages an encoded picture."""
+    return _damage
+
+
+def _damage(data: bytes, rng: np.random.Generator) -> bytes:
+    """Change one to four bytes; of one file in eight leave out a part, of another the end; mend half of the PNGs."""
+    damaged = bytearray(data)
+    for position in rng.integers(0, len(data), rng.integers(1, 5)).tolist():
+        damaged[position] = int(rng.integers(0, 256))
+    start, length = int(rng.integers(0, len(data))), int(rng.integers(1, 400))
+    kind = int(rng.integers(0, 8))
+    if kind < 2:
+        del damaged[start : start + length if kind == 0 else None]
+    if damaged.startswith(b"\x89PNG") and rng.integers(0, 2) == 0:
+        _mend_checksums(damaged)
+    return bytes(damaged)
+
+
+def _mend_checksums(png: bytearray) -> None:
+    """Make the chunks of a damaged PNG agree with their checksums, so that its decoder sees the damage."""
+    position = 8
+    while (end := position + 8 + int.from_bytes(png[position : position + 4], "big")) + 4 <= len(png):
+        png[end : end + 4] = zlib.crc32(png[position + 4 : end]).to_bytes(4, "big")
+        position = end + 4

@@ -109,6 +109,7 @@ def test_the_card_holds_every_result(model: Path, results: list[Path], tmp_path:
     energy = card.Energy(watts=60, grams_per_kwh=400)
     text = card.write(model, tmp_path / "MODEL_CARD.md", datasets=["fairface"], results=results, energy=energy)
     assert (tmp_path / "MODEL_CARD.md").read_text() == text
+    assert f'perceived.Predictor("{model.name}")' in text
     for part in (
         "95.12% (94.00–96.00)",
         "### By race",
@@ -173,3 +174,10 @@ def test_what_is_unknown_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[]")
     with pytest.raises(DataError, match="no results"):
         card.write(tiny_model, tmp_path / "c.md", datasets=["demo"], results=[tmp_path / "x.json"])
+
+
+@pytest.mark.parametrize(("folder", "name"), [(".", "default"), ("packages/research-weights", "research")])
+def test_the_cards_of_models_that_are_installed_call_them_by_name(root: Path, folder: str, name: str) -> None:
+    assert f'perceived.Predictor("{name}")' in (root / folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    _, facts = card.read_model(Path("default"))
+    assert (facts["file"], facts["called"]) == ("default.onnx", "default")

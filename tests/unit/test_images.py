@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from perceived import images
+from perceived import images, integrity
 from perceived.errors import ImageError, MissingExtraError
 
 GRADIENT = np.stack(np.meshgrid(np.arange(40) * 6, np.arange(30) * 8), axis=-1).astype(np.uint8)
@@ -212,6 +212,49 @@ def test_a_truncated_file_is_an_error_not_half_a_picture(kind: str, share: float
         images.decode(data[: int(share * len(data))])
 
 
+def test_a_damaged_png_is_an_error_not_black() -> None:
+    data = encode(Image.fromarray(PICTURE), "PNG")
+    middle = data.index(b"IDAT") + 20
+    for damaged in (data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :], data[:-12]):
+        with pytest.raises(ImageError, match=r"checksum of its part IDAT|its end is missing"):
+            images.decode(damaged)
+
+
+def test_what_follows_a_png_is_not_looked_at() -> None:
+    assert np.array_equal(images.decode(encode(Image.fromarray(PICTURE), "PNG") + b"more"), PICTURE)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"mode": "L"}, {"subsampling": 0}])
+@pytest.mark.parametrize("at_least", [(9999, 9999), (40, 40)])
+def test_a_jpeg_that_ends_properly_but_early_is_an_error(options: dict[str, object], at_least: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    data = encode(Image.fromarray(noise).convert(str(options.get("mode", "RGB"))), "JPEG", **options)
+    first_scan = data[: data.index(b"\xff\xda", data.index(b"\xff\xda") + 2)] if "progressive" in options else data
+    cut = first_scan[: data.index(b"\xff\xda") + (len(first_scan) - data.index(b"\xff\xda")) // 2]
+    with pytest.raises(ImageError, match="its data end before its pixels do"):
+        images.decode_reduced(cut + b"\xff\xd9", at_least=at_least)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_ends_in_grey_is_whole(mode: str, progressive: bool) -> None:
+    grey = np.full((100, 100, 3), 128, np.uint8)
+    grey[:40] = np.random.default_rng(0).integers(0, 256, (40, 100, 3))
+    data = encode(Image.fromarray(grey).convert(mode), "JPEG", progressive=progressive)
+    found = images.decode(data)
+    assert (found[-1, -1] == 128).all()
+    assert np.array_equal(images.decode(data + b"more"), found)
+
+
+def test_a_jpeg_of_endless_scans_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(Image.fromarray(np.zeros((1000, 1000, 3), np.uint8)), "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    monkeypatch.setattr(integrity, "MAX_SCANNED_PIXELS", 100 * 1000**2)
+    assert images.decode(data[:-2] + 80 * last + data[-2:]).shape == (1000, 1000, 3)
+    with pytest.raises(ImageError, match="scans of 1000×1000 pixels"):
+        images.decode(data[:-2] + 100 * last + data[-2:])
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_jpeg_is_reduced_as_far_as_asked(orientation: int) -> None:
     large = np.asarray(Image.fromarray(PICTURE).resize((400, 300)))
@@ -236,7 +279,7 @@ def test_other_formats_are_decoded_whole() -> None:
 
 
 def test_floating_point_pixels_are_refused() -> None:
-    with pytest.raises(ImageError, match="floating-point"):
+    with pytest.raises(ImageError, match="has floating-point pixels"):
         images.decode(encode(Image.fromarray(np.zeros((16, 16), np.float32)), "TIFF"))
 
 
@@ -247,7 +290,9 @@ def test_floating_point_pixels_are_refused() -> None:
         (b"hello, I am a text file\n" * 9, "text"),
         (b"<!doctype html><html>", "text"),
         (b"\x00\x01\x02\x03" * 20, "unknown kind"),
-        (b"\xff\xd8\xff", "not a picture|damaged"),
+        (b"\xff\xd8\xff", "damaged or cut short: its header"),
+        (encode(Image.fromarray(PICTURE), "AVIF")[:60], "damaged or cut short"),
+        (encode(Image.fromarray(PICTURE), "TIFF", compression="tiff_lzw")[:60], "damaged or cut short"),
         (encode(Image.fromarray(PICTURE), "JPEG")[:-40], "cut short"),
         (encode(Image.fromarray(PICTURE), "PNG")[:-40], "cut short"),
         (encode(Image.new("RGB", (1, 1)), "PNG"), "1×1 pixels"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ def package(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (record / "METADATA").write_text("Metadata-Version: 2.1\nName: some-weights\nVersion: 1.0\n")
     (record / "entry_points.txt").write_text(f"[{models.ENTRY_POINTS}]\nresearch = some_weights\n")
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "some_weights", raising=False)
     return tmp_path
 
 
@@ -41,6 +44,23 @@ def test_a_shipped_model_is_found_by_its_name(tiny_model: Path, monkeypatch: pyt
 
 def test_a_model_that_a_package_brings_is_found_by_its_name(package: Path) -> None:
     assert find_model("research") == package / "some_weights" / "research.onnx"
+
+
+def test_a_model_that_is_not_as_it_was_packed_is_refused(package: Path) -> None:
+    model = package / "some_weights" / "research.onnx"
+    (model.parent / models.SUMS).write_text(f"{hashlib.sha256(model.read_bytes()).hexdigest()}  {model.name}\n")
+    assert find_model("research") == model
+    model.write_bytes(model.read_bytes() + b"\0")
+    with pytest.raises(ModelFileError, match="damaged, or was changed") as caught:
+        find_model("research")
+    assert "install" in caught.value.mend
+
+
+def test_what_ships_is_what_its_sums_say(root: Path) -> None:
+    for folder in (models.SHIPPED, root / "packages" / "research-weights" / "src" / "perceived_research_weights"):
+        assert {*models.sums(folder)} == {file.name for kind in ("*.onnx", "*.npz") for file in folder.glob(kind)}
+        for name, sha256 in models.sums(folder).items():
+            assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha256, name
 
 
 def test_a_package_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

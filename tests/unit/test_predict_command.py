@@ -169,6 +169,27 @@ def test_out_writes_what_would_be_printed(run, tiny_model, picture, tmp_path, en
     assert written.out == f"answers: {out}: 1 picture, 1 face (0 pictures without a face, 0 unreadable)\n"
 
 
+def test_a_full_disk_behind_standard_output_is_told(tiny_model, picture):
+    words = [sys.executable, "-m", "perceived", "predict", picture("a.png", 9), "--model", tiny_model, "--no-detect"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode != 0
+    assert "Error: The disk is full while writing standard output." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_video_among_pictures_loses_no_answer(run, tiny_model, picture, tmp_path):
+    picture("a.png", 9)
+    (tmp_path / "b.mp4").write_bytes(bytes(100))
+    words = ("--model", tiny_model, "--no-detect", "--json")
+    answer = run("predict", f"{tmp_path}/*", *words)
+    assert [row["error"] is None for row in answers(answer.out)] == [True, False]
+    assert answer.code == 1
+    answer = run("predict", tmp_path / "a.png", tmp_path / "b.mp4", *words)
+    assert (answer.code, answer.out) == (2, "")
+    assert "perceived video" in answer.err
+
+
 def test_nothing_is_left_of_an_output_that_failed(run, tiny_model, picture, tmp_path, monkeypatch):
     monkeypatch.setattr(command.rows, "rows", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -196,6 +217,12 @@ def test_resume_skips_what_is_answered_and_mends_a_broken_end(run, tiny_model, p
     assert "0 pictures" in again.out
     assert "besides 4 answered before" in again.out
     assert log.read_bytes() == before
+
+
+def test_resume_makes_the_folder_of_its_file(run, tiny_model, picture, tmp_path):
+    log = tmp_path / "new" / "log.jsonl"
+    assert run("predict", picture("a.png", 9), "--model", tiny_model, "--no-detect", "--resume", log).code == 0
+    assert len(answers(log.read_text())) == 1
 
 
 def test_resume_refuses_other_models_and_other_files(run, tiny_model, make_model, picture, tmp_path):

@@ -7,8 +7,9 @@ import io
 import pickle
 import threading
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -249,10 +250,47 @@ def test_explain_shows_the_map_of_the_answer(tiny_model, monkeypatch):
     np.testing.assert_array_equal(activation, maps[0, 1])
 
 
-@pytest.mark.parametrize("thing", [None, 3.5, Image.new("RGB", (30, 30))])
+def as_png(pixels: Pixels) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("thing", [None, 3.5, Image.new("RGB", (30, 30)), {"a": 1}, io.BytesIO(b"a")])
 def test_what_is_no_picture_is_told_what_would_be(tiny_model, thing):
+    model = Predictor(tiny_model)
     with pytest.raises(InputError, match="is no picture"):
-        Predictor(tiny_model).predict(thing)
+        model.predict(thing)
+    with pytest.raises(InputError, match="is no picture"):
+        model.predict_faces(thing)
+    with pytest.raises(InputError, match="is no picture"):
+        model.predict_faces([thing])
+    answered, other = model.predict([as_png(halves(0, 255)), thing])
+    assert answered.error is None
+    assert "is no picture" in other.error
+    assert type(thing).__name__ in other.source
+
+
+def test_bytes_in_any_container(tiny_model):
+    data = as_png(halves(0, 255))
+    found = Predictor(tiny_model, detect=False).predict([data, bytearray(data), memoryview(data)])
+    assert [one.source for one in found] == ["<bytes>", "<bytearray>", "<memoryview>"]
+    assert found[0].faces == found[1].faces == found[2].faces
+
+
+def test_one_picture_is_no_list_of_crops(tiny_model):
+    model = Predictor(tiny_model, detect=False)
+    for one in ("face.jpg", Path("face.jpg"), b"bytes", halves(0, 255)):
+        with pytest.raises(InputError, match="are one picture"):
+            model.predict_faces(one)
+    both = np.stack([halves(0, 0), halves(255, 255)])
+    assert [answer.perceived_gender for answer in model.predict_faces(both)] == ["female", "male"]
+
+
+@pytest.mark.parametrize("choice", [{"min_face": 30}, {"max_faces": 1}, {"main_face": True}])
+def test_without_detection_there_is_nothing_to_choose_from(tiny_model, choice):
+    with pytest.raises(ConfigError, match="each picture is one face"):
+        Predictor(tiny_model, detect=False, **choice)
 
 
 def test_a_stream_that_is_left_stops_reading(tiny_model):
@@ -279,24 +317,11 @@ def test_a_hundred_thousand_pictures(tiny_model, picture):
     assert sizes[-1] < sizes[0] + 20 * 2**20
 
 
-def mutated(count: int, seed: int, *originals: bytes) -> Iterator[bytes]:
-    """Yield encoded pictures with a few bytes changed, a part left out, or an end cut off."""
+def check_damaged(
+    model: Predictor, originals: list[bytes], damage: Callable[..., bytes], seed: int, count: int
+) -> None:
     rng = np.random.default_rng(seed)
-    for _ in range(count):
-        data = bytearray(originals[int(rng.integers(len(originals)))])
-        for position in rng.integers(0, len(data), int(rng.integers(1, 4))):
-            data[position] = int(rng.integers(256))
-        start, length = int(rng.integers(len(data))), int(rng.integers(1, 400))
-        kind = int(rng.integers(4))
-        if kind == 0:
-            del data[start : start + length]
-        elif kind == 1:
-            del data[max(start, 8) :]
-        yield bytes(data)
-
-
-def check_mutated(model: Predictor, pictures: Iterator[bytes], count: int) -> None:
-    answers = list(model.stream(pictures))
+    answers = list(model.stream(damage(originals[number % len(originals)], rng) for number in range(count)))
     assert len(answers) == count
     for answer in answers:
         assert (answer.error is None) == (answer.width is not None)
@@ -313,15 +338,15 @@ def encoded(portraits: list[Pixels]) -> list[bytes]:
     return files
 
 
-def test_damaged_pictures_are_answered_or_explained(tiny_model, portraits):
-    check_mutated(Predictor(tiny_model), mutated(60, 3, *encoded(portraits)), 60)
+def test_damaged_pictures_are_answered_or_explained(tiny_model, portraits, damage):
+    check_damaged(Predictor(tiny_model), encoded(portraits), damage, 3, 60)
 
 
 @pytest.mark.full
-def test_a_hundred_thousand_damaged_pictures(tiny_model, portraits):
+def test_a_hundred_thousand_damaged_pictures(tiny_model, portraits, damage):
     model = Predictor(tiny_model)
     for seed in range(100):
-        check_mutated(model, mutated(1000, seed, *encoded(portraits)), 1000)
+        check_damaged(model, encoded(portraits), damage, seed, 1000)
 
 
 def test_the_halves_of_stream_make_the_whole_also_in_two_processes(tiny_model, picture):

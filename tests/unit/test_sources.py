@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from perceived.errors import ConfigError
+from perceived import images
+from perceived.errors import ConfigError, ImageError
 from perceived.sources import distinct, find
 
 
@@ -62,7 +63,15 @@ def test_links_in_circles_are_not_followed(album):
 
 def test_videos_have_their_own_command(album):
     with pytest.raises(ConfigError, match="video"):
-        names(album / "clip.MP4")
+        names(album / "b.jpg", album / "clip.MP4")
+
+
+def test_a_video_that_a_pattern_matches_is_left_to_the_reader(album):
+    (album / "clip.MP4").write_bytes(bytes(100))
+    assert "clip.MP4" in [one.relative.name for one in find([f"{album}/*"])]
+    with pytest.raises(ImageError, match="a video, not a picture") as caught:
+        images.load(album / "clip.MP4")
+    assert caught.value.mend == f"perceived video {album / 'clip.MP4'}"
 
 
 def test_drawings_of_different_pictures_have_different_names(album):

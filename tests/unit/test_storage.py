@@ -60,6 +60,38 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["other.txt"]
 
 
+def test_a_folder_is_listed_once_for_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = []
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: listed.append(folder) or iter(()))
+    for number in range(5):
+        storage.write_text(tmp_path / f"{number}.txt", "whole")
+    assert listed == [tmp_path]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    target, link = tmp_path / "elsewhere" / "file.txt", tmp_path / "link.txt"
+    target.parent.mkdir()
+    link.symlink_to(target)
+    for text in ("first", "second"):
+        storage.write_text(link, text)
+        assert (link.readlink(), target.read_text()) == (target, text)
+
+
+def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StorageError, match="a device or a pipe"):
+        storage.write_text(tmp_path / "pipe", "text")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_names_as_long_as_a_disk_allows(tmp_path: Path) -> None:
+    storage.write_text(tmp_path / ("a" * 255), "whole")
+    assert (tmp_path / ("a" * 255)).read_text() == "whole"
+    with pytest.raises(StorageError, match="longer than this disk allows"):
+        storage.write_text(tmp_path / ("b" * 256), "whole")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_writer_at_work_is_left_alone(tmp_path: Path) -> None:
     with storage.atomic_path(tmp_path / "one.txt") as partial:
         partial.write_text("one")

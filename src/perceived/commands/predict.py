@@ -288,6 +288,7 @@ def _writing(output: Output, labels: tuple[str, ...]) -> Iterator[Callable[[str]
     with contextlib.ExitStack() as stack:
         if output.resume is not None:
             stack.enter_context(storage_errors(output.resume))
+            output.resume.parent.mkdir(parents=True, exist_ok=True)
             write = stack.enter_context(open(output.resume, "a", encoding="utf-8", buffering=1)).write
         elif output.out is not None:
             partial = stack.enter_context(atomic_path(output.out))
@@ -301,7 +302,8 @@ def _writing(output: Output, labels: tuple[str, ...]) -> Iterator[Callable[[str]
 def _print(text: str) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    typer.echo(text, nl=False)
+    with storage_errors(Path("standard output")):
+        typer.echo(text, nl=False)
     return len(text)
 
 

@@ -1,0 +1,76 @@
+"""Damage that Pillow's decoders pass over in silence: they fill what is missing with black or grey.
+
+A PNG says by its checksums whether it is whole. A JPEG does not: its decoder fills what its data do
+not reach with middle grey, and that is looked for. A JPEG may also ask for any number of passes over
+its pixels, which takes time and no bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+
+from PIL import Image
+
+MAX_SCANNED_PIXELS = 1_500_000_000
+"""Most pixels that all scans of a JPEG may pass over: a dozen scans of the largest picture, hundreds of a usual one."""
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_HEAD = struct.Struct(">I4s")
+_CRC_BYTES = 4
+_START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
+_FILLED = {"L": 128, "RGB": (128, 128, 128)}
+"""What libjpeg shows of a block without data, by Pillow's mode."""
+_MORE_DATA = bytes(range(1, 129))
+"""Entropy-coded data: of no effect behind a whole picture, and drawn by a decoder that lacks some."""
+
+
+def check(image: Image.Image, data: bytes) -> None:
+    """Check what can be checked of ``data``, of which ``image`` is the header, before its pixels are decoded.
+
+    Raises:
+        ValueError: a PNG is damaged or cut short, or a JPEG has too many scans.
+    """
+    if data.startswith(_PNG_SIGNATURE):
+        _check_png(data)
+    elif image.format in ("JPEG", "MPO"):
+        scans = data.count(_START_OF_SCAN)
+        if scans * image.width * image.height > MAX_SCANNED_PIXELS:
+            raise ValueError(
+                f"it has {scans} scans of {image.width}×{image.height} pixels, more than any camera writes"
+            )
+
+
+def check_filled(image: Image.Image, data: bytes, reload: Callable[[bytes], Image.Image]) -> None:
+    """Check that the last pixels of a decoded JPEG come from its data.
+
+    Where they are middle grey, the picture is decoded once more, by ``reload``, with more data before
+    its end marker: a whole picture stays as it is.
+
+    Raises:
+        ValueError: the decoder ran out of data, and filled the rest of the picture.
+    """
+    if image.format not in ("JPEG", "MPO") or image.mode not in _FILLED:
+        return
+    if image.getpixel((image.width - 1, image.height - 1)) != _FILLED[image.mode]:
+        return
+    end = data.rfind(_END_OF_IMAGE)
+    if end > 0 and reload(data[:end] + _MORE_DATA + data[end:]).tobytes() != image.tobytes():
+        raise ValueError("its data end before its pixels do")
+
+
+def _check_png(data: bytes) -> None:
+    """Compare the checksums of a PNG's critical chunks, up to its end (ISO/IEC 15948, 5.3)."""
+    view = memoryview(data)
+    position = len(_PNG_SIGNATURE)
+    while position + _PNG_HEAD.size + _CRC_BYTES <= len(data):
+        length, kind = _PNG_HEAD.unpack_from(data, position)
+        end = position + _PNG_HEAD.size + length
+        is_critical = kind[:1].isupper()
+        if is_critical and view[end : end + _CRC_BYTES] != zlib.crc32(view[position + 4 : end]).to_bytes(4, "big"):
+            raise ValueError(f"the checksum of its part {kind.decode('latin-1')} is wrong")
+        if kind == b"IEND":
+            return
+        position = end + _CRC_BYTES
+    raise ValueError("its end is missing")
