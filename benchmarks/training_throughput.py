@@ -26,6 +26,7 @@ from accelerate import Accelerator
 from torch.nn import functional
 
 from perceived import backbones, model, recipes, setup, storage, train
+from perceived.acceleration import accelerator_for
 from perceived.checkpoint import Run
 from perceived.data.feed import Feed
 from perceived.schedule import Schedule
@@ -62,7 +63,7 @@ def main() -> None:
 
 def measure(recipe: recipes.Recipe, *, rounds: int, steps: int) -> dict[str, Any]:
     """Time both loops in turn and return pictures per second of each, their ratio and the share of reading."""
-    accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
+    accelerator = accelerator_for(recipe.precision)
     feed = random_feed(*recipe.input_size)
     learner = build_learner(recipe, feed, accelerator)
     schedule = Schedule(recipe, PICTURES)

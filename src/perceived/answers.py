@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -33,6 +34,8 @@ class Reading:
 
     excluded: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    model: dict[str, Any] | None = None
+    """Whose answers they are, with ``name`` and ``sha256``, where they say so."""
 
     def leave_out(self, why: str, count: int) -> None:
         if count:
@@ -50,11 +53,16 @@ def read_predictions(
     """
     path = Path(path)
     if path.is_dir():
-        table = _one_answer_each(_read_folder(path), path, reading)
+        table = _read_folder(path)
+        _note_model(table, reading)
+        table = _one_answer_each(table, path, reading)
     elif path.suffix in (".jsonl", ".ndjson", ".json"):
-        table = _one_answer_each(_read_json_lines(path), path, reading)
+        table = _read_json_lines(path)
+        _note_model(table, reading)
+        table = _one_answer_each(table, path, reading)
     else:
         table = _read_table(path)
+        _note_model(table, reading)
         if id_column not in table.columns and {"source", *_BOX} <= set(table.columns):
             table, id_column = _largest_faces(table, reading), "source"
         answer = "perceived_gender"
@@ -168,6 +176,19 @@ def _read_table(path: Path) -> pl.DataFrame:
         ) from error
 
 
+def _note_model(rows: pl.DataFrame, reading: Reading) -> None:
+    """Note which model says it has answered; of several, a reader must know."""
+    if not {"model", "model_sha256"} <= set(rows.columns):
+        return
+    models = rows.select("model", "model_sha256").drop_nulls().unique().sort("model", "model_sha256").rows()
+    if len(models) == 1:
+        name, sha256 = models[0]
+        reading.model = {"name": name, "sha256": sha256}
+    elif models:
+        names = ", ".join(f"{name} ({str(sha256)[:12]})" for name, sha256 in models)
+        reading.notes.append(f"These are answers of {len(models)} models: {names}.")
+
+
 _BOX = ("x0", "y0", "x1", "y1")
 
 
@@ -204,6 +225,8 @@ _FACE = pl.Struct(
 
 
 _PICTURE: dict[str, type[pl.DataType] | pl.DataType] = {
+    "model": pl.String,
+    "model_sha256": pl.String,
     "source": pl.String,
     "faces": pl.List(_FACE),
     "error": pl.String,
@@ -269,7 +292,9 @@ def _translate(
     table: pl.DataFrame, column: str, words: Mapping[str, str], known: Sequence[str], path: Path
 ) -> pl.DataFrame:
     """Turn words into ours, in any case of letters; an empty cell or a word for nothing becomes null."""
-    found = table[column].str.strip_chars().str.to_lowercase()
+    cells = table[column]
+    values = cells.unique()
+    found = values.str.strip_chars().str.to_lowercase()
     meanings = {word: word for word in known} | dict(words) | {"": NOTHING}
     foreign = found.drop_nulls().unique().sort().to_list()
     foreign = [word for word in foreign if meanings.get(word) not in (*known, NOTHING)]
@@ -282,7 +307,8 @@ def _translate(
             mend=f"say what they stand for: {mend}; {NOTHING} leaves rows out, and counts them",
         )
     usable = {word: meaning for word, meaning in meanings.items() if meaning != NOTHING}
-    return table.with_columns(found.replace_strict(usable, default=None, return_dtype=pl.String).alias(column))
+    translated = found.replace_strict(usable, default=None, return_dtype=pl.String)
+    return table.with_columns(cells.replace_strict(values, translated, return_dtype=pl.String).alias(column))
 
 
 def _without_nothing(table: pl.DataFrame, words: Mapping[str, str], reading: Reading) -> pl.DataFrame:

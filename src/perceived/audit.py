@@ -29,10 +29,13 @@ SMALL = 30
 """A group of fewer rows is flagged, and takes no part in gaps."""
 MOST_PAIRED = 5
 """Up to so many columns, every pair of them is an intersection that is audited unasked."""
-NO_GROUP = (
-    "id", "path", "label", "split", "partition", "identity", "licence", "width", "height", "weight",
-    "answer", "probability_male", "error", "perceived_gender", "confidence", "probability_female",
+OURS = ("id", "path", "label", "answer", "probability_male")
+"""Columns that say what was answered, and group nothing."""
+BY_NAME_ONLY = (
+    "split", "partition", "identity", "licence", "width", "height", "weight",
+    "error", "perceived_gender", "confidence", "probability_female",
 )  # fmt: skip
+"""Columns that hardly anybody means by all of them: they group where they are named."""
 
 
 def audit_files(
@@ -69,6 +72,7 @@ def audit_workspace(
         .when(pl.col("confidence") < threshold).then(pl.lit(UNCERTAIN))
         .otherwise("perceived_gender")
     )  # fmt: skip
+    reading.model = {"sha256": scoring.weights_sha256(source), **model.spec.to_dict()}
     scored = scored.with_columns(answer=answer, probability_male=pl.col("probability_male").cast(pl.Float64))
     return scored.drop("perceived_gender", "confidence", "probability_female"), reading
 
@@ -94,8 +98,9 @@ def audit(
     Raises:
         ConfigError: there is no such column, or nothing to group by.
     """
-    reading = Reading() if reading is None else Reading(dict(reading.excluded), list(reading.notes))
+    reading = Reading() if reading is None else Reading(dict(reading.excluded), list(reading.notes), reading.model)
     table, chosen = _groupable(table, by, reading)
+    named = {tuple(part.strip() for part in words.split("*")) for words in by if words != groups.ALL}
     permutations = permutations or max(PERMUTATIONS, 100 * len(gaps.TESTED) * len(chosen) - 1)
     if small < 1 or permutations < 1:
         raise ConfigError("The smallest group and the number of permutations are 1 or more.")
@@ -106,8 +111,11 @@ def audit(
     crossed = (groups.cross([columns[name] for name in names]) for names in chosen)
     found = [_audit_grouping(grouping, rows, small=small, permutations=permutations, seed=seed) for grouping in crossed]
     _correct(found)
+    for grouping in found:
+        grouping["named"] = tuple(grouping["by"]) in named
     return {
         "audit_version": AUDIT_VERSION,
+        "model": reading.model,
         "rows": table.height,
         "excluded": dict(reading.excluded),
         "overall": _describe(everyone, rows, small, seed)[0],
@@ -155,8 +163,8 @@ def _audit_grouping(
 
 def _groupable(table: pl.DataFrame, by: Sequence[str], reading: Reading) -> tuple[pl.DataFrame, list[tuple[str, ...]]]:
     """Return the table with tidy columns to group by, and the groupings: those asked for, and pairs of them."""
-    columns = {name: table[name].n_unique() for name in table.columns if name not in NO_GROUP}
-    chosen = groups.choose(by, columns)
+    columns = {name: table[name].n_unique() for name in table.columns if name not in OURS}
+    chosen = groups.choose(by, columns, by_name_only=BY_NAME_ONLY)
     if groups.ALL in by:
         same = [
             names for names in chosen
@@ -165,7 +173,10 @@ def _groupable(table: pl.DataFrame, by: Sequence[str], reading: Reading) -> tupl
         if same and table["label"].n_unique() > 1:
             reading.notes.append(f"{', '.join(n[0] for n in same)} says what the label says, and is no grouping.")
             chosen = [names for names in chosen if names not in same]
-        others = [f"{name} ({count:,})" for name, count in columns.items() if (name,) not in (*chosen, *same)]
+        others = [
+            f"{name} ({count:,})" for name, count in columns.items()
+            if (name,) not in (*chosen, *same) and name not in BY_NAME_ONLY
+        ]  # fmt: skip
         if others:
             reading.notes.append(f"Columns with one value, or too many, are no groupings: {', '.join(others)}.")
     intersections = groups.pairs(chosen, most=MOST_PAIRED)
@@ -233,7 +244,7 @@ def _method(small: int, permutations: int, seed: int, found: Sequence[Mapping[st
     tests = sum(gap["p"] is not None for grouping in found for gap in grouping["gaps"].values())
     return {
         "level": LEVEL,
-        "intervals": "Wilson; calibration error: bootstrap within bins, reflected; overconfidence: normal",
+        "intervals": "Wilson; calibration error: bootstrap within bins, of its square; overconfidence: normal",
         "calibration_bins": CALIBRATION_BINS,
         "permutations": permutations,
         "tests": tests,

@@ -18,6 +18,7 @@ ROW = 0.52
 """Inches of height for each group."""
 
 Row = Mapping[str, Any]
+ENDS = ("low", "high")
 _MARKS = (("accuracy", "accent", -0.24), *((label, label, 0.24 * i) for i, label in enumerate(LABELS)))
 
 
@@ -34,9 +35,9 @@ def rates_by_group(groups: Sequence[Row]) -> Draw:
 
     def draw(axes: Axes) -> None:
         start = _start([_rate(group, name) for group in groups for name, _, _ in _MARKS if not group["small"]])
-        for place, group in enumerate(groups):
-            for name, color, shift in _MARKS:
-                _dot(axes, _rate(group, name), place + shift, COLORS[color], start, hollow=group["small"])
+        for name, color, shift in _MARKS:
+            rates = [(place + shift, _rate(group, name), group["small"]) for place, group in enumerate(groups)]
+            _dots(axes, rates, COLORS[color], start)
         names = [f"{group['name']}\n{group['n']:,}{' (few)' if group['small'] else ''}" for group in groups]
         _finish(axes, names, start)
         _key(axes, [("all", "accent"), *((f"labelled {label}", label) for label in LABELS)])
@@ -50,10 +51,12 @@ def with_and_without(groupings: Sequence[Row]) -> Draw:
     def draw(axes: Axes) -> None:
         sides = [{group["name"]: group for group in grouping["groups"]} for grouping in groupings]
         start = _start([side["accuracy"] for row in sides for side in row.values() if not side["small"]])
-        for place, row in enumerate(sides):
-            for name, color, shift in (("yes", "accent", -0.14), ("no", "muted", 0.14)):
-                if name in row:
-                    _dot(axes, row[name]["accuracy"], place + shift, COLORS[color], start, hollow=row[name]["small"])
+        for name, color, shift in (("yes", "accent", -0.14), ("no", "muted", 0.14)):
+            rates = [
+                (place + shift, row[name]["accuracy"], row[name]["small"])
+                for place, row in enumerate(sides) if name in row
+            ]  # fmt: skip
+            _dots(axes, rates, COLORS[color], start)
         names = [
             f"{g['by'][0].replace('_', ' ')}  {row['yes']['n']:,}" for g, row in zip(groupings, sides, strict=True)
         ]
@@ -80,18 +83,20 @@ def _start(rates: Sequence[Row]) -> float:
     return max(0.0, math.floor((lowest - 0.005) * 20) / 20)
 
 
-def _dot(axes: Axes, rate: Row, place: float, color: str, start: float, *, hollow: bool) -> None:
-    """Draw one rate; one that lies left of the scale is an arrow at its edge."""
-    if rate["value"] is None:
-        return
-    low, high = max(start, float(rate["low"])), max(start, float(rate["high"]))
-    axes.plot([low, high], [place, place], color=color, linewidth=2.2, alpha=0.4, solid_capstyle="round", zorder=2)
-    inside = rate["value"] >= start
-    face = COLORS["surface"] if hollow else color
-    axes.plot(
-        [max(start, rate["value"])], [place], "o" if inside else "<", markersize=5.2, markerfacecolor=face,
-        markeredgecolor=color, markeredgewidth=1.1, clip_on=False, zorder=3,
-    )  # fmt: skip
+def _dots(axes: Axes, rates: Sequence[tuple[float, Row, bool]], color: str, start: float) -> None:
+    """Draw rates ``(place, rate, hollow)`` with their intervals; left of the scale they are arrows at its edge."""
+    known = [(place, rate, hollow) for place, rate, hollow in rates if rate["value"] is not None]
+    places, lows, highs = (
+        [place for place, _, _ in known],
+        *([max(start, r[end]) for _, r, _ in known] for end in ENDS),
+    )
+    axes.hlines(places, lows, highs, colors=color, linewidth=2.2, alpha=0.4, capstyle="round", zorder=2)
+    for marker, inside in (("o", True), ("<", False)):
+        drawn = [(max(start, r["value"]), place, h) for place, r, h in known if (r["value"] >= start) == inside]
+        if drawn:
+            x, y, hollow = zip(*drawn, strict=True)
+            faces = [COLORS["surface"] if h else color for h in hollow]
+            axes.scatter(x, y, s=27, marker=marker, c=faces, edgecolors=color, linewidths=1.1, clip_on=False, zorder=3)
 
 
 def _finish(axes: Axes, names: Sequence[str], start: float) -> None:

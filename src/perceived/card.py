@@ -16,8 +16,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import perceived
-from perceived import audit_charts, audit_page, models, report, storage
-from perceived.errors import ConfigError, DataError
+from perceived import audit_charts, audit_page, models, report, results_file, storage
+from perceived.errors import ConfigError
 from perceived.spec import ModelSpec
 
 
@@ -85,9 +85,8 @@ def write(
     chosen = choose_license(trained_on, license_id)
     found = []
     for path in results:
-        kind, result = read_result(path)
-        if kind == "evaluation":
-            _require_of_model(path, result, spec, facts["sha256"])
+        kind, result = results_file.read(path)
+        results_file.require_of_model(path, result, spec, facts["sha256"])
         found.append((kind, result))
     text = render(spec, facts, trained_on, found, license_id=chosen, energy=energy)
     storage.write_text(out, text)
@@ -110,37 +109,6 @@ def read_model(model: Path) -> tuple[ModelSpec, dict[str, Any]]:
     is_packed = models.sums(file.parent).get(file.name) == sha256
     called = file.stem if is_packed else file.name
     return spec, {"file": file.name, "called": called, "sha256": sha256, "bytes": file.stat().st_size}
-
-
-def read_result(path: Path) -> tuple[str, dict[str, Any]]:
-    """Return the kind of a results file, ``evaluation``, ``audit`` or ``robustness``, and what it holds."""
-    found = storage.read_json(Path(path))
-    signs = {"audit": "groupings", "robustness": "mean_error", "evaluation": "bootstrap"}
-    for kind, key in signs.items():
-        if isinstance(found, dict) and key in found:
-            return kind, found
-    raise DataError(
-        f"{path} holds no results that a card shows.",
-        expected="report.json of 'perceived evaluate', audit.json of 'perceived audit' or robustness.json",
-    )
-
-
-def _require_of_model(path: Path, found: Mapping[str, Any], spec: ModelSpec, sha256: str) -> None:
-    """Refuse an evaluation of another model; one of the RUN that the model was exported from is its own."""
-    scored = found.get("model", {})
-
-    def trained(specification: Mapping[str, Any]) -> list[Any]:
-        provenance, metrics = specification.get("provenance", {}), specification.get("metrics", {})
-        return [provenance.get("recipe"), provenance.get("data"), metrics.get("validation")]
-
-    same = trained(scored) == trained(spec.to_dict()) and None not in trained(scored)
-    if "sha256" in scored and scored["sha256"] != sha256 and not same:
-        raise DataError(
-            f"{path} is an evaluation of the model {scored.get('name')!r} ({scored['sha256'][:12]}), "
-            f"and the card is of {spec.name!r} ({sha256[:12]}).",
-            expected="the report of this model, or of the RUN it was exported from",
-            mend="perceived evaluate MODEL WORK, with the model of the card",
-        )
 
 
 def choose_license(datasets: Sequence[Dataset], asked: str | None) -> str:

@@ -6,9 +6,10 @@ and its text stays text. Figures are made without pyplot: nothing is global, no 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ for colour-blind readers and on both grounds."""
 WIDTH = 5.0
 """Inches: at the width of a report's column the text comes out at the size of its small print."""
 DPI = 200
+_HEADING = 0.35
+"""Inches that a title takes above a figure."""
 
 _STYLE: Any = {
     "axes.axisbelow": True,
@@ -78,7 +81,7 @@ def chart(*draws: Draw, height: float = 3.0, width: float = WIDTH) -> Figure:
         figure = Figure(figsize=(width, height), layout="constrained")
         for draw, axes in zip(draws, figure.subplots(1, len(draws), squeeze=False)[0], strict=True):
             draw(axes)
-        figure.draw_without_rendering()
+        _lay_out(figure)
     return figure
 
 
@@ -93,28 +96,52 @@ def panels(draws: Sequence[Draw], *, columns: int = 3, height: float = 1.9, widt
                 axes.set_axis_off()
             else:
                 draw(axes)
-        figure.draw_without_rendering()
+        _lay_out(figure)
     return figure
+
+
+def _lay_out(figure: Figure) -> None:
+    """Give a figure's parts their places once, for every file that it is written to."""
+    layout = figure.get_layout_engine()
+    assert layout is not None
+    layout.execute(figure)
 
 
 def save_png(figure: Figure, path: Path, *, title: str) -> None:
     """Write a figure as PNG in the light theme, under its title (a page gives it a caption instead)."""
-    with mpl.rc_context(_STYLE), atomic_path(path) as partial:
-        heading = figure.suptitle(title, x=0.02, ha="left", size=12, weight="bold")
+    width, height = figure.get_size_inches()
+    with mpl.rc_context(_STYLE), atomic_path(path) as partial, _laid_out(figure):
+        places = {axes: axes.get_position() for axes in figure.axes}
+        scale = height / (height + _HEADING)
+        figure.set_size_inches(width, height + _HEADING)
+        for axes, place in places.items():
+            axes.set_position((place.x0, place.y0 * scale, place.width, place.height * scale))
+        heading = figure.text(0.02, 1 - 0.1 / (height + _HEADING), title, va="top", size=12, weight="bold")
         try:
-            figure.savefig(partial, format="png", dpi=DPI)
+            figure.savefig(partial, format="png", dpi=DPI, pil_kwargs={"compress_level": 3})
         finally:
             heading.remove()
+            figure.set_size_inches(width, height)
+            for axes, place in places.items():
+                axes.set_position(place)
+
+
+@contextlib.contextmanager
+def _laid_out(figure: Figure) -> Iterator[None]:
+    """Keep a figure as it has been laid out: to do that again for each file takes as long as to draw it."""
+    layout = figure.get_layout_engine()
+    figure.set_layout_engine("none")
+    try:
+        yield
+    finally:
+        figure.set_layout_engine(layout)
 
 
 def to_svg(figure: Figure, *, title: str) -> str:
     """Return a figure as an ``<svg>`` element to stand in a page; ``title`` is read to the blind."""
     buffer = io.StringIO()
-    layout = figure.get_layout_engine()
-    figure.set_layout_engine("none")  # it has been laid out, and needs no more room: that would take as long again
-    with mpl.rc_context(_STYLE | {"svg.hashsalt": title}):
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": title}), _laid_out(figure):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    figure.set_layout_engine(layout)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*|<style.*?</style>\s*", "", text, flags=re.DOTALL)

@@ -30,7 +30,8 @@ def check(criteria: Sequence[str], found: Mapping[str, Any]) -> list[dict[str, A
 
     ``race:worst_group_accuracy<0.9`` looks at the grouping ``race`` alone, otherwise the worst of all
     groupings counts. A figure that the rows cannot support fails: it cannot be vouched for, and neither can the
-    worst group or a gap of answers where a group of enough rows, or a label in it, is hardly ever answered.
+    worst group or a gap of answers where a group of enough rows, or a label in it, is hardly ever answered. Groupings
+    that nobody named (pairs, and those of ``all``) are passed over where the rows do not support their figure.
 
     Raises:
         ConfigError: a criterion is not of this form, or names an unknown figure or grouping.
@@ -73,6 +74,10 @@ def _judge(text: str, found: Mapping[str, Any]) -> dict[str, Any]:
     if silent:
         grouping, names = silent[0]
         where = f"{' × '.join(grouping['by'])}: {names[0]} is hardly ever answered"
+        return {"criterion": text, "failed": True, "value": None, "where": where}
+    unsupported = [where for (value, where), g in zip(values, groupings, strict=False) if value is None and g["named"]]
+    if name not in _OVERALL and unsupported:
+        where = f"{unsupported[0]}: the rows do not support this figure"
         return {"criterion": text, "failed": True, "value": None, "where": where}
     if not known:
         return {"criterion": text, "failed": True, "value": None, "where": "the rows do not support this figure"}

@@ -13,14 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from perceived import backbones, features, metrics
+from perceived.acceleration import accelerator_for, precision_of
 from perceived.data import cache
 from perceived.data.feed import label_indices
 from perceived.errors import ConfigError
@@ -66,13 +65,12 @@ def probabilities(rows: pl.DataFrame, recipe: Recipe, folder: Path, *, folds: in
 
 
 def _features(rows: pl.DataFrame, recipe: Recipe, folder: Path) -> npt.NDArray[np.float32]:
-    AcceleratorState._reset_state()  # as in training: another precision may have been in use
-    accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
+    accelerator = accelerator_for(recipe.precision)
     torch.manual_seed(recipe.seed)  # a backbone without pretrained weights begins with those of chance
     backbone = backbones.create(recipe.backbone, weights=recipe.weights)
     preprocessing = framing(recipe, backbone.input)
     with counter("decoding pictures", quiet=False) as tick:
         pixels = cache.pixels(rows, preprocessing, folder, progress=tick)
     network, _ = build(recipe, backbone)
-    key = [cache.cache_key(rows, preprocessing), preprocessing.to_dict(), recipe.precision]
+    key = [cache.cache_key(rows, preprocessing), preprocessing.to_dict(), precision_of(accelerator)]
     return features.keep(pixels, network, folder, accelerator, key, title="features", quiet=False)

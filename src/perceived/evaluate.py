@@ -90,7 +90,7 @@ def assess(
         readable["identity"].fill_null(0).to_numpy(), readable["identity"].is_not_null().to_numpy()
     )
     estimates = metrics.bootstrap(
-        _statistics(readable, labels), groups, resamples=resamples, seed=seed, reflected=("calibration_error",)
+        _statistics(readable, labels), groups, resamples=resamples, seed=seed, gaps=("calibration_error",)
     )
     wrong = readable.filter(pl.col("perceived_gender") != pl.col("label")).sort(
         "confidence", "id", descending=[True, False]

@@ -15,7 +15,7 @@ import numpy as np
 
 from perceived import groups
 from perceived.groups import Grouping
-from perceived.significance import PERMUTATIONS, Counts, p_value, permuted_counts
+from perceived.significance import PERMUTATIONS, Counts, Floats, permutation_p, permuted_counts
 from perceived.spec import LABELS
 
 TESTED = {
@@ -81,7 +81,7 @@ def _gap(
     generator: np.random.Generator,
 ) -> dict[str, Any]:
     found: dict[str, Any] = {"value": None, "p": None, "p_holm": None}
-    spread, varies = np.zeros(permutations), False
+    varied: list[tuple[Counts, int]] = []
     for part in parts:
         k, n = rates[part]
         enough = n >= max(1, small)
@@ -98,8 +98,13 @@ def _gap(
                 "highest": names[int(rate.argmax())],
             }
         if 0 < k.sum() < n.sum():
-            varies = True
-            spread = np.maximum(spread, np.ptp(permuted_counts(n, int(k.sum()), permutations, generator) / n, axis=1))
-    if varies:
-        found["p"] = p_value(found["value"], spread)
+            varied.append((n, int(k.sum())))
+
+    def draw(count: int) -> Floats:
+        spreads = [np.ptp(permuted_counts(n, successes, count, generator) / n, axis=1) for n, successes in varied]
+        widest: Floats = np.max(spreads, axis=0)
+        return widest
+
+    if varied:
+        found["p"] = permutation_p(found["value"], draw, permutations)
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ import polars as pl
 from perceived.answers import ANSWERS, MISSED
 from perceived.errors import ConfigError
 from perceived.metrics import CALIBRATION_BINS
-from perceived.significance import LEVEL, Counts, Floats, mean_interval, wilson
+from perceived.significance import Counts, Floats, gap_interval, mean_interval, wilson
 from perceived.spec import LABELS, UNCERTAIN
 
 Codes = npt.NDArray[np.int32]
@@ -39,7 +39,7 @@ _MANGLED = r"(?:(\d{1,2})-([A-Z][a-z]{2})|([A-Z][a-z]{2})-(\d{1,2}))"
 _MONTHS = dict(
     zip(["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], range(1, 13), strict=True)
 )
-_RESAMPLES = 1000
+_RESAMPLES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,12 @@ class Grouping:
         return [" · ".join(value) for value in self.values]
 
 
-def choose(asked: Sequence[str], columns: Mapping[str, int]) -> list[tuple[str, ...]]:
+def choose(
+    asked: Sequence[str], columns: Mapping[str, int], *, by_name_only: Collection[str] = ()
+) -> list[tuple[str, ...]]:
     """Return the groupings asked for: ``race``, ``race*age``, or ``all`` columns with 2 to 50 values.
 
-    ``columns`` gives each column's number of different values.
+    ``columns`` gives each column's number of different values; those ``by_name_only`` are not among ``all``.
 
     Raises:
         ConfigError: there is no such column.
@@ -66,7 +68,8 @@ def choose(asked: Sequence[str], columns: Mapping[str, int]) -> list[tuple[str, 
     chosen: dict[tuple[str, ...], None] = {}
     for words in asked:
         if words == ALL:
-            chosen |= {(name,): None for name, count in columns.items() if 2 <= count <= MOST_VALUES}
+            usable = (name for name, count in columns.items() if 2 <= count <= MOST_VALUES)
+            chosen |= {(name,): None for name in usable if name not in by_name_only}
             continue
         by = tuple(word.strip() for word in words.split("*"))
         for name in by:
@@ -93,21 +96,23 @@ def tidy(column: pl.Series) -> tuple[pl.Series, str | None]:
     Flags become yes and no. A spreadsheet that takes the band 3-9 for the ninth of March writes
     ``9-Mar``; a column with such values gets its bands back.
     """
-    text = column.cast(pl.String).str.strip_chars()
-    text = text.set(text == "", None)
-    present = {value.casefold() for value in text.drop_nulls().unique()}
-    if any(present <= flags and len(present) > 1 for flags in _FLAGS):
-        truth = text.str.to_lowercase().is_in(["1", "true", "yes"])
-        return pl.select(pl.when(truth).then(pl.lit("yes")).otherwise(pl.lit("no"))).to_series().set(
-            text.is_null(), UNKNOWN
-        ).alias(column.name), None
-    dates = {value: band for value in text.drop_nulls().unique() if (band := _band(value))}
+    cells = column.cast(pl.String)
+    values = cells.unique()
+    names = values.str.strip_chars()
+    names = names.set(names == "", None)
+    present = set(names.drop_nulls().str.to_lowercase())
     note = None
-    if dates:
-        examples = ", ".join(f"{value} is {band}" for value, band in sorted(dates.items()))
+    if len(present) > 1 and any(present <= flags for flags in _FLAGS):
+        is_set = names.str.to_lowercase().is_in(["1", "true", "yes"])
+        names = pl.select(
+            pl.when(names.is_not_null()).then(pl.when(is_set).then(pl.lit("yes")).otherwise(pl.lit("no")))
+        ).to_series()
+    elif dates := {name: band for name in names.drop_nulls().unique() if (band := _band(name))}:
+        examples = ", ".join(f"{name} is {band}" for name, band in sorted(dates.items()))
         note = f"A spreadsheet has turned bands of {column.name} into dates. They were turned back: {examples}."
-        text = text.replace(dates)
-    return text.fill_null(UNKNOWN).alias(column.name), note
+        names = names.replace(dates)
+    tidied = cells.replace_strict(values, names.fill_null(UNKNOWN), return_dtype=pl.String)
+    return tidied.alias(column.name), note
 
 
 def encode(table: pl.DataFrame, name: str) -> Grouping:
@@ -211,8 +216,8 @@ def calibrations(grouping: Grouping, known: Confidences, *, seed: int = 0) -> li
 
     ``overconfidence`` is mean confidence less accuracy. ``calibration_error`` is the mean absolute
     difference of the two over bins of equal mass; rows of equal confidence stay in one bin. Its interval
-    redraws the right answers of every bin, and is reflected as :func:`perceived.metrics.bootstrap` says;
-    there is none where every bin is all right or all wrong, as in groups of a few rows.
+    redraws the right answers of every bin, see :func:`perceived.significance.gap_interval`; there is
+    none where every bin is all right or all wrong, as in groups of a few rows.
     """
     count = len(grouping.values)
     codes = grouping.codes[known.rows]
@@ -256,11 +261,7 @@ def _binned_error(mass: Floats, sure: Floats, hits: Floats, generator: np.random
     value = float(np.abs(expected - k / n) @ share)
     redrawn = generator.binomial(n.astype(np.int64), k / n, (_RESAMPLES, len(n))) / n
     samples = np.abs(expected - redrawn) @ share
-    if np.ptp(samples) == 0:
-        return _figure(value, math.nan, math.nan)
-    low, high = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    low, high = (math.sqrt(max(0.0, 2 * value**2 - end**2)) for end in (high, low))
-    return _figure(value, min(low, value), max(high, value))
+    return _figure(value, *gap_interval(value, samples))
 
 
 def _figure(value: float, low: float, high: float) -> Figure:

@@ -54,9 +54,15 @@ def find(
     ``out`` is by default ``WORK/labels``.
 
     Raises:
-        ConfigError: no such split, too many folds, or a model that may have learnt from the pictures.
+        ConfigError: no such split, too many folds, settings beside a model, or a model that may have
+            learnt from the pictures.
         DataError, SplitError, ModelFileError: as :func:`perceived.evaluate.evaluate`.
     """
+    if model is not None and settings:
+        raise ConfigError(
+            "Settings are of the cross-validation's recipe, and a model was given to judge instead.",
+            mend="leave out --set, or --model",
+        )
     workspace = Workspace(Path(work))
     folder = Path(out) if out is not None else workspace.labels
     table = workspace.read_split()

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from perceived.significance import gap_interval
+
 Floats = npt.NDArray[np.floating]
 Integers = npt.NDArray[np.integer]
 Booleans = npt.NDArray[np.bool_]
@@ -128,16 +130,12 @@ def bootstrap(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
     seed: int = 0,
-    reflected: tuple[str, ...] = (),
+    gaps: tuple[str, ...] = (),
 ) -> dict[str, Estimate]:
     """Return each statistic with its interval at ``level``, resampling whole groups of rows.
 
-    ``statistics`` maps ``(r, n)`` weights to named ``(r,)`` values. Intervals are of percentiles,
-    but for those ``reflected``: sums of absolute gaps, which noise inflates once in the figure and
-    once more in each resample, so that percentiles miss the truth altogether. Theirs is the basic
-    interval (Davison and Hinkley 1997, section 5.2) of the square, where that noise adds up, cut
-    at zero and made to hold the figure. In simulation it covers a true calibration error in 86 to
-    100 % of data sets, percentiles in 0 to 98 %. Where no resample differs, such a figure has no interval.
+    ``statistics`` maps ``(r, n)`` weights to named ``(r,)`` values. Intervals are of percentiles, but
+    for those of ``gaps``, means of absolute gaps: see :func:`perceived.significance.gap_interval`.
     """
     generator = np.random.default_rng(seed)
     rows = max(1, _CHUNK_CELLS // max(1, len(groups)))
@@ -146,22 +144,19 @@ def bootstrap(
         statistics(resample(groups, min(rows, resamples - start), generator)) for start in range(0, resamples, rows)
     ]
     return {
-        name: _estimate(value.item(), np.concatenate([chunk[name] for chunk in chunks]), level, name in reflected)
+        name: _estimate(value.item(), np.concatenate([chunk[name] for chunk in chunks]), level, name in gaps)
         for name, value in values.items()
     }
 
 
-def _estimate(value: float, samples: Floats, level: float, reflect: bool) -> Estimate:
+def _estimate(value: float, samples: Floats, level: float, is_gap: bool) -> Estimate:
     samples = samples[np.isfinite(samples)]
     if not np.isfinite(value) or not len(samples):
         return Estimate(None, None, None)
+    if is_gap:
+        low, high = gap_interval(value, samples.astype(np.float64))
+        return Estimate(value, *((low, high) if np.isfinite(low) else (None, None)))
     low, high = (float(q) for q in np.quantile(samples, [(1 - level) / 2, (1 + level) / 2]))
-    if reflect and np.ptp(samples) == 0:
-        return Estimate(value, None, None)
-    if reflect:
-        squares = (2 * value**2 - high**2, 2 * value**2 - low**2)
-        low, high = (float(np.sqrt(max(0.0, square))) for square in squares)
-        low, high = min(low, value), max(high, value)
     return Estimate(value, low, high)
 
 

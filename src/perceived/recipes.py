@@ -47,7 +47,8 @@ class Recipe:
     faces. ``teacher`` is the run of a trained model, or several with commas between them, whose (mean)
     opinion of each picture makes up ``teacher_share`` of its label. With an ``attribute_weight`` the
     network learns CelebA's other attributes beside the label, their mean loss counting so much against
-    the label's 1; what answers them is not kept.
+    the label's 1; what answers them is not kept. ``precision`` is ``"bf16"``, ``"fp32"`` or ``"auto"``:
+    bf16 where the device computes with it itself.
     """
 
     name: str
@@ -77,7 +78,7 @@ class Recipe:
     teacher_share: float = 0.7
     attribute_weight: float = 0.0
     average_flip: bool = False
-    precision: str = "bf16"
+    precision: str = "auto"
     validate_every: int = 0
     validation_limit: int = 0
     select_by: str = "loss"
@@ -88,7 +89,7 @@ class Recipe:
         checks = {
             "optimizer": self.optimizer in ("adam", "adamw"),
             "schedule": self.schedule in ("constant", "cosine"),
-            "precision": self.precision in ("bf16", "fp32"),
+            "precision": self.precision in ("auto", "bf16", "fp32"),
             "select_by": self.select_by in ("loss", "accuracy"),
             "sizes": _are_sizes(self.sizes),
             "hidden": all(isinstance(width, int) and width > 0 for width in self.hidden),
@@ -172,7 +173,6 @@ def last_layer() -> Recipe:
         batch_size=256,
         learning_rate=2e-3,
         head_learning_rate=2e-3,
-        precision="bf16",
         select_by="loss",
         patience=5,
     )

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from perceived import answers, corruptions, groups, progress, robustness_page, scoring, storage
-from perceived.audit import NO_GROUP
+from perceived import answers, corruptions, groups, progress, results_file, robustness_page, scoring, storage
+from perceived.audit import BY_NAME_ONLY, OURS
 from perceived.corruptions import KINDS, SEVERITIES
 from perceived.errors import ConfigError, DataError
 from perceived.preprocess import Pixels
@@ -109,9 +109,13 @@ def robustness(
     if readable.is_empty():
         raise DataError(f"Of {counted(scored.height, 'picture')}, none can be read: {scored['error'][0]}")
     found = {
-        "model": {"name": opened.spec.name, "backbone": opened.spec.backbone, "threshold": opened.spec.threshold},
+        "model": {"sha256": scoring.weights_sha256(model), **opened.spec.to_dict()},
         "split": on,
-        "pictures": {"scored": readable.height, "unreadable": scored.height - readable.height},
+        "pictures": {
+            "scored": readable.height,
+            "unreadable": scored.height - readable.height,
+            "ids_sha256": storage.sha256_json(readable["id"].to_list()),
+        },
         "seed": seed,
         **assess(trial.answers, readable, opened.spec.labels, opened.spec.threshold, by=by),
     }
@@ -154,8 +158,8 @@ def assess(
     """
     truth = rows["label"].replace_strict({label: i for i, label in enumerate(labels)}, return_dtype=pl.Int64).to_numpy()
     everyone = np.ones(rows.height, bool)
-    columns = {name: rows[name].n_unique() for name in rows.columns if name not in NO_GROUP}
-    chosen = groups.choose(by, columns) if by else []
+    columns = {name: rows[name].n_unique() for name in rows.columns if name not in OURS}
+    chosen = groups.choose(by, columns, by_name_only=BY_NAME_ONLY) if by else []
     for name in {name for names in chosen for name in names}:
         rows = rows.with_columns(groups.tidy(rows[name])[0])
     grouped = {
@@ -228,7 +232,7 @@ def relative_error(found: Mapping[str, Any], reference: Mapping[str, Any]) -> fl
 
 
 def _require_same_pictures(reference: Mapping[str, Any], found: Mapping[str, Any], path: Path) -> None:
-    """Raise :class:`ConfigError` if a reference was tried on other pictures, as far as one can tell."""
+    """Raise :class:`ConfigError` if a reference was tried on other pictures."""
     for name in ("split", "pictures", "seed"):
         if reference.get(name) != found[name]:
             raise ConfigError(
@@ -241,8 +245,10 @@ def _require_same_pictures(reference: Mapping[str, Any], found: Mapping[str, Any
 def _read_reference(path: Path, kinds: Sequence[str]) -> dict[str, Any]:
     if path.is_dir():
         path = path / "robustness.json"
-    found: dict[str, Any] = storage.read_json(path)
-    missing = [kind for kind in kinds if kind not in found.get("corruptions", {})]
+    kind, found = results_file.read(path)
+    if kind != "robustness":
+        raise ConfigError(f"The reference {path} is no trial but an {kind}.", expected="a robustness.json")
+    missing = [kind for kind in kinds if kind not in found["corruptions"]]
     if missing:
         raise ConfigError(
             f"The reference {path} has no figures for {', '.join(missing)}.",

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from perceived import charts, corruptions, report, storage
+from perceived.audit import SMALL
 from perceived.charts import COLORS, Draw
 from perceived.corruptions import SEVERITIES
 from perceived.preprocess import Pixels
@@ -86,7 +87,8 @@ def group_curves(groups: Mapping[str, Found]) -> Draw:
         lines = {name: [g["clean"]["accuracy"]["value"], *g["mean_accuracy_by_severity"]] for name, g in groups.items()}
         span = max(map(max, lines.values())) - min(map(min, lines.values()))
         ends = _apart([values[-1] for values in lines.values()], max(0.004, 0.05 * span))
-        worst = min(lines, key=lambda name: lines[name][-1])
+        enough = [name for name in lines if groups[name]["n"] >= SMALL]
+        worst = min(enough, key=lambda name: lines[name][-1], default=None)
         for (name, values), end in zip(lines.items(), ends, strict=True):
             color = COLORS["male"] if name == worst else COLORS["accent"]
             axes.plot(range(len(values)), values, color=color, linewidth=1.6, alpha=0.8)

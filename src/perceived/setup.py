@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from perceived import backbones, features, from_onnx, storage
+from perceived.acceleration import precision_of
 from perceived.backbones import Backbone
 from perceived.checkpoint import Run, TrainedModel
 from perceived.data import feed
@@ -108,7 +109,8 @@ def prepare_run(
         if recipe.teacher:
             pictures = with_teachers(pictures, recipe.teachers, work, preprocessing, accelerator, quiet=quiet)
         if recipe.cached_features:
-            key = [config["data"], preprocessing.to_dict(), recipe.precision, recipe.validation_limit, recipe.seed]
+            key = [config["data"], preprocessing.to_dict(), config["environment"]["precision"]]
+            key += [recipe.validation_limit, recipe.seed]
             pictures = with_features(pictures, network, Workspace(work).cache, accelerator, key, quiet=quiet)
     _require_same(run, config)
     if accelerator.is_main_process:
@@ -202,6 +204,7 @@ def describe(
             "platform": f"{platform.system()} {platform.machine()}",
             "processor": _processor(),
             "device": str(accelerator.device),
+            "precision": precision_of(accelerator),
             "threads": torch.get_num_threads(),
             "processes": accelerator.num_processes,
             "versions": {name: metadata.version(name) for name in LIBRARIES},

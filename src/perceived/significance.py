@@ -6,7 +6,7 @@ Everything works on counts, so a test of a million answers costs as much as a te
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -16,7 +16,12 @@ Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 LEVEL = 0.95
+GAP_LEVEL = 0.98
+"""At which ends of :func:`gap_interval` are taken, for the interval to cover at about ``LEVEL``."""
 PERMUTATIONS = 4999
+ENOUGH = 200
+"""Permuted statistics as large as the observed one after which no more are drawn: a p-value within some 7 %."""
+_BATCH = 500
 
 
 def wilson(successes: npt.ArrayLike, trials: npt.ArrayLike, *, level: float = LEVEL) -> tuple[Floats, Floats]:
@@ -44,14 +49,24 @@ def permuted_counts(sizes: Counts, successes: int, permutations: int, generator:
     return drawn
 
 
-def p_value(observed: float, permuted: Floats) -> float:
+def permutation_p(observed: float, draw: Callable[[int], Floats], permutations: int) -> float:
     """Return the chance of a statistic at least as large as ``observed`` under the null.
 
-    The observed arrangement counts as one of the permutations, which keeps the test valid
-    (Phipson and Smyth 2010, doi:10.2202/1544-6115.1585).
+    ``draw`` returns that many statistics of permuted rows. The observed arrangement counts as one of
+    them, which keeps the test valid (Phipson and Smyth 2010, doi:10.2202/1544-6115.1585). Once
+    ``ENOUGH`` are as large, their share of those drawn so far is the p-value, as valid and near enough
+    (Besag and Clifford 1991, doi:10.1093/biomet/78.2.301): only small ones are worth all permutations.
     """
     tolerance = 1e-12  # equal counts give equal statistics, but for the last bit
-    return float((1 + np.count_nonzero(permuted >= observed - tolerance)) / (1 + len(permuted)))
+    drawn = reached = 0
+    while drawn < permutations:
+        statistics = draw(min(_BATCH, permutations - drawn))
+        places = np.flatnonzero(statistics >= observed - tolerance)
+        if reached + len(places) >= ENOUGH:
+            return ENOUGH / (drawn + int(places[ENOUGH - reached - 1]) + 1)
+        reached += len(places)
+        drawn += len(statistics)
+    return (1 + reached) / (1 + drawn)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -82,10 +97,33 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def mean_interval(total: float, squares: float, count: int, *, level: float = LEVEL) -> tuple[float, float]:
-    """Return the normal interval of a mean, from the sum and the sum of squares of ``count`` values."""
+    """Return the normal interval of a mean, from the sum and the sum of squares of ``count`` values.
+
+    Values that are all equal tell nothing of how far it can be trusted: their interval is NaN.
+    """
     if count < 2:
         return math.nan, math.nan
     mean = total / count
     variance = max(0.0, squares - count * mean * mean) / (count - 1)
+    if variance <= 1e-12 * mean * mean:  # equal values, but for rounding
+        return math.nan, math.nan
     half = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt(variance / count)
     return mean - half, mean + half
+
+
+def gap_interval(value: float, samples: Floats) -> tuple[float, float]:
+    """Return the interval of a mean of absolute gaps, such as a calibration error, from bootstrap samples of it.
+
+    Noise inflates such a figure once, and once more each sample, so that percentiles miss the truth
+    altogether. In squares, noise adds up: the lower end is that of the basic interval of the square
+    (Davison and Hinkley 1997, section 5.2). The upper end leaves the figure its own noise, because a
+    figure that luck has made small has samples that vary little. In simulation, with 60 to 5,000 rows,
+    the interval covers a true calibration error in 93 to 100 % of data sets, percentiles in 0 to 98 %.
+    It is NaN where no sample differs.
+    """
+    if np.ptp(samples) == 0:
+        return math.nan, math.nan
+    low, high = np.quantile(samples, [(1 - GAP_LEVEL) / 2, (1 + GAP_LEVEL) / 2]) ** 2
+    square = value * value
+    ends = math.sqrt(max(0.0, 2 * square - high)), math.sqrt(square + float(np.mean(samples * samples)) - low)
+    return min(ends[0], value), max(ends[1], value)

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from perceived import checkpoint, curves, storage
+from perceived.acceleration import accelerator_for, precision_of
 from perceived.data.feed import Feed
 from perceived.errors import DivergedError
 from perceived.model import Network, training_mode
@@ -136,8 +136,7 @@ def train(
         DivergedError: the loss is no number any more; the last state and the best model are those before it.
         DataError, SplitError, WeightsError, StorageError: as their stages say.
     """
-    AcceleratorState._reset_state()  # else the first recipe's precision would stay for the life of the process
-    accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
+    accelerator = accelerator_for(recipe.precision)
     setup = prepare_run(work, recipe, out, accelerator, init=init, quiet=quiet)
     learner = _learner(setup, accelerator)
     state = checkpoint.load_state(setup.run.last)
@@ -211,7 +210,7 @@ def _fit(
             validates = schedule.validates_after(step)
             due = time.monotonic() - saved > SAVE_SECONDS
             if validates or due:
-                _check_numbers(learner, recipe)
+                _check_numbers(learner, recipe, accelerator)
             if validates:
                 line = _validate(learner, schedule, feed, accelerator)
                 _judge(progress, recipe, line)
@@ -272,7 +271,7 @@ def attribute_loss(logits: Tensor, attributes: Tensor) -> Tensor:
     return (losses * known).sum() / known.sum().clamp(min=1)
 
 
-def _check_numbers(learner: Learner, recipe: Recipe) -> None:
+def _check_numbers(learner: Learner, recipe: Recipe, accelerator: Accelerator) -> None:
     """Raise :class:`DivergedError`, before anything is saved, if a loss or a weight is no number any more."""
     tensors = [learner.sums, *learner.network.state_dict().values()]
     if all(bool(tensor.isfinite().all()) for tensor in tensors):
@@ -280,7 +279,7 @@ def _check_numbers(learner: Learner, recipe: Recipe) -> None:
     raise DivergedError(
         f"The network stopped making sense: by step {learner.progress.step} its loss or its weights "
         "were infinite or no numbers. Nothing of that is kept.",
-        expected=f"a finite loss; the learning rate is {recipe.learning_rate:g}, in {recipe.precision}",
+        expected=f"a finite loss; the learning rate is {recipe.learning_rate:g}, in {precision_of(accelerator)}",
         mend="start a new run (--out) with a lower rate, such as --set learning_rate="
         f"{recipe.learning_rate / 4:g}, or --set precision=fp32",
     )

@@ -84,7 +84,7 @@ def train_until_killed(work: Path, recipe: Recipe, out: Path, *, step: int) -> s
 
 @pytest.fixture(scope="module")
 def recipe(tiny: tuple[str, ...]) -> Recipe:
-    return recipes.get("fast", [*tiny, GROWING, "learning_rate=2e-3", "dropout=0.3"])
+    return recipes.get("fast", [*tiny, GROWING, "learning_rate=2e-3", "dropout=0.3", "precision=bf16"])
 
 
 @pytest.fixture(scope="module")

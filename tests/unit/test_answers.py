@@ -56,6 +56,18 @@ def test_json_lines_give_the_largest_face_of_each_picture(write: Callable[..., P
     assert "Several faces are in 1 picture;" in reading.notes[0]
 
 
+def test_answers_say_whose_they_are_and_mixed_ones_are_told(write: Callable[..., Path]) -> None:
+    face = {"box": [0, 0, 9, 9], "perceived_gender": "male", "probability": {"female": 0.2, "male": 0.8}}
+    first = {"source": "a.jpg", "faces": [face], "error": None, "model": "default", "model_sha256": "a" * 64}
+    reading = Reading()
+    answers.read_predictions(write("one.jsonl", json.dumps(first)), reading=reading)
+    assert (reading.model, reading.notes) == ({"name": "default", "sha256": "a" * 64}, [])
+    second = {**first, "source": "b.jpg", "model_sha256": "b" * 64}
+    answers.read_predictions(write("two.jsonl", json.dumps(first), json.dumps(second)), reading=(mixed := Reading()))
+    assert mixed.model is None
+    assert "answers of 2 models: default (aaaaaaaaaaaa), default (bbbbbbbbbbbb)" in mixed.notes[0]
+
+
 FACE = pl.Struct(
     {
         "box": pl.List(pl.Float64),
@@ -64,6 +76,7 @@ FACE = pl.Struct(
     }
 )
 FIELDS = {"source": pl.String, "faces": pl.List(FACE), "error": pl.String, "schema": pl.Int64}
+FIELDS |= {"model": pl.String, "model_sha256": pl.String}
 """Some of the columns that a cluster writes."""
 
 
@@ -71,7 +84,7 @@ def test_the_folder_of_a_cluster_says_what_the_json_lines_say(tmp_path: Path) ->
     faces = [face(10, "female", 0.2), face(30, "male", 0.8)]
     (tmp_path / "answers").mkdir()
     for number, (source, found) in enumerate([("one.jpg", faces), ("none.jpg", [])]):
-        row = pl.DataFrame([{"source": source, "faces": found, "error": None, "schema": 1}], schema=FIELDS)
+        row = pl.DataFrame([{"source": source, "faces": found, "schema": 1, "model": "m"}], schema=FIELDS)
         row.write_parquet(tmp_path / "answers" / f"part-{number:08d}-0000-end.parquet")
     reading = Reading()
     for folder in (tmp_path, tmp_path / "answers"):

@@ -147,8 +147,11 @@ def test_the_results_of_another_model_are_refused(model: Path, results: list[Pat
     other = tmp_path / "of-another.json"
     metrics = {"validation": {"seconds": 7.0}}
     other.write_text(json.dumps({**report, "model": {"sha256": "f" * 64, **spec, "metrics": metrics}}))
-    with pytest.raises(DataError, match="an evaluation of the model 'default'"):
-        card.write(model, tmp_path / "other.md", datasets=["fairface"], results=[other])
+    audited = tmp_path / "audit.json"
+    audited.write_text(json.dumps({"groupings": [], "model": {"name": "peer", "sha256": "f" * 64}}))
+    for results_of_others in (other, audited):
+        with pytest.raises(DataError, match=r"is of the model '(default|peer)'"):
+            card.write(model, tmp_path / "other.md", datasets=["fairface"], results=[results_of_others])
     assert not (tmp_path / "other.md").exists()
 
 

@@ -145,3 +145,8 @@ def test_the_command_names_the_first_ones(
     answer = run("labels", work, "--model", tiny_model, "--on", "train")
     assert answer.code == 2
     assert "leave --model out" in answer.err
+
+
+def test_settings_beside_a_model_are_refused(work: Path, tiny_model: Path) -> None:
+    with pytest.raises(ConfigError, match="a model was given to judge instead"):
+        label_errors.find(work, model=tiny_model, settings=["backbone=resnet10t"])

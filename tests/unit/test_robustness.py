@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from perceived import robustness
+from perceived import robustness, storage
 from perceived.errors import ConfigError, DataError
 from perceived.workspace import Workspace
 
@@ -45,7 +45,8 @@ def test_light_decides_for_a_model_that_reads_brightness(work: Path, tiny_model:
     errors = [1 - p["accuracy"]["value"] for curve in found["corruptions"].values() for p in curve]
     assert found["mean_error"] == pytest.approx(np.mean(errors))
     assert {name: g["n"] for name, g in found["groups"]["race"].items()} == {"A": 8, "B": 4}
-    assert json.loads((tmp_path / "out" / "robustness.json").read_text()) == found
+    assert json.loads((tmp_path / "out" / "robustness.json").read_text()) == json.loads(json.dumps(found))
+    assert found["model"]["sha256"] == storage.sha256_file(tiny_model)
     page = (tmp_path / "out" / "robustness.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
     assert page.count("<svg") == 2
@@ -92,10 +93,24 @@ def test_what_cannot_be_tried_says_so(work: Path, tiny_model: Path, tmp_path: Pa
         robustness.robustness(tiny_model, work, kinds=("noise",), reference=tmp_path / "o")
     with pytest.raises(ConfigError, match="has seed 0, and this trial 1"):
         robustness.robustness(tiny_model, work, kinds=("blur",), reference=tmp_path / "o", seed=1)
+    (tmp_path / "list.json").write_text("[1]")
+    with pytest.raises(DataError, match="holds no results"):
+        robustness.robustness(tiny_model, work, kinds=("blur",), reference=tmp_path / "list.json")
+    (tmp_path / "audit.json").write_text('{"groupings": []}')
+    with pytest.raises(ConfigError, match="no trial but an audit"):
+        robustness.robustness(tiny_model, work, kinds=("blur",), reference=tmp_path / "audit.json")
+
+
+def test_a_reference_on_other_pictures_is_refused(work: Path, tiny_model: Path, tmp_path: Path) -> None:
+    robustness.robustness(tiny_model, work, kinds=("blur",), limit=6, out=tmp_path / "o")
+    rows = pl.read_parquet(work / "split.parquet")
+    rows.sample(fraction=1, shuffle=True, seed=3).write_parquet(work / "split.parquet")
+    with pytest.raises(ConfigError, match="has pictures"):
+        robustness.robustness(tiny_model, work, kinds=("blur",), limit=6, reference=tmp_path / "o", out=tmp_path / "p")
 
 
 def test_unreadable_pictures_are_counted(work: Path, tiny_model: Path, tmp_path: Path) -> None:
     (work / "03.png").write_bytes(b"")
     found = robustness.robustness(tiny_model, work, kinds=("blur",), out=tmp_path / "out")
-    assert found["pictures"] == {"scored": 11, "unreadable": 1}
+    assert (found["pictures"]["scored"], found["pictures"]["unreadable"]) == (11, 1)
     assert found["n"] == 11

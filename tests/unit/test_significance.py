@@ -52,15 +52,21 @@ def test_permuted_counts_keep_the_margins_and_shuffle_like_rows_do() -> None:
     assert counts.std(axis=0) == pytest.approx(shuffled.std(axis=0), rel=0.08)
 
 
-def test_p_values_are_uniform_under_the_null() -> None:
-    """Groups that differ by luck alone: a share a of the p-values lies below a."""
+def gap_p(sizes: np.ndarray, right: np.ndarray, permutations: int, generator: np.random.Generator) -> float:
+    def draw(count: int) -> np.ndarray:
+        return np.ptp(significance.permuted_counts(sizes, int(right.sum()), count, generator) / sizes, axis=1)
+
+    return significance.permutation_p(np.ptp(right / sizes), draw, permutations)
+
+
+@pytest.mark.parametrize("enough", [10**9, 60])
+def test_p_values_are_uniform_under_the_null(enough: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups that differ by luck alone: a share a of the p-values lies below a, stopped early or not."""
+    monkeypatch.setattr(significance, "ENOUGH", enough)
+    monkeypatch.setattr(significance, "_BATCH", 40)
     generator = np.random.default_rng(2)
     sizes = np.array([150, 400, 800, 90])
-    values = []
-    for _ in range(600):
-        right = generator.binomial(sizes, 0.85)
-        permuted = significance.permuted_counts(sizes, int(right.sum()), 199, generator) / sizes
-        values.append(significance.p_value(np.ptp(right / sizes), np.ptp(permuted, axis=1)))
+    values = [gap_p(sizes, generator.binomial(sizes, 0.85), 199, generator) for _ in range(600)]
     ordered = np.sort(values)
     distance = np.abs(ordered - np.arange(1, 601) / 600).max()
     assert distance < 1.63 / math.sqrt(600), "Kolmogorov-Smirnov, 1 %"
@@ -69,8 +75,18 @@ def test_p_values_are_uniform_under_the_null() -> None:
 def test_p_values_are_small_where_groups_differ() -> None:
     generator = np.random.default_rng(3)
     sizes, right = np.array([500, 500]), np.array([480, 420])
-    permuted = significance.permuted_counts(sizes, int(right.sum()), 999, generator) / sizes
-    assert significance.p_value(np.ptp(right / sizes), np.ptp(permuted, axis=1)) == pytest.approx(0.001)
+    assert gap_p(sizes, right, 999, generator) == pytest.approx(0.001)
+
+
+def test_few_permutations_are_drawn_where_there_is_nothing_to_find() -> None:
+    asked = []
+
+    def draw(count: int) -> np.ndarray:
+        asked.append(count)
+        return np.tile([0.0, 1.0], count // 2)
+
+    assert significance.permutation_p(0.5, draw, 100_000) == pytest.approx(0.5)
+    assert sum(asked) < 1000
 
 
 def test_holm_is_the_textbooks() -> None:

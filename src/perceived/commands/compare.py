@@ -9,6 +9,10 @@ import typer
 
 from perceived import terminal
 from perceived.commands.cluster import Cluster, Workers, trials
+from perceived.errors import ConfigError
+
+DECIDED = {"backbone": "--backbones", "epochs": "--budget", "seed": "--seeds"}
+"""Settings of a recipe that a comparison chooses itself, and what decides them."""
 
 
 def compare(
@@ -33,6 +37,9 @@ def compare(
     from perceived import compare as comparison
     from perceived import leaderboard_page
 
+    for setting in settings or []:
+        if (key := setting.partition("=")[0].strip()) in DECIDED:
+            raise ConfigError(f"--set {key}=… has no say here: {DECIDED[key]} decides.", mend="leave it out")
     names = [name.strip() for name in backbones.split(",") if name.strip()]
     with trials("compare", cluster, work, out, workers=workers) as there:
         more = {"run_all": there.run_all} if there else {}

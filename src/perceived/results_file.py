@@ -1,0 +1,48 @@
+"""The JSON files in which evaluations, audits and robustness trials end, as others read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from perceived import storage
+from perceived.errors import DataError
+from perceived.spec import ModelSpec
+
+
+def read(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return the kind of a results file, ``evaluation``, ``audit`` or ``robustness``, and what it holds."""
+    found = storage.read_json(Path(path))
+    signs = {"audit": "groupings", "robustness": "mean_error", "evaluation": "bootstrap"}
+    for kind, key in signs.items():
+        if isinstance(found, dict) and key in found:
+            return kind, found
+    raise DataError(
+        f"{path} holds no results of a model.",
+        expected="report.json of 'perceived evaluate', audit.json of 'perceived audit' or robustness.json",
+    )
+
+
+def require_of_model(path: Path, found: Mapping[str, Any], spec: ModelSpec, sha256: str) -> None:
+    """Refuse results of another model; those of the RUN that the model was exported from are its own.
+
+    An audit of answers that do not say whose they are is taken at its word.
+
+    Raises:
+        DataError: they are of another model.
+    """
+    scored = found.get("model") or {}
+
+    def trained(specification: Mapping[str, Any]) -> list[Any]:
+        provenance, metrics = specification.get("provenance", {}), specification.get("metrics", {})
+        return [provenance.get("recipe"), provenance.get("data"), metrics.get("validation")]
+
+    same = trained(scored) == trained(spec.to_dict()) and None not in trained(scored)
+    if "sha256" in scored and scored["sha256"] != sha256 and not same:
+        raise DataError(
+            f"{path} is of the model {scored.get('name')!r} ({scored['sha256'][:12]}), "
+            f"and the card is of {spec.name!r} ({sha256[:12]}).",
+            expected="results of this model, or of the RUN it was exported from",
+            mend="evaluate, audit or try the model of the card",
+        )
