@@ -1,11 +1,14 @@
 # The whole developer interface: make demo · test · test-full · lint · bench · docs · pins · clean
 #
 # Every target makes .venv first, once: python3 -m venv, then the hashed pins of requirements/.
-# PYTHON=python3.12 chooses the interpreter; PACKAGE=wheel tests the built wheel, not src/.
+# PYTHON=python3.12 chooses the interpreter; PACKAGE=wheel tests the built wheel, not src/; JOBS=0 tests in
+# one process, in order; PYTEST_ARGS and DEMO_ARGS are handed on.
 
 PYTHON ?= python3
 PACKAGE ?= editable
 PYTEST_ARGS ?=
+JOBS ?= auto
+DEMO_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,10 +19,10 @@ SOURCES := $(shell find src -type f -not -name '*.pyc')
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-$(PACKAGE)
-	$(BIN)/python -m perceived demo --out demo
+	$(BIN)/python -m perceived demo --out demo $(DEMO_ARGS)
 
 test: $(VENV)/installed-$(PACKAGE)
-	PERCEIVED_TESTED=$(PACKAGE) $(BIN)/python -m pytest $(PYTEST_ARGS)
+	PERCEIVED_TESTED=$(PACKAGE) $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup $(PYTEST_ARGS)
 
 test-full: $(VENV)/installed-$(PACKAGE)
 	PERCEIVED_TESTED=$(PACKAGE) $(BIN)/python -m pytest --full $(PYTEST_ARGS)

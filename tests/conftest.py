@@ -21,6 +21,10 @@ import perceived
 hypothesis.settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("unhurried")
 
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # before anybody imports torch: the processors are shared out
+    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
+
 ROOT = Path(__file__).resolve().parents[1]
 """The repository."""
 
@@ -37,6 +41,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of a file, and all of the cluster's, in one process; skip full counts unless asked for."""
+    for item in items:
+        together = item.path.parent.name if item.path.parent.name == "cluster" else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(together))
     if config.getoption("--full"):
         return
     skip = pytest.mark.skip(reason="runs full counts: make test-full")
