@@ -81,6 +81,7 @@ class Nodes:
         """See to it that there are ``count`` nodes of one processor each; return the head's address."""
         while 1 + len(self._others) < count:
             self._others.append(self._add())
+        self._cluster.wait_for_nodes(90)  # until one that was killed is known to be dead
         return self.address
 
     def kill(self) -> None:

@@ -6,7 +6,8 @@ import contextlib
 import logging
 import platform
 import socket
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -168,28 +169,44 @@ def _reach(address: str) -> None:
 def on_every_node(function: Callable[..., Answer], *arguments: Any) -> list[tuple[str, Answer]]:
     """Call ``function`` on every node, and return each node's address and answer.
 
+    Ray lists a node that has just been lost for up to a minute: as long, those that are left are asked again.
+
     Raises:
         ClusterError: a node does not answer, or runs no tasks.
         PerceivedError: as ``function`` raises.
     """
-    nodes = [node for node in ray.nodes() if node["Alive"]]
+    ends = time.monotonic() + ANSWER_SECONDS
+    while True:
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        try:
+            answers = _ask(nodes, function, *arguments)
+        except RayError as error:
+            if ours := own_error(error):
+                raise ours from error
+            if time.monotonic() < ends:
+                time.sleep(1)
+                continue
+            raise ClusterError(
+                f"A node of the cluster runs no tasks: {_first_line(error)}", mend="see its logs"
+            ) from error
+        return [(node["NodeManagerAddress"], answer) for node, answer in zip(nodes, answers, strict=True)]
+
+
+def _ask(nodes: Sequence[dict[str, Any]], function: Callable[..., Answer], *arguments: Any) -> list[Answer]:
+    """Call ``function`` on these nodes."""
     ask = ray.remote(num_cpus=0, max_retries=0)(function)
     asked = [
         ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(*arguments)
         for node in nodes
     ]
     try:
-        answers = ray.get(asked, timeout=ANSWER_SECONDS)
+        answers: list[Answer] = ray.get(asked, timeout=ANSWER_SECONDS)
     except GetTimeoutError as error:
         raise ClusterError(
             f"The cluster's {len(nodes)} nodes did not all answer within {ANSWER_SECONDS:.0f} s.",
             mend="see 'ray status' and the nodes' logs; remove nodes that hang",
         ) from error
-    except RayError as error:
-        if ours := own_error(error):
-            raise ours from error
-        raise ClusterError(f"A node of the cluster runs no tasks: {_first_line(error)}", mend="see its logs") from error
-    return [(node["NodeManagerAddress"], answer) for node, answer in zip(nodes, answers, strict=True)]
+    return answers
 
 
 def _check_nodes(here: dict[str, str]) -> None:

@@ -37,7 +37,7 @@ def open_predictor(settings: Settings) -> Predictor:
         detect=settings.detect,
         threshold=settings.threshold,
         min_face=settings.min_face,
-        max_faces=settings.max_faces,
+        max_faces=settings.max_faces if settings.detect else None,
         threads=1,
     )
 

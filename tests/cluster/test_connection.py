@@ -1,0 +1,61 @@
+"""Asking every node: one that has just been lost is not waited for once Ray knows, one that fails is told."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("ray", reason="needs the extra perceived[cluster]")
+
+from ray.exceptions import RaySystemError
+
+from perceived.cluster import connection
+from perceived.errors import ClusterError, DataError
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """Two nodes, the second of which is lost and listed as alive ``listed`` times more."""
+
+    def build(listed):
+        left = iter(range(listed))
+
+        def nodes():
+            lost = {"NodeID": "b", "NodeManagerAddress": "10.0.0.2", "Alive": next(left, None) is not None}
+            return [{"NodeID": "a", "NodeManagerAddress": "10.0.0.1", "Alive": True}, lost]
+
+        def ask(asked, function):
+            if len(asked) > 1:
+                raise RaySystemError("node b is dead")
+            return [function() for _ in asked]
+
+        monkeypatch.setattr(connection.ray, "nodes", nodes)
+        monkeypatch.setattr(connection, "_ask", ask)
+        monkeypatch.setattr(connection.time, "sleep", lambda seconds: None)
+
+    return build
+
+
+def test_a_node_that_was_lost_is_left_out_once_the_cluster_knows(cluster):
+    cluster(listed=3)
+    assert connection.on_every_node(lambda: "here") == [("10.0.0.1", "here")]
+
+
+def test_a_node_that_runs_no_tasks_is_told_in_the_end(cluster, monkeypatch):
+    cluster(listed=10**6)
+    monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.05)
+    with pytest.raises(ClusterError, match=r"runs no tasks: .*node b is dead"):
+        connection.on_every_node(lambda: "here")
+
+
+def test_an_error_of_ours_is_not_asked_for_again(cluster, monkeypatch):
+    calls = []
+
+    def ask(asked, function):
+        calls.append(asked)
+        raise RaySystemError("task failed") from DataError("no such folder")
+
+    cluster(listed=0)
+    monkeypatch.setattr(connection, "_ask", ask)
+    with pytest.raises(DataError, match="no such folder"):
+        connection.on_every_node(len)
+    assert len(calls) == 1
