@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,7 @@ def _to_onnx(served: _Served | _Explained, spec: ModelSpec) -> Any:
     size = spec.preprocessing
     example = torch.zeros(2, size.height, size.width, 3, dtype=torch.uint8)
     program = torch.onnx.export(
-        served.cpu(),
+        _with_clamps(copy.deepcopy(served.cpu())),
         (example,),
         dynamo=True,
         verbose=False,
@@ -173,6 +174,20 @@ def _to_onnx(served: _Served | _Explained, spec: ModelSpec) -> Any:
     model = program.model_proto
     _forget_the_machine(model.graph)
     return model
+
+
+class _Clamp(nn.Module):
+    """ReLU6, in the words of the exporter's core operations."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(0.0, 6.0)
+
+
+def _with_clamps(module: nn.Module) -> nn.Module:
+    """Replace every ReLU6, which the exporter takes apart step by step: a third of the time of a mobile network."""
+    for name, child in module.named_children():
+        setattr(module, name, _Clamp() if isinstance(child, nn.ReLU6) else _with_clamps(child))
+    return module
 
 
 def _forget_the_machine(graph: Any) -> None:

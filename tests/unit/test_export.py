@@ -42,10 +42,11 @@ class Tiny(nn.Module):
         torch.manual_seed(1)
         self.convolution = nn.Conv2d(3, 4, 3, padding=1)
         self.norm = nn.BatchNorm2d(4)
+        self.limit = nn.ReLU6()
         self.output = nn.Linear(4, 2)
 
     def look(self, pixels: torch.Tensor) -> torch.Tensor:
-        features = torch.relu(self.norm(self.convolution((pixels - 127.5) / 127.5)))
+        features = self.limit(self.norm(self.convolution((pixels - 127.5) / 127.5)))
         return self.output(8 * features.amax((2, 3)))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -97,6 +98,14 @@ def test_the_file_is_alone_and_names_nothing_of_this_machine(exported):
     model = onnx.load(exported)
     assert [entry.key for entry in model.metadata_props] == [METADATA_KEY]
     assert model.producer_name == "perceived"
+
+
+def test_relu6_is_one_clip_in_the_file_and_stays_what_it_is_in_the_network(exported, tmp_path):
+    nodes = onnx.load(exported).graph.node
+    assert [node.op_type for node in nodes].count("Clip") == 2, "one for each of the mirror images"
+    network = Tiny()
+    export.write(network, SPEC, CHECK, tmp_path / "model.onnx")
+    assert isinstance(network.limit, nn.ReLU6)
 
 
 def test_a_network_that_disagrees_is_refused_and_leaves_no_file(tmp_path):
