@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from perceived import audit_charts, charts, report, storage
+from perceived.errors import DataError
 from perceived.spec import LABELS
 
 CHARTS = 8
@@ -26,8 +28,12 @@ HEADS = ("group", "n", "accuracy", *(f"recall, {label}" for label in LABELS), "a
 
 
 def write(out: Path, found: Mapping[str, Any], *, title: str) -> None:
-    """Write ``audit.json``, ``audit.html``, ``audit.md`` and a PNG of every chart into ``out``."""
+    """Write ``audit.json``, ``audit.html``, ``audit.md`` and a PNG of every chart into ``out``.
+
+    Charts of an audit that stood there before, by other columns, are removed.
+    """
     drawings = _draw(found)
+    charts.remove(out, set(_charts_before(out)) - drawings.keys())
     for name, (figure, heading) in drawings.items():
         charts.save_png(figure, out / f"{name}.png", title=heading)
     storage.write_json(out / "audit.json", {"title": title, **found})
@@ -51,6 +57,14 @@ def write(out: Path, found: Mapping[str, Any], *, title: str) -> None:
         "place": lambda rate: round(100 * max(0.0, rate - start) / (1 - start), 2),
     }
     report.write(out / "audit.html", "audit", context)
+
+
+def _charts_before(out: Path) -> Iterator[str]:
+    """Yield the names that the charts of an audit in a folder may have."""
+    with contextlib.suppress(DataError, KeyError, TypeError):  # none, or nothing of ours
+        for grouping in storage.read_json(out / "audit.json")["groupings"]:
+            yield chart_name(grouping["by"])
+        yield "attributes"
 
 
 def chart_name(by: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,12 @@ def save_png(figure: Figure, path: Path, *, title: str) -> None:
             figure.set_size_inches(width, height)
             for axes, place in places.items():
                 axes.set_position(place)
+
+
+def remove(folder: Path, names: Iterable[str]) -> None:
+    """Remove charts of an earlier result from a folder, as far as they are there."""
+    for name in names:
+        (folder / f"{name}.png").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

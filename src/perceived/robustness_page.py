@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from perceived import charts, corruptions, report, storage
 from perceived.audit import SMALL
 from perceived.charts import COLORS, Draw
 from perceived.corruptions import SEVERITIES
+from perceived.errors import DataError
 from perceived.preprocess import Pixels
 
 Found = Mapping[str, Any]
@@ -25,6 +27,7 @@ def write(out: Path, found: Found, *, reference: Found | None, example: Pixels |
     drawings = {"curves": (curves, "Accuracy by severity of each corruption")}
     for number, (name, groups) in enumerate(found["groups"].items()):
         drawings[f"groups-{number}"] = (charts.chart(group_curves(groups), height=3.8, width=8), f"By {name}")
+    charts.remove(out, {f"groups-{number}" for number in range(_groupings_before(out))} - drawings.keys())
     for name, (figure, title) in drawings.items():
         charts.save_png(figure, out / f"{name}.png", title=title)
     storage.write_json(out / "robustness.json", dict(found))
@@ -41,6 +44,13 @@ def write(out: Path, found: Found, *, reference: Found | None, example: Pixels |
         "severities": SEVERITIES,
     }
     report.write(out / "robustness.html", "robustness", context)
+
+
+def _groupings_before(out: Path) -> int:
+    """Return how many groupings a trial in a folder has charts of."""
+    with contextlib.suppress(DataError, KeyError, TypeError):  # none, or nothing of ours
+        return len(storage.read_json(out / "robustness.json")["groups"])
+    return 0
 
 
 def spoilt(example: Pixels, kind: str) -> list[Pixels]:

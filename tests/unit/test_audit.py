@@ -332,6 +332,11 @@ def test_attributes_share_one_chart(tmp_path: Path) -> None:
     audit_page.write(tmp_path, found, title="t")
     assert (tmp_path / "audit.html").read_text().count("<svg") == 1
     assert (tmp_path / "attributes.png").is_file()
+    (tmp_path / "by-hand.png").touch()
+    again = audit.audit(table(400), ["race"], permutations=9)
+    audit.judge(again, [])
+    audit_page.write(tmp_path, again, title="t")
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["by-hand.png", "by-race.png"]
 
 
 def _large(folder: Path, rows: int) -> tuple[Path, Path]:

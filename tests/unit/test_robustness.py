@@ -54,6 +54,14 @@ def test_light_decides_for_a_model_that_reads_brightness(work: Path, tiny_model:
     assert {"curves.png", "groups-0.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
+def test_charts_of_an_earlier_trial_do_not_stay(work: Path, tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "groups-7.png").touch()
+    for by, there in ((("race",), True), ((), False)):
+        robustness.robustness(tiny_model, work, kinds=("blur",), by=by, out=tmp_path)
+        assert (tmp_path / "groups-0.png").exists() == there
+    assert (tmp_path / "groups-7.png").exists()
+
+
 def test_a_model_is_its_own_measure(work: Path, tiny_model: Path, tmp_path: Path) -> None:
     kinds = ("bright", "contrast")
     robustness.robustness(tiny_model, work, kinds=kinds, out=tmp_path / "first")
