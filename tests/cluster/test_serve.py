@@ -103,9 +103,16 @@ def test_replicas_are_asked_for_their_health_and_follow_the_load(cluster, tiny_m
     scaling = deployment._deployment_config.autoscaling_config
     assert (scaling.min_replicas, scaling.max_replicas, scaling.target_ongoing_requests) == (1, 7, 4)
     assert deployment._deployment_config.health_check_period_s == cluster.HEALTH_PERIOD
-    assert deployment.ray_actor_options["num_cpus"] == 2
+    assert deployment.ray_actor_options == {"num_cpus": 2, "num_gpus": 0}
+    on_cards = cluster.build({**settings, "device": "cuda"})._bound_deployment
+    assert on_cards.ray_actor_options == {"num_cpus": 2, "num_gpus": 1}
     with pytest.raises(ConfigError, match="nonsense"):
         cluster.build({"nonsense": 1})
+
+
+def test_cards_that_no_node_has_are_not_waited_for(cluster, nodes, port, tiny_model):
+    with pytest.raises(ClusterError, match="no graphics card"):
+        cluster.run(Settings(model=str(tiny_model), port=port, device="cuda"), address=nodes.grow(1))
 
 
 def test_a_free_port_cannot_be_had(cluster, tiny_model):

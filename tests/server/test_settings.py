@@ -8,6 +8,7 @@ pytest.importorskip("fastapi", reason="needs the extra perceived[serve]")
 
 from perceived.errors import ConfigError
 from perceived.predictor import processors
+from perceived.server.service import open_predictor
 from perceived.server.settings import Settings, load
 
 
@@ -46,6 +47,12 @@ def test_a_key_is_never_shown(monkeypatch):
 def test_impossible_settings_are_sentences(flags, says):
     with pytest.raises(ConfigError, match=says):
         load(**flags)
+
+
+@pytest.mark.parametrize(("device", "says"), [("gpu", "'gpu' is unknown"), ("openvino", "cannot use openvino")])
+def test_a_device_that_is_not_here_is_told_before_anybody_listens(tiny_model, device, says):
+    with pytest.raises(ConfigError, match=says):
+        open_predictor(load(model=str(tiny_model), device=device))
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def application(settings: Settings, *, replicas: int) -> serve.Application:
     deployment = serve.deployment(
         serve.ingress()(Replica),
         name=NAME,
-        ray_actor_options={"num_cpus": threads},
+        ray_actor_options={"num_cpus": threads, "num_gpus": int(settings.device == "cuda")},
         max_ongoing_requests=WAITING * threads,
         autoscaling_config={
             "min_replicas": 1,
@@ -96,9 +96,17 @@ def run(settings: Settings, *, address: str, announce: Callable[[str], None] = p
     """
     if not settings.port:
         raise ConfigError("A cluster cannot take a free port.", mend="name one with --port")
-    open_predictor(settings)  # what cannot be used is refused here and now
+    open_predictor(settings.model_copy(update={"device": "cpu"}))  # what cannot be used is refused here and now
     with connected(address), failures("Serving", RuntimeError):
-        replicas = settings.workers if "workers" in settings.model_fields_set else resources()["CPU"]
+        replicas = (
+            settings.workers
+            if "workers" in settings.model_fields_set
+            else resources()["GPU" if settings.device == "cuda" else "CPU"]
+        )
+        if not replicas:
+            raise ClusterError(
+                "The cluster has no graphics card.", expected="one for each replica", mend="leave out --device cuda"
+            )
         _listen(settings.host, settings.port)
         _deploy(application(settings, replicas=replicas))
         announce(f"http://{settings.host}:{settings.port}")

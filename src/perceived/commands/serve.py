@@ -26,6 +26,10 @@ def serve(
         int | None,
         typer.Option(help="Processes, at most with --cluster, each with a model of its own.", show_default="1"),
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What runs the model: cpu, cuda, coreml or openvino.", show_default="cpu"),
+    ] = None,
     threshold: Annotated[
         float | None, typer.Option(help="Answer 'uncertain' below this confidence.", show_default="the model's own")
     ] = None,
@@ -37,7 +41,8 @@ def serve(
     """Serve an HTTP API and a page to try it. Flags win over PERCEIVED_SERVE_* variables, these over --config."""
     from perceived.server import settings
 
-    chosen = settings.load(config, model=model, host=host, port=port, workers=workers, threshold=threshold)
+    flags = {"model": model, "host": host, "port": port, "workers": workers, "device": device, "threshold": threshold}
+    chosen = settings.load(config, **flags)
     if cluster is not None:
         with needed_for("'perceived serve --cluster'", extra="cluster"):
             from perceived.cluster import serve as on_cluster

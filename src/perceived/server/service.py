@@ -30,7 +30,7 @@ def open_predictor(settings: Settings) -> Predictor:
     """Return the predictor that settings name, for calls from several threads, each on one processor.
 
     Raises:
-        InputError: the model or the detector cannot be opened.
+        InputError: the model or the detector cannot be opened, or there is no such device.
     """
     return Predictor(
         settings.model,
@@ -38,6 +38,7 @@ def open_predictor(settings: Settings) -> Predictor:
         threshold=settings.threshold,
         min_face=settings.min_face,
         max_faces=settings.max_faces if settings.detect else None,
+        device=settings.device,
         threads=1,
     )
 

@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535)
     workers: int = Field(1, ge=1, le=64)
     model: str = "default"
+    device: str = "cpu"
+    """What runs the model: a name of :data:`perceived.devices.DEVICES`."""
     threshold: float | None = Field(None, ge=0, le=1)
     detect: bool = True
     """Whether to look for faces; otherwise each picture is taken as one."""
