@@ -27,12 +27,15 @@ def to_rgb(image: Image.Image) -> Pixels:
     """Return a decoded picture as sRGB uint8 ``(height, width, 3)``, its transparent parts on white.
 
     Raises:
-        ValueError: the pixels are floating-point numbers, whose range nothing says.
+        UnsupportedPixelsError: the pixels are floating-point numbers, whose range nothing says.
+        ValueError: there is no palette where one is needed.
     """
     if image.mode.startswith("I"):
         return _from_deep(image)
     if image.mode == "F":
         raise UnsupportedPixelsError("floating-point pixels, of a brightness that nothing defines")
+    if image.mode == "P" and image.palette is None:
+        raise ValueError("its palette is missing")
     profile = image.info.get("icc_profile")
     if image.has_transparency_data:
         image = image.convert("RGBA")

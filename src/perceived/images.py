@@ -48,7 +48,7 @@ _PLUGINS = ("AvifImagePlugin", "TiffImagePlugin", "WebPImagePlugin")
 _HEADER_BYTES = 4096
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError, AttributeError),
-    *(struct.error, zlib.error, Image.DecompressionBombError, RuntimeError, Warning),
+    *(struct.error, zlib.error, Image.DecompressionBombError, RuntimeError, AssertionError, Warning),
 )
 """What Pillow's decoders raise on damaged bytes."""
 _warnings_lock = threading.Lock()
@@ -310,7 +310,7 @@ def _unreadable(data: bytes, name: str, error: BaseException) -> ImageError:
             expected=f"one of {', '.join(FORMATS)}, HEIC",
             mend="check that the file is what its name says",
         )
-    return _damaged(name, str(error))
+    return _damaged(name, str(error) or type(error).__name__)
 
 
 def _damaged(name: str, reason: str) -> ImageError:

@@ -220,6 +220,14 @@ def test_a_damaged_png_is_an_error_not_black() -> None:
             images.decode(damaged)
 
 
+def test_a_png_without_its_palette_is_an_error() -> None:
+    data = encode(Image.fromarray(PICTURE).convert("P"), "PNG")
+    start = data.index(b"PLTE") - 4
+    length = int.from_bytes(data[start : start + 4], "big")
+    with pytest.raises(ImageError, match="its palette is missing"):
+        images.decode(data[:start] + data[start + 12 + length :])
+
+
 def test_what_follows_a_png_is_not_looked_at() -> None:
     assert np.array_equal(images.decode(encode(Image.fromarray(PICTURE), "PNG") + b"more"), PICTURE)
 
