@@ -52,17 +52,11 @@ def read_predictions(
             probability lies outside 0 to 1, or an id has several answers.
     """
     path = Path(path)
-    if path.is_dir():
-        table = _read_folder(path)
-        _note_model(table, reading)
-        table = _one_answer_each(table, path, reading)
-    elif path.suffix in (".jsonl", ".ndjson", ".json"):
-        table = _read_json_lines(path)
-        _note_model(table, reading)
-        table = _one_answer_each(table, path, reading)
-    else:
-        table = _read_table(path)
-        _note_model(table, reading)
+    is_json = path.suffix in (".jsonl", ".ndjson", ".json")
+    read = _read_folder if path.is_dir() else _read_json_lines if is_json else _read_table
+    table = read(path)
+    _note_model(table, reading)
+    if read is _read_table:
         if id_column not in table.columns and {"source", *_BOX} <= set(table.columns):
             table, id_column = _largest_faces(table, reading), "source"
         answer = "perceived_gender"
@@ -71,6 +65,8 @@ def read_predictions(
         table = table.select(
             id=pl.col(id_column).cast(pl.String), answer=pl.col(answer).cast(pl.String), probability_male=probability
         )
+    else:
+        table = _one_answer_each(table, path, reading)
     table = table.with_columns(probability_male=_probabilities(table["probability_male"], path))
     table = _without_nothing(table, words or {}, reading)
     table = _translate(table, "answer", words or {}, (*ANSWERS,), path).with_columns(pl.col("answer").fill_null(MISSED))

@@ -100,7 +100,7 @@ def audit(
     """
     reading = Reading() if reading is None else Reading(dict(reading.excluded), list(reading.notes), reading.model)
     table, chosen = _groupable(table, by, reading)
-    named = {tuple(part.strip() for part in words.split("*")) for words in by if words != groups.ALL}
+    named = {groups.columns_of(words) for words in by if words != groups.ALL}
     permutations = permutations or max(PERMUTATIONS, 100 * len(gaps.TESTED) * len(chosen) - 1)
     if small < 1 or permutations < 1:
         raise ConfigError("The smallest group and the number of permutations are 1 or more.")

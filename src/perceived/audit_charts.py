@@ -18,7 +18,6 @@ ROW = 0.52
 """Inches of height for each group."""
 
 Row = Mapping[str, Any]
-ENDS = ("low", "high")
 _MARKS = (("accuracy", "accent", -0.24), *((label, label, 0.24 * i) for i, label in enumerate(LABELS)))
 
 
@@ -86,10 +85,8 @@ def _start(rates: Sequence[Row]) -> float:
 def _dots(axes: Axes, rates: Sequence[tuple[float, Row, bool]], color: str, start: float) -> None:
     """Draw rates ``(place, rate, hollow)`` with their intervals; left of the scale they are arrows at its edge."""
     known = [(place, rate, hollow) for place, rate, hollow in rates if rate["value"] is not None]
-    places, lows, highs = (
-        [place for place, _, _ in known],
-        *([max(start, r[end]) for _, r, _ in known] for end in ENDS),
-    )
+    places = [place for place, _, _ in known]
+    lows, highs = ([max(start, rate[end]) for _, rate, _ in known] for end in ("low", "high"))
     axes.hlines(places, lows, highs, colors=color, linewidth=2.2, alpha=0.4, capstyle="round", zorder=2)
     for marker, inside in (("o", True), ("<", False)):
         drawn = [(max(start, r["value"]), place, h) for place, r, h in known if (r["value"] >= start) == inside]

@@ -75,8 +75,9 @@ def _judge(text: str, found: Mapping[str, Any]) -> dict[str, Any]:
         grouping, names = silent[0]
         where = f"{' × '.join(grouping['by'])}: {names[0]} is hardly ever answered"
         return {"criterion": text, "failed": True, "value": None, "where": where}
-    unsupported = [where for (value, where), g in zip(values, groupings, strict=False) if value is None and g["named"]]
-    if name not in _OVERALL and unsupported:
+    judged = () if name in _OVERALL else zip(values, groupings, strict=True)
+    unsupported = [where for (value, where), grouping in judged if value is None and grouping["named"]]
+    if unsupported:
         where = f"{unsupported[0]}: the rows do not support this figure"
         return {"criterion": text, "failed": True, "value": None, "where": where}
     if not known:

@@ -71,7 +71,7 @@ def choose(
             usable = (name for name, count in columns.items() if 2 <= count <= MOST_VALUES)
             chosen |= {(name,): None for name in usable if name not in by_name_only}
             continue
-        by = tuple(word.strip() for word in words.split("*"))
+        by = columns_of(words)
         for name in by:
             if name not in columns:
                 raise ConfigError(
@@ -82,6 +82,11 @@ def choose(
     if not chosen:
         raise ConfigError("There is nothing to group by.", expected="--groups with columns of the labels, or all")
     return list(chosen)
+
+
+def columns_of(words: str) -> tuple[str, ...]:
+    """Return the columns of a grouping as it is asked for: ``race*age``."""
+    return tuple(name.strip() for name in words.split("*"))
 
 
 def pairs(singles: Sequence[tuple[str, ...]], *, most: int) -> list[tuple[str, ...]]:

@@ -132,9 +132,8 @@ def decode_reduced(
             sideways = orientation in _SIDEWAYS
             integrity.check(image, data)
             scale = at_least[::-1] if sideways else at_least
-            image.draft(None, scale)
-            image.load()
-            integrity.check_filled(image, data, functools.partial(_load_again, scale=scale))
+            _load_pixels(image, scale)
+            integrity.check_filled(image, data, lambda longer: _load_pixels(_open(longer), scale))
             pixels = to_rgb(image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image)
     except _DAMAGE as error:
         raise _unreadable(data, name, error) from error
@@ -226,8 +225,8 @@ def _open(data: bytes) -> Image.Image:
         return _open_heic(data) if is_heic(data) else Image.open(io.BytesIO(data), formats=_formats())
 
 
-def _load_again(data: bytes, *, scale: tuple[int, int]) -> Image.Image:
-    image = _open(data)
+def _load_pixels(image: Image.Image, scale: tuple[int, int]) -> Image.Image:
+    """Decode an opened picture at the smallest cheap scale that is at least ``scale``, as stored."""
     image.draft(None, scale)
     image.load()
     return image

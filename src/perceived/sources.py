@@ -52,7 +52,7 @@ def find(words: Iterable[str], *, endings: Collection[str] = ENDINGS, whole: str
     for word in words:
         if word == STDIN:
             yield Found(location=STDIN, relative=PurePath("stdin"))
-        elif os.path.lexists(word) or not glob.has_magic(word):
+        elif _is_path(word):
             yield from _of_path(word, endings, whole)
         else:
             matches = sorted(glob.iglob(word, recursive=True))  # noqa: PTH207 -- takes absolute patterns too
@@ -62,17 +62,22 @@ def find(words: Iterable[str], *, endings: Collection[str] = ENDINGS, whole: str
 
 def place(word: str) -> Path:
     """Return where a word's pictures are: its path, or the folder before the first sign of a pattern."""
-    if os.path.lexists(word) or not glob.has_magic(word):
+    if _is_path(word):
         return Path(word)
     plain = list(takewhile(lambda part: not glob.has_magic(part), Path(word).parts))
     return Path(*plain)
+
+
+def _is_path(word: str) -> bool:
+    """Say whether a word names one thing, there or not, and is no pattern."""
+    return os.path.lexists(word) or not glob.has_magic(word)
 
 
 def _check(word: str) -> None:
     if not word:
         raise ConfigError("An empty word names no picture.", mend="check the variable it came from, or give . for here")
     path = Path(word)
-    if path.suffix.lower() in VIDEO_ENDINGS and not path.is_dir() and (path.exists() or not glob.has_magic(word)):
+    if path.suffix.lower() in VIDEO_ENDINGS and not path.is_dir() and _is_path(word):
         raise ConfigError(f"{word} is a video, not a picture.", mend=f"perceived video {word}")
 
 
