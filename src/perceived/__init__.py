@@ -13,6 +13,7 @@ Names are resolved when first used, so ``import perceived`` is quick and loads n
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from perceived.types import Box, Face, Picture, Prediction
 
 __version__ = "0.1.0"
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else ONNX Runtime's packages send notes of their use
 
 __all__ = [
     "Box",

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import os
 import socket
 import subprocess
 import sys
@@ -344,6 +345,17 @@ def test_predict_opens_no_socket_in_a_process_of_its_own(tiny_model, group):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "one.png" in done.stdout
+
+
+def test_predict_leaves_no_trace_at_home(tiny_model, group, tmp_path):
+    """ONNX Runtime keeps notes of its use there, and sends them, unless it is told not to."""
+    home = tmp_path / "home"
+    home.mkdir()
+    ours = {"ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}
+    environment = {name: value for name, value in os.environ.items() if name not in ours} | {"HOME": str(home)}
+    command = [sys.executable, "-m", "perceived", "predict", str(group("one.png", (40, 60))), "--model", str(tiny_model)]
+    subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert [path for path in home.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize(
