@@ -353,7 +353,15 @@ def test_predict_leaves_no_trace_at_home(tiny_model, group, tmp_path):
     home.mkdir()
     ours = {"ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}
     environment = {name: value for name, value in os.environ.items() if name not in ours} | {"HOME": str(home)}
-    command = [sys.executable, "-m", "perceived", "predict", str(group("one.png", (40, 60))), "--model", str(tiny_model)]
+    command = [
+        sys.executable,
+        "-m",
+        "perceived",
+        "predict",
+        str(group("one.png", (40, 60))),
+        "--model",
+        str(tiny_model),
+    ]
     subprocess.run(command, env=environment, capture_output=True, check=True)
     assert [path for path in home.rglob("*") if path.is_file()] == []
 

@@ -23,7 +23,7 @@ _Row = tuple[int | None, int | None, str | None]
 
 
 def pictures(paths: Sequence[str], check: Check = "size", *, progress: Progress | None = None) -> pl.DataFrame:
-    """Try every picture and return, in order, ``width`` and ``height`` in pixels or what is wrong in ``failure``."""
+    """Try every picture and return, in order, ``width`` and ``height`` in pixels or what is wrong in ``_failure``."""
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
     rows: list[_Row] = []
     with ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1))) as pool:
@@ -31,7 +31,7 @@ def pictures(paths: Sequence[str], check: Check = "size", *, progress: Progress 
             rows += found
             if progress:
                 progress(len(rows), len(paths))
-    return pl.DataFrame(rows, schema={"width": pl.Int32, "height": pl.Int32, "failure": pl.String}, orient="row")
+    return pl.DataFrame(rows, schema={"width": pl.Int32, "height": pl.Int32, "_failure": pl.String}, orient="row")
 
 
 def _try(path: str, check: Check) -> _Row:

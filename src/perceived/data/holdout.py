@@ -28,16 +28,16 @@ def hold_out(
     """
     unit = pl.coalesce(pl.col("identity").cast(pl.String), pl.col("id"))
     concerned = pl.col("partition").eq_missing(pl.lit(of))
-    units = rows.filter(concerned).sort("id").group_by(unit.alias("unit")).first()
-    keys = pl.Series("key", [_key(f"{seed}:{to}:{name}") for name in units["unit"]], dtype=pl.Binary)
-    units = units.with_columns(keys).sort(*by, "key", "unit")
-    units = units.with_columns(rank=pl.int_range(pl.len()).over(*by))
+    units = rows.filter(concerned).sort("id").group_by(unit.alias("_unit")).first()
+    keys = pl.Series("_key", [_key(f"{seed}:{to}:{name}") for name in units["_unit"]], dtype=pl.Binary)
+    units = units.with_columns(keys).sort(*by, "_key", "_unit")
+    units = units.with_columns(_rank=pl.int_range(pl.len()).over(*by))
     start = int.from_bytes(_key(f"{seed}:{to}")) / 2**64
-    end = pl.col("len").cum_sum()
-    quota = (end * share + start).floor() - ((end - pl.col("len")) * share + start).floor()
-    strata = units.group_by(*by, maintain_order=True).len().with_columns(quota=quota)
-    taken = units.join(strata, on=list(by), nulls_equal=True).filter(pl.col("rank") < pl.col("quota"))
-    moved = concerned & unit.is_in(taken["unit"].implode())
+    end = pl.col("_size").cum_sum()
+    quota = (end * share + start).floor() - ((end - pl.col("_size")) * share + start).floor()
+    strata = units.group_by(*by, maintain_order=True).len("_size").with_columns(_quota=quota)
+    taken = units.join(strata, on=list(by), nulls_equal=True).filter(pl.col("_rank") < pl.col("_quota"))
+    moved = concerned & unit.is_in(taken["_unit"].implode())
     return rows.with_columns(partition=pl.when(moved).then(pl.lit(to)).otherwise("partition"))
 
 

@@ -54,14 +54,14 @@ def translate(source: Source, words: Mapping[str, str]) -> pl.DataFrame:
         DataError: a word means nothing; all such are named.
     """
     known = WORDS | dict(words)
-    rows = source.rows.with_columns(word=pl.col("label").str.strip_chars().str.to_lowercase())
-    unknown = rows.filter(pl.col("word").is_not_null() & ~pl.col("word").is_in(list(known)))["label"]
+    rows = source.rows.with_columns(_word=pl.col("label").str.strip_chars().str.to_lowercase())
+    unknown = rows.filter(pl.col("_word").is_not_null() & ~pl.col("_word").is_in(list(known)))["label"]
     if not unknown.is_empty():
         raise _unknown_words(source, unknown)
-    source.problems["unreadable_rows"] += rows.filter(pl.col("word").is_null())["id"].to_list()
-    label = pl.col("word").replace_strict(known, default=None, return_dtype=pl.String)
+    source.problems["unreadable_rows"] += rows.filter(pl.col("_word").is_null())["id"].to_list()
+    label = pl.col("_word").replace_strict(known, default=None, return_dtype=pl.String)
     rows = rows.with_columns(label=label).filter(pl.col("label").is_in(LABELS))
-    return rows.drop("word")
+    return rows.drop("_word")
 
 
 def _unknown_words(source: Source, unknown: pl.Series) -> DataError:

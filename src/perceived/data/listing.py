@@ -9,8 +9,7 @@ from pathlib import Path, PurePath
 
 from perceived.archive import SEPARATOR, open_archive
 from perceived.errors import DataError
-
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+from perceived.sources import ENDINGS
 
 _MAX_DEPTH = 8
 _MAX_FOLDERS = 5000
@@ -46,7 +45,7 @@ def open_archives(listing: Listing, enough: Callable[[Listing], object]) -> List
 
 def is_picture(name: str) -> bool:
     """Say whether a file is named as pictures are."""
-    return name.lower().endswith(PICTURE_ENDINGS)
+    return PurePath(name).suffix.lower() in ENDINGS
 
 
 def pictures(listing: Listing) -> list[str]:

@@ -31,8 +31,14 @@ PARTITIONS = ("partition", "split")
 IDENTITIES = ("identity", "person", "subject")
 """Names a column may have, in lower case; the first that is there counts."""
 
-RESERVED = ("id", "path", "partition", "label", "identity", "source", "licence", "width", "height", "weight")
-"""Columns of the table of examples: a csv's own of these names say nothing new, and are not taken over."""
+RESERVED = (
+    *("id", "path", "partition", "split", "label", "identity", "source", "licence", "width", "height", "weight"),
+    *("perceived_gender", "confidence", "probability_female", "probability_male", "error"),
+)
+"""Columns of tables of examples and of answers: a csv's own of these names say nothing new, and are not taken
+over. Nor are those that begin with ``_``, as columns do that are taken away again."""
+LOWERED = ("race", "age")
+"""Groups that are known by these names, however a csv writes them."""
 
 
 def recognises(listing: Listing) -> bool:
@@ -54,12 +60,12 @@ def read(root: Path, listing: Listing) -> Source:
     path, label = _first(columns, PATHS), _first(columns, LABELS)
     partition, identity = _first(columns, PARTITIONS), _first(columns, IDENTITIES)
     base = location[: max(location.rfind("/"), location.rfind(SEPARATOR)) + 1]
-    rows = raw.rename({path: "id"}).drop_nulls("id") if path != "id" else raw.drop_nulls("id")
+    groups = _groups(raw.columns, taken=(path, label, partition, identity), location=location)
+    kept = [name for name in (path, label, partition, identity, *groups) if name]
+    rows = raw.select(kept).rename({path: "id"}).drop_nulls("id")
     if rows.is_empty():
         raise DataError(f"{location} names no picture.", expected=f"paths in its column {path}")
     rows = first_rows(rows, problems)
-    taken = {path, label, partition, identity}
-    groups = [name for name in raw.columns if name not in taken and name.lower() not in RESERVED]
     here = set(pictures(listing))
     paths = [_place(base, name, here) for name in rows["id"]]
     rows = rows.select(
@@ -68,7 +74,7 @@ def read(root: Path, listing: Listing) -> Source:
         (pl.col(partition) if partition else pl.lit(None, pl.String)).alias("partition"),
         pl.col(label).alias("label"),
         (_identity(identity) if identity else pl.lit(None, pl.Int64)).alias("identity"),
-        *(pl.col(name).alias(name.lower() if name.lower() in ("race", "age") else name) for name in groups),
+        *(pl.col(name).alias(written) for name, written in groups.items()),
     )
     rows = read_partitions(_with_bands(rows, problems), PARTITION_WORDS, problems, table=location)
     problems["pictures_without_row"] += [relative(root, name) for name in sorted(here - set(paths))]
@@ -107,6 +113,18 @@ def _has_columns(location: str) -> bool:
 
 def _first(columns: dict[str, str], names: Sequence[str]) -> str:
     return next((columns[name] for name in names if name in columns), "")
+
+
+def _groups(columns: Sequence[str], *, taken: Sequence[str], location: str) -> dict[str, str]:
+    """Return the columns that are groups, and what the table of examples calls them."""
+    own = [name for name in columns if name not in taken and name.lower() not in RESERVED and name[:1] != "_"]
+    groups = {name: name.lower() if name.lower() in LOWERED else name for name in own}
+    twins = [name for name, written in groups.items() if list(groups.values()).count(written) > 1]
+    if twins:
+        raise DataError(
+            f"{location} has the columns {' and '.join(twins)}, which are one to us.", mend="take one of them away"
+        )
+    return groups
 
 
 def _place(base: str, name: str, here: set[str]) -> str | None:

@@ -15,11 +15,11 @@ import polars as pl
 
 from perceived.data import sampling
 from perceived.errors import DataError, SplitError
+from perceived.spec import LABELS
 from perceived.storage import atomic_path, read_json, sha256_file, sha256_json, write_json
 from perceived.workspace import Workspace
 
 SPLITS = ("train", "val", "test")
-LABELS = ("female", "male")
 COLUMNS = ("id", "path", "label", "identity", "split")
 """First columns of a split; after them stand the words a dataset has for its pictures, by which groups are told
 apart: source, licence, race, age."""
@@ -91,7 +91,7 @@ def choose(examples: pl.DataFrame, *, sizes: dict[str, int] | None, balance: boo
     Raises:
         SplitError: as :func:`make`.
     """
-    usable = examples.filter(pl.col("path").is_not_null()).with_row_index("order")
+    usable = examples.filter(pl.col("path").is_not_null()).with_row_index("_order")
     if usable.is_empty():
         raise SplitError(
             "The table of examples names no pictures.", mend="run 'perceived prepare' on a copy of CelebA with pictures"
@@ -102,14 +102,14 @@ def choose(examples: pl.DataFrame, *, sizes: dict[str, int] | None, balance: boo
     key = [hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest() for name in usable["id"]]
     quota = pl.DataFrame(
         [(name, label, n) for name, counts in wanted.items() for label, n in counts.items()],
-        schema={"partition": pl.String, "label": pl.String, "quota": pl.Int64},
+        schema={"partition": pl.String, "label": pl.String, "_quota": pl.Int64},
         orient="row",
     )
-    ranked = usable.with_columns(key=pl.Series(key, dtype=pl.Binary)).sort("key", "id")
-    ranked = ranked.with_columns(rank=pl.int_range(pl.len()).over("partition", "label"))
-    chosen = ranked.join(quota, on=("partition", "label")).filter(pl.col("rank") < pl.col("quota"))
+    ranked = usable.with_columns(_key=pl.Series(key, dtype=pl.Binary)).sort("_key", "id")
+    ranked = ranked.with_columns(_rank=pl.int_range(pl.len()).over("partition", "label"))
+    chosen = ranked.join(quota, on=("partition", "label")).filter(pl.col("_rank") < pl.col("_quota"))
     position = pl.col("partition").replace_strict({name: i for i, name in enumerate(SPLITS)})
-    return chosen.sort(position, "order").rename({"partition": "split"}).select(*COLUMNS, *sampling.groups(examples))
+    return chosen.sort(position, "_order").rename({"partition": "split"}).select(*COLUMNS, *sampling.groups(examples))
 
 
 def allocate(available: Counts, sizes: dict[str, int], *, balance: bool) -> Counts:

@@ -148,8 +148,8 @@ def _with_pictures(source: Source, how: Check, progress: Progress | None) -> pl.
             mend="check that tables and pictures belong together",
         )
     rows = rows.hstack(check.pictures(rows["path"].to_list(), how, progress=progress))
-    source.problems["unreadable_pictures"] += rows["failure"].drop_nulls().to_list()
-    return rows.filter(pl.col("failure").is_null()).drop("failure")
+    source.problems["unreadable_pictures"] += rows["_failure"].drop_nulls().to_list()
+    return rows.filter(pl.col("_failure").is_null()).drop("_failure")
 
 
 def _partitioned(rows: pl.DataFrame, source: Source, seed: int) -> tuple[pl.DataFrame, list[HeldOut]]:
@@ -194,6 +194,7 @@ def _joined(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
     Where a dataset's ids meet those of an earlier one, its name stands before each; where its
     identities do, they are counted on from there.
     """
+    _refuse_two_types(tables)
     joined = tables[0]
     for table in tables[1:]:
         if not table.join(joined, on="id", how="semi").is_empty():
@@ -203,6 +204,25 @@ def _joined(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
             table = table.with_columns(pl.col("identity") - pl.col("identity").min() + after)
         joined = pl.concat([joined, table], how="diagonal")
     return joined
+
+
+def _refuse_two_types(tables: Sequence[pl.DataFrame]) -> None:
+    """Refuse a column that holds words in one dataset and something else in another."""
+    first: dict[str, pl.DataFrame] = {}
+    for table in tables:
+        for name, kind in table.schema.items():
+            other = first.setdefault(name, table)
+            if kind != other.schema[name]:
+                raise DataError(
+                    f"The column {name} holds {_kind(other.schema[name])} in {other['source'][0]}, and {_kind(kind)} in "
+                    f"{table['source'][0]}.",
+                    expected="one kind of values in a column of the same name",
+                    mend="rename it in your own csv",
+                )
+
+
+def _kind(kind: pl.DataType) -> str:
+    return {"Boolean": "true and false", "String": "words"}.get(str(kind), "numbers")
 
 
 def _counts(examples: pl.DataFrame) -> dict[str, dict[str, int]]:

@@ -19,10 +19,10 @@ def test_order_and_sizes(tmp_path: Path, make_jpeg: Any, monkeypatch: pytest.Mon
     calls: list[tuple[int, int]] = []
     found = check.pictures(paths, progress=lambda done, total: calls.append((done, total)))
     assert found["width"].to_list() == [20, 21, 22, 23, 24, 25, 26, None, 28, 29, 30]
-    assert found["failure"].is_null().to_list() == [i != 7 for i in range(11)]
+    assert found["_failure"].is_null().to_list() == [i != 7 for i in range(11)]
     assert calls == [(3, 11), (6, 11), (9, 11), (11, 11)]
     assert check.pictures(paths, "decode")["height"].to_list() == [None if i == 7 else 40 for i in range(11)]
 
 
 def test_no_pictures() -> None:
-    assert check.pictures([]).columns == ["width", "height", "failure"]
+    assert check.pictures([]).columns == ["width", "height", "_failure"]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
+from PIL import Image
 
-from perceived.data import table
+from perceived import sources
+from perceived.data import split, table
 from perceived.errors import DataError
 from perceived.workspace import Workspace
 
@@ -48,6 +51,52 @@ def test_a_csv_is_read_from_its_folder_or_alone(folder: Path, tmp_path: Path, na
     ]
     assert report.problems["unknown_groups"] == ["d.jpg"]
     assert report.problems["identities_in_two_partitions"] == ["2"]
+
+
+def test_columns_may_have_any_names(tmp_path: Path, make_jpeg: Callable[..., bytes]) -> None:
+    """Those that tables under way or answers use would be overwritten, or would overwrite."""
+    names = ["rank", "key", "word", "order", "unit", "quota", "len", "failure", "count"]
+    reserved = ["id", "split", "error", "confidence", "_key", "Width"]
+    lines = [",".join(["path", "label", "partition", *names, *reserved])]
+    for index in range(40):
+        (tmp_path / f"{index}.jpg").write_bytes(make_jpeg(0, (12, 12)))
+        cells = [f"{index}.jpg", "fm"[index % 2], "", *(f"{name}{index % 4 // 2}" for name in names), *reserved]
+        lines.append(",".join(cells))
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    _, examples = prepared(tmp_path, tmp_path)
+    assert sorted(examples["id"]) == sorted(f"{index}.jpg" for index in range(40))
+    assert examples.columns[-len(names) :] == names
+    counts = {(part, label): n for part, label, n in examples.group_by("partition", "label").len().iter_rows()}
+    assert counts == {
+        (p, label): n for p, n in (("train", 16), ("val", 2), ("test", 2)) for label in ("female", "male")
+    }
+    chosen = split.make(tmp_path / "work", everything=True)
+    shown = chosen.select("id", *names).sort("id")
+    assert shown.equals(examples.select("id", *names).sort("id"))
+
+
+def test_a_column_of_two_kinds_is_refused(folder: Path, faces: Any, tmp_path: Path) -> None:
+    (folder / "labels.csv").write_text("path,label,Smiling\na.jpg,f,a little\nb.jpg,m,no\n")
+    own = "The column Smiling holds true and false in celeba, and words in own"
+    with pytest.raises(DataError, match=own):
+        table.prepare([faces.write(tmp_path / "celeba"), folder], tmp_path / "work")
+
+
+def test_pictures_that_can_be_answered_can_be_learnt_from(tmp_path: Path) -> None:
+    endings = sorted(sources.ENDINGS - {".heic", ".heif"})
+    for index, ending in enumerate(endings * 2):
+        picture = tmp_path / "data" / ("female", "male")[index >= len(endings)] / f"{index}{ending.upper()}"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        kind = {".jpe": "jpeg", ".jfif": "jpeg", ".apng": "png", ".pgm": "ppm", ".pnm": "ppm"}.get(ending)
+        Image.new("RGB", (12, 12)).save(picture, kind)
+    report, _ = prepared(tmp_path / "data", tmp_path)
+    assert report.examples == 2 * len(endings)
+
+
+def test_columns_that_are_one_to_us_are_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / "labels.csv").write_text("path,label,Race,race\na.jpg,f,White,Black\nb.jpg,m,White,Black\n")
+    with pytest.raises(DataError, match="Race and race, which are one to us"):
+        table.prepare(folder, tmp_path / "work")
 
 
 def test_a_csv_without_partitions_is_held_out_of_by_person(folder: Path, tmp_path: Path) -> None:
