@@ -8,14 +8,18 @@ from pathlib import Path, PurePath
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from perceived import draw
 from perceived.crop import cut
+from perceived.errors import StorageError
 from perceived.preprocess import Pixels
 from perceived.storage import atomic_path
 from perceived.types import Picture, Prediction
 
 QUALITY = 92
+SIGNATURE = "drawn by perceived"
+"""Comment in every drawing: what lacks it is somebody's own."""
 MARGIN = 0.3
 """Share of a face's box that a cut-out adds on every side."""
 Explain = Callable[[Pixels, Prediction], tuple[Pixels, npt.NDArray[np.float32]]]
@@ -37,7 +41,7 @@ class Album:
         """Draw one answered picture; ``image`` is what its boxes refer to, RGB ``(h, w, 3)``.
 
         Raises:
-            StorageError: the disk refused it.
+            StorageError: the disk refused it, or somebody's own picture has the name of the drawing.
             ModelFileError: the model cannot explain itself.
         """
         if self._annotated is not None:
@@ -52,5 +56,22 @@ class Album:
 
 
 def _save(pixels: Pixels, path: Path) -> None:
+    """Write a drawing, over an earlier one only."""
+    if path.is_file() and not _is_drawing(path):
+        raise StorageError(
+            f"{path} is in the way, and is no drawing of ours.", mend="draw into another folder, or move it away"
+        )
     with atomic_path(path) as partial:
-        Image.fromarray(pixels).save(partial, quality=QUALITY)
+        signed = PngInfo()
+        signed.add_text("Comment", SIGNATURE)
+        Image.fromarray(pixels).save(partial, quality=QUALITY, comment=SIGNATURE, pnginfo=signed)
+
+
+def _is_drawing(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            image.load()  # what a PNG says of itself may come after its pixels
+            said = image.info.get("comment") or image.info.get("Comment")
+    except (OSError, ValueError, SyntaxError):
+        return False
+    return said in (SIGNATURE, SIGNATURE.encode())

@@ -7,6 +7,7 @@ packages of the extra ``train``, and ``perceived --help`` is quick.
 from __future__ import annotations
 
 import enum
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -50,6 +51,7 @@ class Check(enum.StrEnum):
 
 def main() -> None:
     """Run the command line; what the caller can mend, a full disk included, ends with exit code 2."""
+    _open_streams()
     command = sys.argv[1] if len(sys.argv) > 1 else ""
     asked = f"'perceived {command}'"
     try:
@@ -60,6 +62,13 @@ def main() -> None:
         _fail(MissingExtraError(asked, error.extra) if of_a_module else error)
     except PerceivedError as error:
         _fail(error)
+
+
+def _open_streams() -> None:
+    """Give a process that was started without one of its streams an empty one."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 -- for as long as we run
 
 
 def _fail(error: PerceivedError) -> NoReturn:

@@ -134,10 +134,25 @@ def decode_reduced(
             scale = at_least[::-1] if sideways else at_least
             _load_pixels(image, scale)
             integrity.check_filled(image, data, lambda longer: _load_pixels(_open(longer), scale))
-            pixels = to_rgb(image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image)
+            pixels = _upright(image, orientation)
     except _DAMAGE as error:
         raise _unreadable(data, name, error) from error
     return Decoded(pixels, height if sideways else width, width if sideways else height)
+
+
+def of_pillow(image: Image.Image, *, source: str = "") -> Pixels:
+    """Return a Pillow image as :func:`decode` returns a file: upright, sRGB, on white, within the limits.
+
+    Raises:
+        ImageError: its file is damaged, or it is beyond the limits.
+    """
+    name = source or "The picture"
+    _check_size(image.size, name)
+    try:
+        image.load()
+        return _upright(image, _orientation(image))
+    except _DAMAGE as error:
+        raise _unreadable(b"", name, error) from error
 
 
 def save_png(pixels: Pixels, path: str | os.PathLike[str]) -> None:
@@ -254,8 +269,14 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
+def _upright(image: Image.Image, orientation: int) -> Pixels:
+    return to_rgb(image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image)
+
+
 def _check_file(location: str) -> None:
     status = os.stat(location)  # noqa: PTH116 -- once per picture, and three times as quick as Path.stat
+    if stat.S_ISDIR(status.st_mode):
+        os.listdir(location)  # noqa: PTH208 -- a folder is walked, unless it cannot be listed: that is what is told
     if not stat.S_ISREG(status.st_mode):
         raise ImageError(f"{location} is not a file.", expected="the path of a picture")
     if os.path.splitext(location)[1].lower() in VIDEO_ENDINGS:  # noqa: PTH122 -- as quick as the line above
@@ -265,7 +286,10 @@ def _check_file(location: str) -> None:
 
 def _cannot_read(location: str, error: Exception) -> ImageError:
     if isinstance(error, FileNotFoundError) and glob.has_magic(location):
-        return ImageError(f"There is no file {location}, and none that it matches as a pattern.", mend="check the path")
+        return ImageError(
+            f"There is no file {location}.",
+            mend="check the path; a pattern has to match something, and is for the command line: see Python's glob",
+        )
     reason = getattr(error, "strerror", None) or getattr(error, "what", None) or str(error)
     return ImageError(f"{location} cannot be read: {reason}.", mend="check the path and its permissions")
 
@@ -297,6 +321,8 @@ def _unreadable(data: bytes, name: str, error: BaseException) -> ImageError:
     """Say what the bytes seem to be when they are no readable picture."""
     if isinstance(error, Image.DecompressionBombError):
         return ImageError(f"{name} is larger than {MAX_PIXELS:,} pixels.", mend="scale it down")
+    if isinstance(error, MemoryError):
+        return ImageError(f"There is not enough memory for {name}.", mend="scale it down, or ask for fewer threads")
     if isinstance(error, UnsupportedPixelsError):
         return ImageError(f"{name} has {error}.", expected="whole numbers", mend="save it as PNG or JPEG")
     if isinstance(error, UnidentifiedImageError):

@@ -16,6 +16,7 @@ from typing import TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
+from PIL.Image import Image
 
 from perceived import images
 from perceived.classifier import Classifier, check_threshold, whole
@@ -30,9 +31,9 @@ from perceived.selection import Selection
 from perceived.storage import sha256_file
 from perceived.types import Face, Picture, Prediction
 
-Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Pixels
-"""A picture: a path, an encoded file's bytes, or RGB pixels of shape ``(h, w, 3)`` and type uint8."""
-_ONE = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray)
+Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Pixels | Image
+"""A picture: a path, an encoded file's bytes, a Pillow image, or RGB pixels of shape ``(h, w, 3)`` and type uint8."""
+_ONE = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray, Image)
 
 CPU_BATCH, BATCH = 4, 32
 """Faces that go through the network together: few on a CPU, whose caches hold few (16 took half as long again
@@ -144,8 +145,6 @@ class Predictor:
             InputError: ``crops`` is no list of pictures.
             ImageError: a crop cannot be read.
         """
-        if isinstance(crops, _ONE) and not (isinstance(crops, np.ndarray) and crops.ndim == 4):
-            raise InputError("These crops are one picture.", expected="a list of them", mend="predict_faces([crop])")
         waiting = (self._as_face(crop) for crop in _several(crops))
         answers: list[Prediction] = []
         while batch := list(islice(waiting, self.batch_size)):
@@ -158,12 +157,15 @@ class Predictor:
         Pictures are taken from ``pictures`` a bounded number ahead of the answers. ``names`` are what
         the answers call the pictures; where it ends, a path is its own name. Those who read pictures
         themselves give the :class:`ImageError` of one that they could not read in its place.
+
+        Raises:
+            InputError: ``pictures`` is one picture.
         """
         return self.answer(self.prepare(pictures, names))
 
     def prepare(self, pictures: Iterable[Source | ImageError], names: Iterable[str] = ()) -> Iterator[Prepared]:
         """Do the first half of :meth:`stream`: decode, find the faces, frame them."""
-        return self._prepare_ahead(pictures, names, most=2 * self.batch_size + self.threads, keep=False)
+        return self._prepare_ahead(_several(pictures), names, most=2 * self.batch_size + self.threads, keep=False)
 
     def answer(self, prepared: Iterable[Prepared]) -> Iterator[Picture]:
         """Do the second half of :meth:`stream`: classify the faces of several pictures together."""
@@ -321,7 +323,9 @@ def processors() -> int:
 
 
 def _several(pictures: object) -> Iterable[Source]:
-    """Return what is a list of pictures as it is; a file, a mapping or a picture of another library is none."""
+    """Return what is a list of pictures as it is; a picture, a file or a mapping is none."""
+    if isinstance(pictures, _ONE) and not (isinstance(pictures, np.ndarray) and pictures.ndim == 4):
+        raise InputError("One picture stands where several should.", expected="a list", mend="[picture]")
     if not isinstance(pictures, Iterable) or isinstance(pictures, Mapping | io.IOBase):
         raise _no_picture(pictures)
     return pictures
@@ -330,8 +334,8 @@ def _several(pictures: object) -> Iterable[Source]:
 def _no_picture(value: object) -> ImageError:
     return ImageError(
         f"A value of type {type(value).__name__} is no picture.",
-        expected="a path, a file's bytes, RGB pixels (height, width, 3) of type uint8, or a list of them",
-        mend="of a Pillow image, give numpy.asarray(image.convert('RGB')), of an open file what its read() returns",
+        expected="a path, a file's bytes, a Pillow image, RGB pixels (height, width, 3) of type uint8, or several",
+        mend="of an open file, give what its read() returns",
     )
 
 
@@ -349,6 +353,8 @@ def _decode(picture: Source, name: str) -> Pixels:
         return images.decode(bytes(picture), source=name)
     if isinstance(picture, str | os.PathLike):
         return images.load(picture)
+    if isinstance(picture, Image):
+        return images.of_pillow(picture, source=name)
     if not isinstance(picture, np.ndarray):
         raise _no_picture(picture)
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:

@@ -28,6 +28,10 @@ class Format(enum.StrEnum):
     CSV = "csv"
 
 
+ENDINGS = {".json": Format.JSON, ".jsonl": Format.JSON, ".ndjson": Format.JSON, ".csv": Format.CSV}
+"""What a file's name says of its rows."""
+
+
 def choose(*, as_json: bool, as_csv: bool, out: Path | None) -> Format:
     """Return the format that was asked for: by a flag, or by the ending of the file to write.
 
@@ -36,12 +40,13 @@ def choose(*, as_json: bool, as_csv: bool, out: Path | None) -> Format:
     """
     if as_json and as_csv:
         raise ConfigError("--json and --csv contradict each other.", mend="give one of them")
-    if as_json or as_csv:
-        return Format.JSON if as_json else Format.CSV
-    ending = "" if out is None else out.suffix.lower()
-    return {".json": Format.JSON, ".jsonl": Format.JSON, ".ndjson": Format.JSON, ".csv": Format.CSV}.get(
-        ending, Format.TABLE
-    )
+    named = None if out is None else ENDINGS.get(out.suffix.lower())
+    asked = Format.JSON if as_json else Format.CSV if as_csv else None
+    if asked and named and asked is not named:
+        raise ConfigError(
+            f"--{asked} and the name {out} contradict each other.", mend=f"give one of them, or the ending .{asked}"
+        )
+    return asked or named or Format.TABLE
 
 
 def head(form: Format, labels: Sequence[str]) -> str:
@@ -63,7 +68,7 @@ def rows(form: Format, picture: Picture, labels: Sequence[str]) -> str:
 
 def _table_rows(picture: Picture) -> list[str]:
     """Name the picture last, because a path may be long and hold anything."""
-    name = printable(picture.source)
+    name = on_one_line(picture.source)
     if picture.error is not None:
         return [TABLE.format("(unreadable)", "", "", name)]
     if not picture.faces:
@@ -95,6 +100,11 @@ def _csv(lines: Sequence[Sequence[Any]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
     return printable(text.getvalue())
+
+
+def on_one_line(text: str) -> str:
+    """Return text that stays on its line of a terminal: line ends and other control characters are escaped."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def printable(text: str) -> str:

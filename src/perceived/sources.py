@@ -20,6 +20,8 @@ ENDINGS = frozenset(
 """Endings by which a folder's pictures are known; a file that is named itself may have any."""
 VIDEO_ENDINGS = frozenset([".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".3gp"])
 STDIN = "-"
+_LONGEST_STEM = 200
+"""Bytes of a picture's name that its drawings keep."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,17 +75,22 @@ def _is_path(word: str) -> bool:
     return os.path.lexists(word) or not glob.has_magic(word)
 
 
+def is_folder(path: Path) -> bool:
+    """Say whether a path is a folder; one that is too long to be anything is none."""
+    return os.path.isdir(path)  # noqa: PTH112 -- Path.is_dir raises where the name is too long
+
+
 def _check(word: str) -> None:
     if not word:
         raise ConfigError("An empty word names no picture.", mend="check the variable it came from, or give . for here")
     path = Path(word)
-    if path.suffix.lower() in VIDEO_ENDINGS and not path.is_dir() and _is_path(word):
+    if path.suffix.lower() in VIDEO_ENDINGS and not is_folder(path) and _is_path(word):
         raise ConfigError(f"{word} is a video, not a picture.", mend=f"perceived video {word}")
 
 
 def _of_path(word: str, endings: Collection[str], whole: str) -> Iterator[Found]:
     path = Path(word)
-    if path.is_dir() and not _is_whole(path, whole):
+    if is_folder(path) and not _is_whole(path, whole):
         yield from _below(path, endings, whole)
         return
     yield Found(location=word, relative=PurePath(path.name or "picture"))
@@ -103,7 +110,8 @@ def _below(folder: Path, endings: Collection[str], whole: str) -> Iterator[Found
                 yield Found(location=os.fspath(path), relative=path.relative_to(folder))
     for error in unlisted:
         path = Path(error.filename)
-        yield Found(location=os.fspath(path), relative=path.relative_to(folder))
+        relative = PurePath("folder") if path == folder else path.relative_to(folder)
+        yield Found(location=os.fspath(path), relative=relative)
 
 
 def _is_whole(path: Path, whole: str) -> bool:
@@ -113,13 +121,20 @@ def _is_whole(path: Path, whole: str) -> bool:
 def distinct(found: Iterable[Found]) -> Iterator[Found]:
     """Pass pictures on, with a number added to a ``relative`` path whose stem another one has already.
 
-    Names of drawings differ by their stems only, and not by case, which some disks ignore.
+    Names of drawings differ by their stems only, and not by case, which some disks ignore. What they add
+    to a stem leaves less room for it than disks do.
     """
     taken: set[str] = set()
     for one in found:
-        relative, number = one.relative, 1
+        short = _shortened(one.relative)
+        relative, number = short, 1
         while (key := os.fspath(relative.with_suffix("")).casefold()) in taken:
             number += 1
-            relative = one.relative.with_stem(f"{one.relative.stem}-{number}")
+            relative = short.with_stem(f"{short.stem}-{number}")
         taken.add(key)
         yield one if relative is one.relative else Found(location=one.location, relative=relative)
+
+
+def _shortened(path: PurePath) -> PurePath:
+    stem = os.fsencode(path.stem)
+    return path if len(stem) <= _LONGEST_STEM else path.with_stem(stem[:_LONGEST_STEM].decode("utf-8", "ignore"))

@@ -85,21 +85,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def _replaceable(path: Path) -> Path:
     """Return what a new file at ``path`` takes the place of: where a link leads to, or ``path`` itself."""
-    if path.is_symlink():
-        path = path.resolve()
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise StorageError(
             f"{path} is a device or a pipe, which cannot be replaced by a whole file.",
             expected="the name of a file",
             mend="write to a file, or print and redirect what is printed",
         )
-    return path
+    return path.resolve() if path.is_symlink() else path
 
 
 def _make_holder(path: Path) -> tuple[Path, int]:
     """Make a hidden folder beside ``path``, locked for as long as this process lives."""
     while True:
-        holder = Path(tempfile.mkdtemp(prefix=f".{path.name[:_SHOWN]}.", suffix=HOLDER, dir=path.parent))
+        try:
+            holder = Path(tempfile.mkdtemp(prefix=f".{path.name[:_SHOWN]}.", suffix=HOLDER, dir=path.parent))
+        except FileNotFoundError as error:  # /proc, which is no disk
+            raise StorageError(f"No file can be made in {path.parent}.", mend="choose another folder") from error
         try:
             lock = os.open(holder, os.O_RDONLY)
         except FileNotFoundError:

@@ -27,8 +27,8 @@ from perceived.types import Prediction
 CAMERA = "camera"
 TICKS = 1000
 """Ticks a second of the annotated video's clock: frames keep their own times, which may be irregular."""
-CODECS = ("libx264", "libopenh264", "mpeg4")
-"""Encoders of the annotated video, the first that this FFmpeg has."""
+CODECS = ("libx264", "libopenh264", "libvpx-vp9", "libvpx")
+"""Encoders of the annotated video, the first that this FFmpeg has and that the kind of file may hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +70,8 @@ def frames(source: str) -> Iterator[Frame]:
             if start is None:
                 raise ImageError(f"{source} has no frame that can be read.", mend="copy the file again")
     except av.FFmpegError as error:
+        if form is not None:
+            raise ImageError(f"There is no camera {source}: {name} cannot be opened.", mend="plug it in") from error
         raise ImageError(
             f"{source} cannot be read as a video: {error.strerror or error}.",
             expected="a video file that FFmpeg reads, or camera, or camera:1",
@@ -124,16 +126,18 @@ class Recorder:
     """Writes frames to a video file; use it in a ``with`` statement.
 
     Raises:
-        ConfigError: FFmpeg knows no video format by the file's ending.
+        ConfigError: FFmpeg knows no video format by the file's ending, or none that holds what it encodes.
     """
 
     def __init__(self, path: Path) -> None:
         try:
             self._container = av.open(str(path), "w")
         except ValueError as error:
-            raise ConfigError(
-                f"{path.name!r} is no name for a video.", expected="an ending such as .mp4 or .mkv"
-            ) from error
+            raise _no_video(path) from error
+        fitting = (name for name in CODECS if name in av.codecs_available & self._container.supported_codecs)
+        self._codec = next(fitting, None)
+        if self._codec is None:
+            raise _no_video(path)
         self._stream: Any = None
         self._ticks = -1
 
@@ -151,7 +155,7 @@ class Recorder:
         """Add a frame, RGB uint8 ``(h, w, 3)``; the first one's size is the video's."""
         even = np.pad(image, ((0, image.shape[0] % 2), (0, image.shape[1] % 2), (0, 0)), mode="edge")
         if self._stream is None:
-            self._stream = self._container.add_stream(_codec(), rate=TICKS)
+            self._stream = self._container.add_stream(self._codec, rate=TICKS)
             self._stream.codec_context.time_base = Fraction(1, TICKS)
             self._stream.width, self._stream.height = even.shape[1], even.shape[0]
             self._stream.pix_fmt = "yuv420p"
@@ -161,5 +165,5 @@ class Recorder:
         self._container.mux(self._stream.encode(frame))
 
 
-def _codec() -> str:
-    return next(name for name in CODECS if name in av.codecs_available)
+def _no_video(path: Path) -> ConfigError:
+    return ConfigError(f"{path.name!r} is no name for a video.", expected="an ending such as .mp4, .mkv or .webm")

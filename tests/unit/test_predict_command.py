@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import os
 import socket
 import subprocess
 import sys
@@ -316,7 +315,8 @@ def test_a_pattern_that_matches_nothing_is_a_row_that_says_so(run, tiny_model, p
     answer = run("predict", pattern, picture("a.png", 255), "--model", tiny_model, "--no-detect")
     assert answer.code == 1
     assert [row[0] for row in table(answer.out)] == ["(unreadable)", "male"]
-    assert answer.err.startswith(f"There is no file {pattern}, and none that it matches as a pattern.")
+    assert answer.err.startswith(f"There is no file {pattern}.")
+    assert "a pattern has to match something" in answer.err
 
 
 def test_formats_that_contradict(run, tiny_model, picture):
@@ -353,15 +353,7 @@ def test_predict_leaves_no_trace_at_home(tiny_model, group, tmp_path):
     home.mkdir()
     ours = {"ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}
     environment = {name: value for name, value in os.environ.items() if name not in ours} | {"HOME": str(home)}
-    command = [
-        sys.executable,
-        "-m",
-        "perceived",
-        "predict",
-        str(group("one.png", (40, 60))),
-        "--model",
-        str(tiny_model),
-    ]
+    command = [sys.executable, "-m", "perceived", "predict", group("one.png", (40, 60)), "--model", tiny_model]
     subprocess.run(command, env=environment, capture_output=True, check=True)
     assert [path for path in home.rglob("*") if path.is_file()] == []
 
@@ -421,6 +413,87 @@ def test_drawings_among_the_pictures_are_made_once(run, tiny_model, picture, tmp
     assert run(*words).code == 0
     again = run(*words)
     assert (again.code, "drawn over" in again.err) == (2, True)
+
+
+def test_somebodys_own_pictures_are_not_drawn_over(run, tiny_model, picture, tmp_path):
+    words = ("predict", picture("holiday.png", 255), "--no-detect", "--model", tiny_model)
+    for option, name in (("--annotate", "holiday.jpg"), ("--crops", "holiday-face1.png")):
+        folder = tmp_path / option[2:]
+        folder.mkdir()
+        (folder / name).write_bytes(before := picture("own.png", 20).read_bytes())
+        answer = run(*words, option, folder)
+        assert (answer.code, "no drawing of ours" in answer.err) == (2, True)
+        assert (folder / name).read_bytes() == before
+        (folder / name).unlink()
+        assert run(*words, option, folder).code == run(*words, option, folder).code == 0
+
+
+@pytest.mark.parametrize("option", ["--annotate", "--crops"])
+def test_an_empty_word_is_no_folder(run, tiny_model, picture, tmp_path, monkeypatch, option):
+    monkeypatch.chdir(tmp_path)
+    answer = run("predict", picture("a.png", 9), "--no-detect", "--model", tiny_model, option, "")
+    assert (answer.code, "An empty word names no folder" in answer.err) == (2, True)
+
+
+@pytest.mark.parametrize(("flag", "name"), [("--csv", "a.jsonl"), ("--json", "a.csv"), ("--resume", "a.csv")])
+def test_a_name_and_a_flag_that_contradict(run, tiny_model, picture, tmp_path, flag, name):
+    words = [flag, tmp_path / name] if flag == "--resume" else [flag, "--out", tmp_path / name]
+    answer = run("predict", picture("a.png", 9), "--model", tiny_model, *words)
+    assert (answer.code, "contradict" in answer.err) == (2, True)
+    assert not (tmp_path / name).exists()
+
+
+def test_a_name_stays_on_its_line(run, tiny_model, picture, tmp_path):
+    odd = tmp_path / "new\nline\x1b[2J.png"
+    odd.write_bytes(picture("a.png", 9).read_bytes())
+    answer = run("predict", odd, "--no-detect", "--model", tiny_model)
+    assert answer.out.splitlines()[-1].endswith(r"new\nline\x1b[2J.png")
+
+
+def test_names_as_long_as_they_get(run, tiny_model, picture, tmp_path):
+    """One that is too long for any disk is a row; the longest one is drawn under a shorter name."""
+    longest = tmp_path / f"{'ü' * 125}.png"
+    longest.write_bytes(picture("a.png", 9).read_bytes())
+    words = ("--no-detect", "--model", tiny_model, "--json", "--crops", tmp_path / "crops")
+    answer = run("predict", tmp_path / f"{'x' * 300}.jpg", longest, *words)
+    first, second = map(json.loads, answer.out.splitlines())
+    assert (answer.code, "too long" in first["error"], second["error"]) == (1, True, None)
+    assert [path.name for path in (tmp_path / "crops").iterdir()] == [f"{'ü' * 100}-face1.png"]
+    for option in ("--model", "--out"):
+        answer = run("predict", longest, option, "x" * 300)
+        assert (answer.code, answer.err.startswith("Error: ")) == (2, True)
+
+
+def test_a_folder_that_cannot_be_listed_is_a_row(run, tiny_model, picture, tmp_path, monkeypatch):
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    listed = os.listdir, os.scandir
+
+    def refuse(which, path, *rest):
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed[which](path, *rest)
+
+    monkeypatch.setattr(os, "listdir", lambda path=".": refuse(0, path))
+    monkeypatch.setattr(os, "scandir", lambda path=".": refuse(1, path))
+    answer = run("predict", closed, picture("a.png", 9), "--no-detect", "--model", tiny_model, "--json")
+    first, second = map(json.loads, answer.out.splitlines())
+    assert (answer.code, second["error"]) == (1, None)
+    assert f"{closed} cannot be read: Permission denied" in first["error"]
+
+
+@pytest.mark.parametrize(
+    ("closed", "words", "code"), [(">&-", "--json --out {out}", 0), ("2>&-", "--json --out {out}", 0), ("<&-", "-", 1)]
+)
+def test_a_process_without_a_stream(tiny_model, picture, tmp_path, closed, words, code):
+    out = tmp_path / "a.json"
+    words = f"{picture('a.png', 9)} --no-detect --model {tiny_model} {words.format(out=out)}"
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m perceived predict {words} {closed}"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    assert out.is_file() == ("--out" in words)
 
 
 @pytest.mark.parametrize("text", ["my precious notes", '{"mine": 1}', "[1, 2]"])

@@ -256,7 +256,7 @@ def as_png(pixels: Pixels) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("thing", [None, 3.5, Image.new("RGB", (30, 30)), {"a": 1}, io.BytesIO(b"a")])
+@pytest.mark.parametrize("thing", [None, 3.5, {"a": 1}, io.BytesIO(b"a")])
 def test_what_is_no_picture_is_told_what_would_be(tiny_model, thing):
     model = Predictor(tiny_model)
     with pytest.raises(InputError, match="is no picture"):
@@ -278,11 +278,35 @@ def test_bytes_in_any_container(tiny_model):
     assert found[0].faces == found[1].faces == found[2].faces
 
 
+def test_a_pillow_image_is_read_as_its_file_would_be(tiny_model, tmp_path):
+    """Turned upright, on white, and with 16 bits cut to 8."""
+    model = Predictor(tiny_model, detect=False)
+    turned = Image.fromarray(halves(0, 255))
+    turned.getexif()[0x0112] = 6
+    turned.save(tmp_path / "turned.jpg", exif=turned.getexif())
+    clear = Image.new("LA", (12, 10), (0, 0))
+    deep = Image.fromarray(np.full((10, 12), 50_000, np.uint16))
+    for name, image in {"clear.png": clear, "deep.png": deep}.items():
+        image.save(tmp_path / name)
+    for name in ("turned.jpg", "clear.png", "deep.png"):
+        with Image.open(tmp_path / name) as opened:
+            found, expected = model.predict(opened), model.predict(tmp_path / name)
+        assert (found.width, found.height, found.faces) == (expected.width, expected.height, expected.faces)
+        assert found.source.startswith("<")
+    Image.effect_noise((200, 200), 50).save(tmp_path / "whole.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:-4000])
+    with Image.open(tmp_path / "cut.jpg") as opened, pytest.raises(ImageError, match="damaged or cut short"):
+        model.predict(opened)
+    assert [one.error is None for one in model.predict([clear, Image.new("F", (20, 20))])] == [True, False]
+
+
 def test_one_picture_is_no_list_of_crops(tiny_model):
     model = Predictor(tiny_model, detect=False)
     for one in ("face.jpg", Path("face.jpg"), b"bytes", halves(0, 255)):
-        with pytest.raises(InputError, match="are one picture"):
+        with pytest.raises(InputError, match="One picture"):
             model.predict_faces(one)
+        with pytest.raises(InputError, match="One picture"):
+            model.stream(one)
     both = np.stack([halves(0, 0), halves(255, 255)])
     assert [answer.perceived_gender for answer in model.predict_faces(both)] == ["female", "male"]
 

@@ -77,6 +77,24 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
         assert (link.readlink(), target.read_text()) == (target, text)
 
 
+def test_what_is_no_disk_takes_no_file() -> None:
+    if not Path("/proc/self").is_dir():
+        pytest.skip("there is no /proc")
+    with pytest.raises(StorageError, match="/proc"):
+        storage.write_text(Path("/proc/perceived.txt"), "text")
+
+
+def test_a_link_to_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    """As /dev/stdout is, whose target has no name."""
+    reader, writer = os.pipe()
+    if not Path(f"/proc/self/fd/{writer}").exists():
+        pytest.skip("there is no /proc")
+    with pytest.raises(StorageError, match="a device or a pipe"):
+        storage.write_text(Path(f"/proc/self/fd/{writer}"), "text")
+    os.close(reader)
+    os.close(writer)
+
+
 def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(StorageError, match="a device or a pipe"):

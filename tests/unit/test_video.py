@@ -101,6 +101,41 @@ def test_a_name_that_is_no_videos(tmp_path):
         Recorder(tmp_path / "drawn.xyz")
 
 
+@pytest.mark.parametrize("name", ["drawn.webm", "drawn.mkv", "drawn.avi"])
+def test_kinds_of_annotated_videos(tmp_path, name):
+    with Recorder(tmp_path / name) as recorder:
+        for step in range(5):
+            recorder.write(np.full((64, 64, 3), 40 * step, np.uint8), step / 10)
+    assert len(list(frames(str(tmp_path / name)))) == 5
+
+
+@pytest.mark.parametrize("name", ["drawn.gif", "drawn.jpg"])
+def test_pictures_are_no_videos(tmp_path, name):
+    with pytest.raises(ConfigError, match=r"\.mp4"):
+        Recorder(tmp_path / name)
+
+
+def test_a_video_is_not_written_over_itself(run, tiny_model, clip, tmp_path):
+    (tmp_path / "own.mp4").write_bytes(clip.read_bytes())
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "own.mp4")
+    for out in ("own.mp4", "link.mp4"):
+        answer = run("video", tmp_path / "own.mp4", "--model", tiny_model, "--out", tmp_path / out)
+        assert (answer.code, "is the video itself" in answer.err) == (2, True)
+    assert (tmp_path / "own.mp4").read_bytes() == clip.read_bytes()
+
+
+@pytest.mark.parametrize("seconds", ["-1", "0", "nan", "inf"])
+def test_impossible_seconds(run, tiny_model, clip, seconds):
+    answer = run("video", clip, "--model", tiny_model, "--seconds", seconds)
+    assert (answer.code, "impossible" in answer.err) == (2, True)
+
+
+def test_a_camera_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(ImageError, match="There is no camera camera:97: /dev/video97"):
+        next(frames("camera:97"))
+
+
 def test_addresses_are_never_opened():
     with pytest.raises(ConfigError, match="address"):
         next(frames("https://example.org/clip.mp4"))

@@ -40,6 +40,13 @@ MinFace = Annotated[
 Device = Annotated[str, typer.Option(metavar="NAME", help="What runs the model: cpu, cuda, coreml or openvino.")]
 
 
+def _folder(word: str) -> Path:
+    """Read the name of a folder; an empty one, which is all that is left of an unset variable, is not this folder."""
+    if not word:
+        raise ConfigError("An empty word names no folder.", mend="check the variable it came from, or give . for here")
+    return Path(word)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
     """Where rows go, and how they look: to ``out``, to the end of ``resume``, or to standard output."""
@@ -70,10 +77,12 @@ def predict(
         ),
     ] = None,
     annotate: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Draw boxes and labels there.", show_default=False)
+        Path | None,
+        typer.Option(metavar="DIR", help="Draw boxes and labels there.", show_default=False, parser=_folder),
     ] = None,
     crops: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Cut the faces out there.", show_default=False)
+        Path | None,
+        typer.Option(metavar="DIR", help="Cut the faces out there.", show_default=False, parser=_folder),
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="With --annotate: show where the network looked.")] = False,
     threshold: Threshold = None,
@@ -178,7 +187,7 @@ def answer(predictor: Predictor | Client, words: Iterable[str], output: Output, 
         for picture in _answers(predictor, fresh, album):
             write(rows.rows(output.form, picture, labels))
             if picture.error is not None and output.form is rows.Format.TABLE:
-                typer.echo(rows.printable(_complaint(picture.source, picture.error)), err=True)
+                typer.echo(rows.on_one_line(_complaint(picture.source, picture.error)), err=True)
             tally.add(picture)
             progress(tally.pictures)
     return tally
@@ -227,11 +236,12 @@ def _some(found: Iterator[sources.Found], words: Iterable[str]) -> Iterator[sour
 def _spare_pictures(words: Iterable[str], *, files: Iterable[Path | None], folders: Iterable[Path | None]) -> None:
     """Refuse to write where the pictures are: drawings carry their names, and would take their places."""
     read = [sources.place(word).resolve() for word in words if word != sources.STDIN]
-    folders_read = [path for path in read if path.is_dir()]
-    read += [path.parent for path in read if not path.is_dir()]
+    folders_read = [path for path in read if sources.is_folder(path)]
+    read += [path.parent for path in read if not sources.is_folder(path)]
     for target in (path for path in files if path is not None):
-        if target.is_dir() or target.resolve() in read or target.suffix.lower() in sources.ENDINGS:
-            what = "a folder" if target.is_dir() else "the name of a picture"
+        is_folder = sources.is_folder(target)
+        if is_folder or target.resolve() in read or target.suffix.lower() in sources.ENDINGS:
+            what = "a folder" if is_folder else "the name of a picture"
             raise ConfigError(
                 f"Answers cannot be written to {target}: it is {what}.",
                 expected="the name of a file for the answers",
@@ -256,10 +266,10 @@ def _spare_pictures(words: Iterable[str], *, files: Iterable[Path | None], folde
 def _output(*, as_json: bool, as_csv: bool, out: Path | None, resume: Path | None) -> Output:
     if resume is None:
         return Output(form=rows.choose(as_json=as_json, as_csv=as_csv, out=out), out=out)
-    if out is not None or as_csv:
+    if out is not None or as_csv or resume.suffix.lower() == ".csv":
         raise ConfigError(
             "--resume OUT.jsonl writes JSON lines to that file: --out and --csv contradict it.",
-            mend="leave them out",
+            mend="leave them out, and name the file OUT.jsonl",
         )
     return Output(form=rows.Format.JSON, resume=resume)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from itertools import takewhile
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 
 from perceived import terminal
 from perceived.commands.predict import AlwaysAnswer, Device, MinFace, Model, Threshold, threshold_of
+from perceived.errors import ConfigError
 from perceived.storage import atomic_path
 from perceived.types import SCHEMA_VERSION
 
@@ -47,6 +49,10 @@ def video(
     from perceived.tracking import Tracker
     from perceived.video import follow, frames
 
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise ConfigError(f"A video of {seconds:g} seconds is impossible.", expected="more than 0")
+    if out is not None and out.exists() and Path(source).exists() and out.samefile(source):
+        raise ConfigError(f"{out} is the video itself.", expected="another name", mend="--out annotated.mp4")
     predictor = Predictor(
         model,
         threshold=threshold_of(threshold, always_answer=always_answer),

@@ -213,9 +213,9 @@ def _refuse_two_types(tables: Sequence[pl.DataFrame]) -> None:
         for name, kind in table.schema.items():
             other = first.setdefault(name, table)
             if kind != other.schema[name]:
+                held, here = _kind(other.schema[name]), _kind(kind)
                 raise DataError(
-                    f"The column {name} holds {_kind(other.schema[name])} in {other['source'][0]}, and {_kind(kind)} in "
-                    f"{table['source'][0]}.",
+                    f"The column {name} holds {held} in {other['source'][0]}, and {here} in {table['source'][0]}.",
                     expected="one kind of values in a column of the same name",
                     mend="rename it in your own csv",
                 )
