@@ -30,8 +30,9 @@ def check(criteria: Sequence[str], found: Mapping[str, Any]) -> list[dict[str, A
 
     ``race:worst_group_accuracy<0.9`` looks at the grouping ``race`` alone, otherwise the worst of all
     groupings counts. A figure that the rows cannot support fails: it cannot be vouched for, and neither can the
-    worst group or a gap of answers where a group of enough rows, or a label in it, is hardly ever answered. Groupings
-    that nobody named (pairs, and those of ``all``) are passed over where the rows do not support their figure.
+    worst group or a gap of answers where a group of enough rows, or a label in it, is hardly ever answered
+    (:func:`perceived.gaps.worst`). Groupings that nobody named (pairs, and those of ``all``) are passed over where the
+    rows do not support their figure. Where a figure that is known meets the condition, it is the one reported.
 
     Raises:
         ConfigError: a criterion is not of this form, or names an unknown figure or grouping.
@@ -70,21 +71,29 @@ def _judge(text: str, found: Mapping[str, Any]) -> dict[str, Any]:
         )
     values = list(_values(name, groupings, found))
     known = [(value, where) for value, where in values if value is not None]
-    silent = [(g, g["worst"]["unanswered"]) for g in groupings if name in _OF_ANSWERED and g["worst"]["unanswered"]]
-    if silent:
-        grouping, names = silent[0]
-        where = f"{' × '.join(grouping['by'])}: {names[0]} is hardly ever answered"
-        return {"criterion": text, "failed": True, "value": None, "where": where}
-    judged = () if name in _OVERALL else zip(values, groupings, strict=True)
-    unsupported = [where for (value, where), grouping in judged if value is None and grouping["named"]]
-    if unsupported:
-        where = f"{unsupported[0]}: the rows do not support this figure"
-        return {"criterion": text, "failed": True, "value": None, "where": where}
-    if not known:
-        return {"criterion": text, "failed": True, "value": None, "where": "the rows do not support this figure"}
     pick = min if sign.startswith("<") else max
-    value, where = pick(known, key=lambda pair: pair[0])
-    return {"criterion": text, "failed": bool(OPERATORS[sign](value, limit)), "value": value, "where": where}
+    value, where = pick(known, key=lambda pair: pair[0], default=(None, "the rows do not support this figure"))
+    if value is not None and OPERATORS[sign](value, limit):
+        return {"criterion": text, "failed": True, "value": value, "where": where}
+    missing = _missing(name, values, groupings)
+    if missing:
+        return {"criterion": text, "failed": True, "value": None, "where": missing}
+    return {"criterion": text, "failed": value is None, "value": value, "where": where}
+
+
+def _missing(
+    name: str, values: Sequence[tuple[float | None, str]], groupings: Sequence[Mapping[str, Any]]
+) -> str | None:
+    """Return what is not known and would have to be, for a figure that otherwise does not meet its condition."""
+    if name in _OVERALL:
+        return None
+    for grouping in groupings:
+        if name in _OF_ANSWERED and grouping["worst"]["unanswered"]:
+            return f"{' × '.join(grouping['by'])}: {grouping['worst']['unanswered'][0]} is hardly ever answered"
+    for (value, where), grouping in zip(values, groupings, strict=True):
+        if value is None and grouping["named"]:
+            return f"{where}: the rows do not support this figure"
+    return None
 
 
 def _values(

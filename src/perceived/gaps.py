@@ -46,16 +46,13 @@ def measure(
 def worst(grouping: Grouping, counts: Counts, *, small: int) -> dict[str, Any]:
     """Return the group with the lowest accuracy, and the lowest recall of a label in a group, of enough rows.
 
-    ``unanswered`` names groups, and labels in groups, that have enough rows, and too few answers to know how often
-    they are right.
+    ``unanswered`` names groups, and labels in groups, that have enough rows and are hardly ever answered: fewer than
+    half of their rows are, and too few to know how often they are right.
     """
     rates = groups.fractions(counts)
-    enough = max(1, small)
-    asked, answered = rates["abstention"][1], rates["accuracy"][1]
-    silent = [name for g, name in enumerate(grouping.names) if asked[g] >= enough > answered[g]]
+    silent = _hardly_ever(grouping, rates["abstention"][1], rates["accuracy"][1], small)
     for i, label in enumerate(LABELS):
-        asked, answered = counts[:, i].sum(1), counts[:, i, : len(LABELS)].sum(1)
-        some = [name for g, name in enumerate(grouping.names) if asked[g] >= enough > answered[g]]
+        some = _hardly_ever(grouping, counts[:, i].sum(1), rates[f"recall/{label}"][1], small)
         silent += [f"{name} · {label}" for name in some if name not in silent]
     whole = list(_rows(grouping, *rates["accuracy"], small))
     cells = [row | {"label": label} for label in LABELS for row in _rows(grouping, *rates[f"recall/{label}"], small)]
@@ -64,6 +61,16 @@ def worst(grouping: Grouping, counts: Counts, *, small: int) -> dict[str, Any]:
         "recall": min(cells, key=itemgetter("value"), default=None),
         "unanswered": silent,
     }
+
+
+def _hardly_ever(grouping: Grouping, asked: Counts, answered: Counts, small: int) -> list[str]:
+    """Return the groups of enough rows that lack a figure because fewer than half of them are answered.
+
+    Where more are answered and still not enough, the group is merely small.
+    """
+    enough = max(1, small)
+    silent = (asked >= enough) & (answered < enough) & (2 * answered < asked)
+    return [name for name, is_silent in zip(grouping.names, silent, strict=True) if is_silent]
 
 
 def _rows(grouping: Grouping, k: Counts, n: Counts, small: int) -> Iterator[dict[str, Any]]:

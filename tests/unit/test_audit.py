@@ -287,6 +287,38 @@ def test_a_group_that_is_never_answered_does_not_pass() -> None:
     assert audit.judge(found, ["accuracy<0.1"])
 
 
+def answered_in_part(answered: int, of: int) -> pl.DataFrame:
+    """Return right answers of four large groups by size and region, but for one pair of ``of`` rows."""
+    size = ["small"] * 200 + ["large"] * (100 + of)
+    region = ["north"] * 100 + ["south"] * 200 + ["north"] * of
+    rows = table(300 + of, size=size, region=region)
+    answer = rows["label"].to_list()
+    answer[300 + answered :] = ["uncertain"] * (of - answered)
+    return rows.with_columns(answer=pl.Series(answer))
+
+
+@pytest.mark.parametrize(
+    ("answered", "of", "passes"), [(29, 32, True), (16, 32, True), (15, 32, False), (20, 80, False), (70, 160, True)]
+)
+def test_a_pair_that_nobody_named_fails_only_where_under_half_of_it_is_answered(
+    answered: int, of: int, passes: bool
+) -> None:
+    found = audit.audit(answered_in_part(answered, of), ["size", "region"], permutations=9)
+    assert audit.judge(found, ["worst_group_accuracy<0.5"]) is passes
+    if not passes:
+        assert found["criteria"][0]["where"] == "size × region: large · north is hardly ever answered"
+
+
+def test_a_known_figure_that_breaks_the_limit_is_reported_whoever_else_is_not_answered() -> None:
+    rows = table(400, race=["A"] * 300 + ["B"] * 100)
+    unsure = pl.when(pl.col("race") == "B").then(pl.lit("uncertain")).otherwise("answer")
+    found = audit.audit(rows.with_columns(answer=unsure), ["race"], permutations=9)
+    assert not audit.judge(found, ["worst_group_accuracy<0.99"])
+    verdict = found["criteria"][0]
+    assert verdict["value"] == by(found, "race")["worst"]["accuracy"]["value"]
+    assert verdict["where"] == "race: A"
+
+
 @pytest.mark.parametrize("text", ["accuracy", "accuracy=1", "acuracy<0.9", "accuracy<x", "accuracy<1.2.3", ""])
 def test_criteria_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="no criterion"):
