@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from perceived import groups
 from perceived.errors import ConfigError
 
 OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
@@ -63,7 +64,7 @@ def parse(text: str) -> tuple[str | None, str, str, float]:
 
 def _judge(text: str, found: Mapping[str, Any]) -> dict[str, Any]:
     by, name, sign, limit = parse(text)
-    groupings = [g for g in found["groupings"] if by is None or "*".join(g["by"]) == by.strip()]
+    groupings = [g for g in found["groupings"] if by is None or tuple(g["by"]) == groups.columns_of(by)]
     if by is not None and (not groupings or name in _OVERALL):
         raise ConfigError(
             f"--fail-if {text!r} names a grouping that this figure does not have.",

@@ -218,6 +218,7 @@ def test_a_group_without_a_mistake_has_no_interval_of_its_calibration_error() ->
         ("worst_group_accuracy < 0.999", True),
         ("race:worst_group_recall<=0.1", False),
         ("race*age:accuracy_gap>0.9", False),
+        (" race * age :accuracy_gap>0.9", False),
         ("abstention_gap>0.05", True),
         ("equalized_odds_difference>=0", True),
     ],
