@@ -19,7 +19,7 @@ from perceived import answers, criteria, gaps, groups
 from perceived.answers import ANSWERS, MISSED, Reading
 from perceived.classifier import check_threshold
 from perceived.errors import ConfigError
-from perceived.metrics import CALIBRATION_BINS
+from perceived.metrics import CALIBRATION_BINS, group_codes
 from perceived.significance import LEVEL, PERMUTATIONS, holm
 from perceived.spec import LABELS, UNCERTAIN
 from perceived.wording import counted
@@ -96,12 +96,14 @@ def audit(
         permutations: of each test; without it, enough for p-values to survive the correction.
 
     Raises:
-        ConfigError: there is no such column, or nothing to group by.
+        ConfigError: there is no such column, nothing to group by, or a number below 1.
     """
     reading = Reading() if reading is None else Reading(dict(reading.excluded), list(reading.notes), reading.model)
+    people = _people(table)
     table, chosen = _groupable(table, by, reading)
     named = {groups.columns_of(words) for words in by if words != groups.ALL}
-    permutations = permutations or max(PERMUTATIONS, 100 * len(gaps.TESTED) * len(chosen) - 1)
+    if permutations is None:
+        permutations = max(PERMUTATIONS, 100 * len(gaps.TESTED) * len(chosen) - 1)
     if small < 1 or permutations < 1:
         raise ConfigError("The smallest group and the number of permutations are 1 or more.")
     rows = _Rows.of(table)
@@ -121,7 +123,7 @@ def audit(
         "overall": _describe(everyone, rows, small, seed)[0],
         "groupings": found,
         "method": _method(small, permutations, seed, found),
-        "notes": [*reading.notes, *_notes(found, small, table)],
+        "notes": [*reading.notes, *_notes(found, small, pictures=table.height, people=people)],
     }
 
 
@@ -220,7 +222,7 @@ def _note_oddities(rows: _Rows, table: pl.DataFrame, reading: Reading) -> None:
         )
 
 
-def _notes(found: Sequence[Mapping[str, Any]], small: int, table: pl.DataFrame) -> list[str]:
+def _notes(found: Sequence[Mapping[str, Any]], small: int, *, pictures: int, people: int) -> list[str]:
     notes = []
     for grouping in found:
         few = [group["name"] for group in grouping["groups"] if group["small"]]
@@ -230,14 +232,23 @@ def _notes(found: Sequence[Mapping[str, Any]], small: int, table: pl.DataFrame) 
                 f"By {' × '.join(grouping['by'])}, fewer than {counted(small, 'row')} are in {len(few)} of "
                 f"{counted(len(grouping['groups']), 'group')} ({named}): they stand in the tables, and outside gaps."
             )
-    if "identity" in table.columns and table["identity"].is_not_null().any():
-        people = table["identity"].n_unique()
-        if people < table.height:
-            notes.append(
-                f"{table.height:,} pictures show about {people:,} people. Intervals and tests take pictures for "
-                "independent, so they are somewhat too sure."
-            )
+    if people < pictures:
+        notes.append(
+            f"{pictures:,} pictures show about {people:,} people. Intervals and tests take pictures for "
+            "independent, so they are somewhat too sure."
+        )
     return notes
+
+
+def _people(table: pl.DataFrame) -> int:
+    """Return how many people the pictures show, one in each whose ``identity`` is not known."""
+    if "identity" not in table.columns:
+        return table.height
+    identity = table["identity"]
+    codes = group_codes(
+        identity.rank("dense").fill_null(0).cast(pl.Int64).to_numpy(), identity.is_not_null().to_numpy()
+    )
+    return int(codes.max(initial=-1)) + 1
 
 
 def _method(small: int, permutations: int, seed: int, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

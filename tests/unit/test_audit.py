@@ -418,6 +418,20 @@ def run_python() -> Callable[[str], str]:
     return lambda code: subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
 
 
+@pytest.mark.parametrize("number", [{"permutations": 0}, {"permutations": -1}, {"small": 0}])
+def test_numbers_below_one_are_refused(answers_table: pl.DataFrame, number: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="are 1 or more"):
+        audit.audit(answers_table, ["race"], **number)
+
+
+@pytest.mark.parametrize("people", [[7, 7], ["Ann", "Ann"]])
+def test_pictures_of_nobody_known_count_as_a_person_each(people: list[Any]) -> None:
+    rows = table(100, identity=pl.Series([*people, *[None] * 98]))
+    for by in (["race"], ["race", "identity"]):
+        notes = audit.audit(rows, by, permutations=9)["notes"]
+        assert any(note.startswith("100 pictures show about 99 people.") for note in notes)
+
+
 def test_readings_are_not_changed(answers_table: pl.DataFrame) -> None:
     reading = Reading({"labels without a prediction": 3}, ["a note"])
     found = audit.audit(answers_table, ["race"], reading=reading, permutations=9)
