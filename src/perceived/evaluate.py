@@ -46,12 +46,14 @@ def evaluate(
 
     Raises:
         ModelFileError: the model cannot be opened, or tells other labels apart than the split.
-        SplitError: the split is empty, or none of its pictures can be read.
+        SplitError: the split is empty, none of its pictures can be read, or all are to be excluded.
         DataError: the workspace was never split, or the list of pictures to exclude is none.
     """
     model, workspace = Path(model), Workspace(Path(work))
     rows = read_split(workspace, on)
     excluded = exclusions.read(Path(exclude)) if exclude else None
+    if excluded is not None:
+        _without(rows, excluded)
     opened = load_model(model)
     started = time.perf_counter()
     with progress.counter(f"scoring {opened.spec.name}", quiet=False) as tick:
@@ -117,15 +119,27 @@ def clean(scored: pl.DataFrame, labels: Sequence[str], excluded: Sequence[str]) 
     """Return the metrics of a table that :func:`score` made without some of its pictures, and how many those were.
 
     Raises:
-        SplitError: no picture is left that could be read.
+        SplitError: no picture is left, or none that could be read.
     """
-    kept = scored.filter(~pl.col("id").is_in(list(excluded)))
+    kept = _without(scored, excluded)
     found = assess(kept, labels)
     return {
         "excluded": scored.height - kept.height,
         "listed": len(set(excluded)),
         **{key: found[key] for key in ("pictures", "labels", "accuracy_of_all", "metrics")},
     }
+
+
+def _without(rows: pl.DataFrame, excluded: Sequence[str]) -> pl.DataFrame:
+    """Return the rows whose ``id`` is not excluded, or raise :class:`SplitError` where there are none."""
+    kept = rows.filter(~pl.col("id").is_in(list(excluded)))
+    if kept.is_empty():
+        raise SplitError(
+            f"The list of pictures to exclude holds all of the split: {counted(rows.height, 'picture')}.",
+            expected="a list that leaves some to score",
+            mend="leave --exclude out, or take pictures out of the list",
+        )
+    return kept
 
 
 def _statistics(readable: pl.DataFrame, labels: Sequence[str]) -> Callable[[metrics.Floats], dict[str, metrics.Floats]]:

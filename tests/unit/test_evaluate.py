@@ -107,6 +107,16 @@ def test_a_score_without_excluded_pictures_stands_beside_that_of_all(
     assert "Without" not in (tmp_path / "raw" / "report.html").read_text()
 
 
+def test_a_list_that_excludes_every_picture_is_refused_before_any_is_scored(
+    workspace: Callable[..., Path], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = tmp_path / "all.csv"
+    listed.write_text("\n".join(["id", *(f"{i:03}.png" for i in range(len(ROWS)))]))
+    monkeypatch.setattr(evaluate, "score", None)
+    with pytest.raises(SplitError, match="holds all of the split: 9 pictures"):
+        evaluate.evaluate(tiny_model, workspace(ROWS), out=tmp_path / "out", exclude=listed)
+
+
 def test_label_order_belongs_to_the_model(
     workspace: Callable[..., Path], make_model: Callable[..., Path], tmp_path: Path
 ) -> None:
