@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from perceived import charts, exclusions, images, metrics, progress, report, storage
+from perceived import charts, exclusions, images, metrics, progress, report, scoring, storage
 from perceived.data import celeba
+from perceived.data import split as splits
 from perceived.errors import SplitError
 from perceived.scoring import load_model, read_split, score, weights_sha256
 from perceived.wording import counted
@@ -68,7 +69,8 @@ def evaluate(
         "cleaned": None if excluded is None else clean(scored, opened.spec.labels, excluded),
         "study": report.STUDY if _is_celeba(rows) else None,
     }
-    found["notes"] = _notes(found, workspace)
+    own = scoring.trained_on(opened.spec) == splits.fingerprint(workspace.read_split())
+    found["notes"] = _notes(found, workspace, own=own)
     _write(output_folder(model, on) if out is None else Path(out), found, scored)
     return found
 
@@ -186,8 +188,8 @@ def output_folder(model: Path, on: str) -> Path:
     return model / name if model.is_dir() else model.with_name(f"{model.stem}-{name}")
 
 
-def _notes(found: Mapping[str, Any], workspace: Workspace) -> list[str]:
-    """Return what a reader must know before the figures."""
+def _notes(found: Mapping[str, Any], workspace: Workspace, *, own: bool) -> list[str]:
+    """Return what a reader must know before the figures; ``own`` says that the model was trained on this split."""
     notes = []
     count, unreadable = found["pictures"]["scored"], found["pictures"]["unreadable"]
     if unreadable:
@@ -197,11 +199,16 @@ def _notes(found: Mapping[str, Any], workspace: Workspace) -> list[str]:
         )
     if _is_demo(workspace):
         notes.append("These are demo faces of nobody: the figures show that the software works, and nothing else.")
-    if found["split"] == "train":
+    if found["split"] != "test" and not own:
+        notes.append(
+            "The model was trained on another split than this one, or does not say on which: whether it has learnt "
+            "from some of these pictures is not known."
+        )
+    elif found["split"] == "train":
         notes.append(
             "These are training pictures: the figures say how well they were learnt, not how good the model is."
         )
-    if found["split"] == "val":
+    elif found["split"] == "val":
         notes.append("The checkpoint was chosen on these pictures, so the figures flatter it a little.")
     if cleaned := found["cleaned"]:
         notes.append(

@@ -54,8 +54,8 @@ def find(
     ``out`` is by default ``WORK/labels``.
 
     Raises:
-        ConfigError: no such split, too many folds, settings beside a model, or a model that may have
-            learnt from the pictures.
+        ConfigError: no such split, too many folds, settings beside a model, or training pictures for a model
+            that was trained on this split or does not say on which.
         DataError, SplitError, ModelFileError: as :func:`perceived.evaluate.evaluate`.
     """
     if model is not None and settings:
@@ -157,18 +157,20 @@ def _names(on: Sequence[str], model: Path | None) -> tuple[str, ...]:
     unknown = [name for name in names if name not in SPLITS]
     if unknown:
         raise ConfigError(f"There is no split {unknown[0]!r}.", expected=f"some of {', '.join(SPLITS)}")
-    if model is not None and "train" in names:
-        raise ConfigError(
-            f"{model} cannot judge training pictures: a model believes the labels it has learnt.",
-            expected="pictures that it has not learnt from: --on val,test",
-            mend="leave --model out, and the pictures are judged by cross-validation",
-        )
     return tuple(name for name in SPLITS if name in names)
 
 
 def _answered(rows: pl.DataFrame, model: Path, folder: Path, split: str) -> Answered:
     """Return a model's answers; they are kept in ``folder`` under a name that changes with model and pictures."""
     opened, sha256 = scoring.load_model(model), scoring.weights_sha256(model)
+    trained_on = scoring.trained_on(opened.spec)
+    if "train" in rows["split"] and trained_on in (None, split):
+        raise ConfigError(
+            f"{model} cannot judge training pictures: a model believes the labels it has learnt, and it was trained on "
+            "this split or does not say on which.",
+            expected="pictures that it has not learnt from: --on val,test",
+            mend="leave --model out, and the pictures are judged by cross-validation",
+        )
     key = storage.sha256_json([sha256, rows["path"].to_list()])[:16]
     kept = folder / f"answers-{key}.parquet"
     if not kept.is_file():
@@ -177,12 +179,11 @@ def _answered(rows: pl.DataFrame, model: Path, folder: Path, split: str) -> Answ
         with storage.atomic_path(kept) as partial:
             scored.write_parquet(partial)
     answers = pl.read_parquet(kept).select("id", "error", *(f"probability_{label}" for label in LABELS))
-    trained_on = opened.spec.provenance.get("data", {}).get("split_sha256")
     notes = []
     if trained_on != split:
         notes.append(
-            "The model was trained on another split than this one. That it has not learnt from the pictures judged "
-            "here is taken on trust."
+            "The model was trained on another split than this one, or does not say on which. That it has not learnt "
+            "from the pictures judged here is taken on trust."
         )
     source = {"kind": "model", "name": opened.spec.name, "sha256": sha256, "trained_on": trained_on}
     return Answered(rows.join(answers, on="id", how="left", maintain_order="left"), source, notes)

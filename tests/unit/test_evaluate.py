@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from perceived import evaluate
+from perceived.data import split as splits
 from perceived.errors import SplitError
 from perceived.workspace import Workspace
 
@@ -161,6 +162,30 @@ def test_a_split_of_one_label_has_no_ranking_but_a_report(
     assert found["bootstrap"]["unit"] == "picture"
     assert any("rule of three" in note for note in found["notes"])
     assert "None: every answer agrees" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("side", "own", "says"),
+    [
+        ("train", True, "These are training pictures"),
+        ("train", False, "is not known"),
+        ("val", True, "was chosen on these pictures"),
+        ("val", False, "is not known"),
+        ("test", True, None),
+        ("test", False, None),
+    ],
+)
+def test_only_of_its_own_split_is_it_said_what_a_model_has_seen(
+    workspace: Callable[..., Path], make_model: Callable[..., Path], tmp_path: Path, side: str, own: bool, says: str
+) -> None:
+    work = workspace(ROWS)
+    table = pl.read_parquet(Workspace(work).split).with_columns(split=pl.lit(side))
+    table.write_parquet(Workspace(work).split)
+    seen = splits.fingerprint(table if own else table.head(3))
+    model = make_model(tmp_path / "m.onnx", provenance={"data": {"split_sha256": seen}})
+    notes = evaluate.evaluate(model, work, on=side, out=tmp_path / "out")["notes"]
+    assert len(notes) == (says is not None)
+    assert all(says in note for note in notes)
 
 
 def test_the_page_is_whole_in_itself_and_beside_the_study(

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from perceived import exclusions, label_errors, scoring
+from perceived.data import split as splits
 from perceived.errors import ConfigError, DataError, SplitError
 from perceived.workspace import Workspace
 
@@ -117,6 +118,21 @@ def test_nothing_found_is_said(work: Path, tiny_model: Path, tmp_path: Path) -> 
     assert found["candidates"] == found["duplicates"]["contradictions"] == []
     assert (tmp_path / "out" / "labels.html").read_text().count("<p>None: ") == 2
     assert exclusions.read(tmp_path / "out" / "labels.csv") == []
+
+
+def test_training_pictures_are_judged_by_a_model_of_another_split(
+    work: Path, make_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    table = pl.read_parquet(Workspace(work).split)
+
+    def model(seen: pl.DataFrame) -> Path:
+        return make_model(tmp_path / "m.onnx", provenance={"data": {"split_sha256": splits.fingerprint(seen)}})
+
+    with pytest.raises(ConfigError, match="cannot judge training pictures"):
+        label_errors.find(work, model=model(table), on=["train"])
+    found = label_errors.find(work, model=model(table.head(3)), on=["train"], out=tmp_path / "out")
+    assert found["pictures"]["judged"] == 12
+    assert "taken on trust" in found["notes"][0]
 
 
 def test_what_cannot_be_judged_says_so(work: Path, tiny_model: Path, tmp_path: Path) -> None:
