@@ -49,8 +49,9 @@ def find(
     """Judge the labels of a split and write lists and a page into ``out``; return what the JSON holds.
 
     With a ``model``, a RUN or an ONNX file, the pictures judged are those of ``on`` (by default val and
-    test); without one they are all, by cross-validation in ``folds``, and ``settings`` change the
-    recipe of their features as ``train --set`` does. Near-duplicates are looked for in the whole split.
+    test, or the one of them that has pictures); without one they are all, by cross-validation in
+    ``folds``, and ``settings`` change the recipe of their features as ``train --set`` does.
+    Near-duplicates are looked for in the whole split.
     ``out`` is by default ``WORK/labels``.
 
     Raises:
@@ -66,7 +67,7 @@ def find(
     workspace = Workspace(Path(work))
     folder = Path(out) if out is not None else workspace.labels
     table = workspace.read_split()
-    names = _names(on, model)
+    names = _names(on, (SPLITS if model is None else SPLITS[1:]), set(table["split"]))
     rows = pl.concat([scoring.read_split(workspace, name) for name in names])
     if model is None:
         answered = _cross_validated(rows, workspace, recipes.get(RECIPE, settings), folds=folds, seed=seed)
@@ -151,13 +152,13 @@ def contradictions(table: pl.DataFrame, folder: Path) -> dict[str, Any]:
     }
 
 
-def _names(on: Sequence[str], model: Path | None) -> tuple[str, ...]:
-    """Return which parts of the split are judged, in their order."""
-    names = tuple(on) or (SPLITS if model is None else SPLITS[1:])
-    unknown = [name for name in names if name not in SPLITS]
+def _names(on: Sequence[str], otherwise: Sequence[str], present: set[str]) -> tuple[str, ...]:
+    """Return which parts of the split are judged, in their order: those asked for, or ``otherwise`` what is there."""
+    unknown = [name for name in on if name not in SPLITS]
     if unknown:
         raise ConfigError(f"There is no split {unknown[0]!r}.", expected=f"some of {', '.join(SPLITS)}")
-    return tuple(name for name in SPLITS if name in names)
+    asked = on or [name for name in otherwise if name in present] or otherwise
+    return tuple(name for name in SPLITS if name in asked)
 
 
 def _answered(rows: pl.DataFrame, model: Path, folder: Path, split: str) -> Answered:

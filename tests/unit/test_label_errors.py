@@ -120,6 +120,29 @@ def test_nothing_found_is_said(work: Path, tiny_model: Path, tmp_path: Path) -> 
     assert exclusions.read(tmp_path / "out" / "labels.csv") == []
 
 
+@pytest.mark.parametrize(("sides", "judged"), [(("train", "val"), ["val"]), (("test",), ["test"])])
+def test_a_split_without_one_of_its_parts_is_judged(
+    work: Path, tiny_model: Path, tmp_path: Path, sides: tuple[str, ...], judged: list[str]
+) -> None:
+    table = pl.read_parquet(Workspace(work).split)
+    table.filter(pl.col("split").is_in(sides)).write_parquet(Workspace(work).split)
+    assert label_errors.find(work, model=tiny_model, out=tmp_path / "out")["on"] == judged
+
+
+@pytest.mark.parametrize(
+    ("on", "otherwise", "present", "names"),
+    [
+        ((), ("train", "val", "test"), {"train", "val"}, ("train", "val")),
+        (("test", "val"), ("val", "test"), {"train"}, ("val", "test")),
+        ((), ("val", "test"), {"train"}, ("val", "test")),
+    ],
+)
+def test_the_parts_judged_are_those_asked_for_or_there(
+    on: tuple[str, ...], otherwise: tuple[str, ...], present: set[str], names: tuple[str, ...]
+) -> None:
+    assert label_errors._names(on, otherwise, present) == names
+
+
 def test_training_pictures_are_judged_by_a_model_of_another_split(
     work: Path, make_model: Callable[..., Path], tmp_path: Path
 ) -> None:
