@@ -127,6 +127,25 @@ def _remove_abandoned(folder: Path) -> None:
             os.close(lock)
 
 
+def check_folder(folder: Path) -> None:
+    """Make sure that files can be written into ``folder``, before long work is done for them; leave nothing there.
+
+    Raises:
+        StorageError: a file is in the way, or no folder or file can be made there.
+    """
+    with storage_errors(folder):
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except FileNotFoundError as error:  # what /proc and the like say
+            raise StorageError(
+                f"{folder} cannot be written: no files can be made there.", mend="choose another output folder"
+            ) from error
+        for path in missing:
+            path.rmdir()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic_path(path) as partial:

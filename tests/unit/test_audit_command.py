@@ -64,6 +64,19 @@ def test_mistakes_end_with_2_and_a_way_out(
         assert message in answer.err, (arguments, answer.err)
 
 
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_read(
+    run: Callable[..., SimpleNamespace], files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    said, truth = files
+    for out, why in ((said, "a file is in the way"), (said / "below", "cannot be written")):
+        answer = run("audit", tmp_path / "none.csv", "--labels", truth, *OPTIONS, "--out", out)
+        assert answer.code == 2
+        assert f"{out} cannot be written" in answer.err
+        assert why in answer.err
+    assert run("audit", tmp_path / "none.csv", "--labels", truth, *OPTIONS, "--out", tmp_path / "a" / "b").code == 2
+    assert not (tmp_path / "a").exists()
+
+
 def test_rows_that_are_matched_by_file_name_are_told(
     run: Callable[..., SimpleNamespace], files: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -127,6 +127,23 @@ def test_what_the_disk_refuses_is_told(tmp_path: Path, number: int, words: str) 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_is_checked_and_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    storage.check_folder(tmp_path)
+    storage.check_folder(tmp_path / "a" / "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    for folder, words in (("file", "a file is in the way"), ("file/below", "Not a directory")):
+        with pytest.raises(StorageError, match=f"{folder} cannot be written: {words}"):
+            storage.check_folder(tmp_path / folder)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, where no files can be made")
+def test_a_folder_below_proc_is_refused() -> None:
+    for folder in (Path("/proc"), Path("/proc/audit/here")):
+        with pytest.raises(StorageError, match=f"{folder} cannot be written"):
+            storage.check_folder(folder)
+
+
 def test_json_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         storage.read_json(tmp_path / "file.json")

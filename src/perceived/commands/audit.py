@@ -56,7 +56,7 @@ def audit(
         raise ConfigError(
             "An audit needs labels, from one place.", mend="give either --labels LABELS.csv or a folder WORK"
         )
-    from perceived import answers, audit_page, criteria
+    from perceived import answers, audit_page, criteria, storage
     from perceived import audit as auditing
 
     if labels is not None and (always_answer or on != "test"):
@@ -66,6 +66,7 @@ def audit(
     for condition in fail_if or []:
         criteria.parse(condition)
     meanings = answers.parse_words(words or [])
+    storage.check_folder(out)
     if work is not None:
         table, reading = auditing.audit_workspace(source, work, on=on, always_answer=always_answer, words=meanings)
     else:
