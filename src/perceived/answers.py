@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from perceived import answer_lines
 from perceived.errors import ConfigError, DataError
 from perceived.spec import LABELS, UNCERTAIN
 from perceived.wording import counted
@@ -53,7 +54,7 @@ def read_predictions(
     """
     path = Path(path)
     is_json = path.suffix in (".jsonl", ".ndjson", ".json")
-    read = _read_folder if path.is_dir() else _read_json_lines if is_json else _read_table
+    read = _read_folder if path.is_dir() else answer_lines.read if is_json else _read_table
     table = read(path)
     _note_model(table, reading)
     if read is _read_table:
@@ -211,36 +212,6 @@ def _largest_faces(rows: pl.DataFrame, reading: Reading) -> pl.DataFrame:
     return largest
 
 
-_FACE = pl.Struct(
-    {
-        "box": pl.List(pl.Float64),
-        "perceived_gender": pl.String,
-        "probability": pl.Struct({"female": pl.Float64, "male": pl.Float64}),
-    }
-)
-
-
-_PICTURE: dict[str, type[pl.DataType] | pl.DataType] = {
-    "model": pl.String,
-    "model_sha256": pl.String,
-    "source": pl.String,
-    "faces": pl.List(_FACE),
-    "error": pl.String,
-}
-
-
-def _read_json_lines(path: Path) -> pl.DataFrame:
-    if not path.is_file():
-        raise DataError(f"{path} does not exist.", expected="JSON lines that 'perceived predict --json' printed")
-    try:
-        return pl.read_ndjson(path, schema=_PICTURE)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(
-            f"{path} cannot be read as JSON lines: {str(error).splitlines()[0]}",
-            expected="what 'perceived predict --json' prints, one object for each picture",
-        ) from error
-
-
 def _read_folder(path: Path) -> pl.DataFrame:
     """Read the Parquet files of a folder that ``perceived predict --cluster`` wrote."""
     below = path / "answers" if (path / "answers").is_dir() else path
@@ -248,7 +219,7 @@ def _read_folder(path: Path) -> pl.DataFrame:
     if not files:
         raise DataError(f"{path} holds no answers.", expected="the --out of 'perceived predict --cluster'")
     try:
-        return pl.read_parquet(files, columns=list(_PICTURE))
+        return pl.read_parquet(files, columns=list(answer_lines.PICTURE))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(
             f"The answers in {path} cannot be read: {str(error).splitlines()[0]}",

@@ -231,6 +231,24 @@ def test_files_that_are_no_predictions_say_so(write: Callable[..., Path], name: 
         answers.read_predictions(write(name, *lines), reading=Reading())
 
 
+def line(source: str) -> str:
+    return json.dumps({"source": source, "faces": [face(9, "male", 0.9)], "error": None})
+
+
+def test_a_name_that_is_not_unicode_is_escaped_as_in_csv(write: Callable[..., Path]) -> None:
+    path = write("p.jsonl", line("a.jpg"), "", line("b\udcff.jpg"), line("c\udcfe.jpg"))
+    said = answers.read_predictions(path, reading=Reading())
+    assert said["id"].to_list() == ["a.jpg", "b\\udcff.jpg", "c\\udcfe.jpg"]
+    assert said["probability_male"].to_list() == [0.9] * 3
+
+
+@pytest.mark.parametrize("wrong", ["{", "3", '{"source": "a", "faces": 3}', '"\\ud800"'])
+def test_the_line_that_is_no_answer_is_named(write: Callable[..., Path], wrong: str) -> None:
+    path = write("p.jsonl", line("a.jpg"), line("b\udcff.jpg"), wrong, line("c.jpg"))
+    with pytest.raises(DataError, match="Line 3 of "):
+        answers.read_predictions(path, reading=Reading())
+
+
 def test_a_missing_file_says_so(tmp_path: Path) -> None:
     for name in ("p.csv", "p.jsonl", "p.parquet"):
         with pytest.raises(DataError, match="does not exist"):
