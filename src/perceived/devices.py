@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 from perceived.errors import ConfigError
 
 DEVICES = {
@@ -13,6 +15,7 @@ DEVICES = {
 """ONNX Runtime's name of each device's provider (onnxruntime.ai/docs/execution-providers)."""
 PACKAGES = {"cuda": "onnxruntime-gpu", "coreml": "onnxruntime", "openvino": "onnxruntime-openvino"}
 """The build of ONNX Runtime that brings a device; CoreML comes with the one for macOS."""
+_MACOS_ONLY = "coreml"
 
 
 def available() -> dict[str, bool]:
@@ -21,6 +24,13 @@ def available() -> dict[str, bool]:
 
     built_for = set(ort.get_available_providers())
     return {device: provider in built_for for device, provider in DEVICES.items()}
+
+
+def missing(device: str) -> str:
+    """Say of a device that is not here what it comes with."""
+    if device == _MACOS_ONLY and platform.system() != "Darwin":
+        return "macOS only"
+    return f"it comes with the package {PACKAGES[device]}"
 
 
 def providers(device: str) -> list[str]:
@@ -36,8 +46,8 @@ def providers(device: str) -> list[str]:
     here = available()
     if not here[device]:
         raise ConfigError(
-            f"The ONNX Runtime installed here cannot use {device}.",
+            f"The ONNX Runtime installed here cannot use {device}: {missing(device)}.",
             expected=f"one of {', '.join(name for name, there in here.items() if there)}",
-            mend=f"install the package {PACKAGES[device]} on a machine that has it, or choose another device",
+            mend="choose another device, or run it on a machine that has this one",
         )
     return [DEVICES[device], DEVICES["cpu"]]

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from perceived import __version__
-from perceived.devices import PACKAGES, available
+from perceived.devices import available, missing
 from perceived.errors import MissingExtraError
 from perceived.extras import EXTRAS
 from perceived.models import SHIPPED
@@ -39,7 +39,7 @@ def weights() -> Iterator[tuple[str, str, str]]:
 def devices() -> Iterator[tuple[str, str]]:
     """Yield what a model may run on, and whether the ONNX Runtime installed here offers it."""
     for device, here in available().items():
-        yield device, "yes" if here else f"no: it comes with the package {PACKAGES[device]}"
+        yield device, "yes" if here else f"no: {missing(device)}"
 
 
 def model(name: str) -> dict[str, Any]:

@@ -6,8 +6,12 @@ import hashlib
 import platform
 from importlib.metadata import version
 
+import pytest
+
 import perceived
 from perceived import yunet
+from perceived.devices import missing, providers
+from perceived.errors import ConfigError
 from perceived.extras import EXTRAS
 from perceived.installed import CORE, describe, devices, model, weights
 
@@ -34,7 +38,16 @@ def test_the_cpu_is_always_there_and_what_is_missing_says_what_brings_it():
     found = dict(devices())
     assert found["cpu"] == "yes"
     assert set(found) == {"cpu", "cuda", "coreml", "openvino"}
-    assert all(here == "yes" or "onnxruntime" in here for here in found.values())
+    assert all(here in ("yes", "no: macOS only") or "onnxruntime" in here for here in found.values())
+
+
+@pytest.mark.parametrize(("system", "says"), [("Linux", "macOS only"), ("Darwin", "the package onnxruntime")])
+def test_coreml_is_only_said_to_come_with_the_package_where_it_does(monkeypatch, system, says):
+    monkeypatch.setattr("platform.system", lambda: system)
+    monkeypatch.setattr("perceived.devices.available", lambda: {"cpu": True, "coreml": False})
+    assert says in missing("coreml")
+    with pytest.raises(ConfigError, match=says):
+        providers("coreml")
 
 
 def test_a_model_is_described_with_its_hash(tiny_model):
