@@ -136,7 +136,7 @@ def decode_reduced(
             integrity.check_filled(image, data, lambda longer: _load_pixels(_open(longer), scale))
             pixels = _upright(image, orientation)
     except _DAMAGE as error:
-        raise _unreadable(data, name, error) from error
+        raise _unreadable(data, name, error, max_pixels) from error
     return Decoded(pixels, height if sideways else width, width if sideways else height)
 
 
@@ -317,10 +317,10 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int = MAX_PIXELS) 
         )
 
 
-def _unreadable(data: bytes, name: str, error: BaseException) -> ImageError:
+def _unreadable(data: bytes, name: str, error: BaseException, max_pixels: int = MAX_PIXELS) -> ImageError:
     """Say what the bytes seem to be when they are no readable picture."""
     if isinstance(error, Image.DecompressionBombError):
-        return ImageError(f"{name} is larger than {MAX_PIXELS:,} pixels.", mend="scale it down")
+        return ImageError(f"{name} is larger than {max_pixels:,} pixels.", mend="scale it down")
     if isinstance(error, MemoryError):
         return ImageError(f"There is not enough memory for {name}.", mend="scale it down, or ask for fewer threads")
     if isinstance(error, UnsupportedPixelsError):

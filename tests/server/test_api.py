@@ -31,6 +31,14 @@ def test_answers_are_those_of_the_offline_predictor(http, encoded, tiny_model):
     assert answer.json()["pictures"] == [{**picture.to_dict()} for picture in expected]
 
 
+@pytest.mark.parametrize("address", ["/", "/healthz"])
+def test_the_head_of_the_page_and_of_the_health_check_is_had_alone(http, address):
+    whole, alone = http.get(address), http.head(address)
+    assert (alone.status_code, alone.content) == (200, b"")
+    assert alone.headers["content-length"] == whole.headers["content-length"]
+    assert http.head("/v1/models").status_code == 405
+
+
 def test_a_bare_body_and_json_are_other_ways_to_send_the_same(http, encoded):
     data = encoded(250)
     form = http.post("/v1/predict", files=files(("picture", data))).json()

@@ -42,11 +42,14 @@ def test_a_key_is_never_shown(monkeypatch):
         ({"max_files": 500, "queue": 100}, "more than the queue holds"),
         ({"max_body": 2**40}, "more than max_memory"),
         ({"wokers": 2}, "wokers"),
+        ({"max_body": 64}, "max_body: .*64 bytes hold no picture; .* 64 MiB are 67108864"),
+        ({"max_file": 20}, "max_file: .*20 bytes"),
     ],
 )
 def test_impossible_settings_are_sentences(flags, says):
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=says) as caught:
         load(**flags)
+    assert "default factory" not in caught.value.what
 
 
 @pytest.mark.parametrize(("device", "says"), [("gpu", "'gpu' is unknown"), ("openvino", "cannot use openvino")])
@@ -63,6 +66,7 @@ def test_a_device_that_is_not_here_is_told_before_anybody_listens(tiny_model, de
         ("PERCEIVED_SERVE_XYZ", "4", "one of PERCEIVED_SERVE_HOST"),
         ("PERCEIVED_SERVE_API_KEY", "Schlüssel", "ASCII"),
         ("PERCEIVED_SERVE_API_KEY", "open sesame", "without spaces"),
+        ("PERCEIVED_SERVE_API_KEY", "", "an empty key would let everybody in"),
     ],
 )
 def test_impossible_variables_are_sentences(monkeypatch, name, value, says):

@@ -327,6 +327,8 @@ def test_a_bomb_beyond_pillows_own_limit() -> None:
     bomb = header[:18] + (60_000).to_bytes(4, "little") * 2 + header[26:]
     with pytest.raises(ImageError, match="larger than 120,000,000"):
         images.decode(bomb)
+    with pytest.raises(ImageError, match="larger than 50,000,000"):
+        images.decode(bomb, max_pixels=50_000_000)
 
 
 def test_pictures_that_pillow_warns_of_are_decoded_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,6 +101,7 @@ async def models(request: Request) -> Response:
     return JSONResponse(request.app.state.service.describe())
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", response_model=schema.Health, summary="Whether the server is alive")
 async def healthz() -> Response:
     """Answer at once."""
@@ -131,6 +132,7 @@ async def problem(kind: str) -> Response:
     return JSONResponse({"status": known.status, "title": known.title, "about": known.about})
 
 
+@router.head("/", include_in_schema=False)
 @router.get("/", include_in_schema=False)
 def page() -> Response:
     """Return the page; browsers ask each time whether it has changed."""

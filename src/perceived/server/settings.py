@@ -16,6 +16,10 @@ from perceived.errors import ConfigError
 from perceived.predictor import processors
 
 PREFIX = "PERCEIVED_SERVE_"
+_NOT_REACHED = "default_factory_not_called"
+"""What pydantic says of a default that waits for other settings, beside the error that is in one of those."""
+SMALLEST_BODY = 1000
+"""Bytes: a limit below holds hardly any picture, and was meant as a number of something else."""
 
 
 def _share_of_processors(chosen: Mapping[str, Any]) -> int:
@@ -47,14 +51,14 @@ class Settings(BaseSettings):
     cors_origins: list[str] = []
     """Web origins whose pages may call the API."""
 
-    max_body: int = Field(64 * 2**20, ge=1)
-    max_file: int = Field(20 * 2**20, ge=1)
+    max_body: int = 64 * 2**20
+    max_file: int = 20 * 2**20
     max_pixels: int = Field(50_000_000, ge=64)
     max_files: int = Field(64, ge=1)
     max_faces: int = Field(256, ge=1)
     """Faces answered in one picture, the largest."""
     max_connections: int = Field(512, ge=1)
-    max_memory: int = Field(256 * 2**20, ge=1)
+    max_memory: int = 256 * 2**20
     """Request bodies held at the same time, in each worker."""
     queue: int = Field(256, ge=1)
     """Pictures that may wait, in each worker."""
@@ -70,9 +74,22 @@ class Settings(BaseSettings):
     @field_validator("api_key")
     @classmethod
     def _can_be_sent(cls, key: SecretStr | None) -> SecretStr | None:
-        if key is not None and not re.fullmatch(r"[!-~]*", key.get_secret_value()):
+        if key is None:
+            return None
+        if not key.get_secret_value():
+            raise ValueError("an empty key would let everybody in; leave it unset for a server that asks for none")
+        if not re.fullmatch(r"[!-~]+", key.get_secret_value()):
             raise ValueError("a header carries letters, digits and signs of ASCII only, without spaces")
         return key
+
+    @field_validator("max_body", "max_file", "max_memory")
+    @classmethod
+    def _holds_a_picture(cls, count: int) -> int:
+        if count < SMALLEST_BODY:
+            raise ValueError(
+                f"{count} bytes hold no picture; it is {SMALLEST_BODY:,} bytes or more, and 64 MiB are {64 * 2**20}"
+            )
+        return count
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -98,7 +115,8 @@ def load(file: Path | None = None, **flags: Any) -> Settings:
     try:
         return Settings(_env_file=file, **given)  # type: ignore[call-arg]
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+        found = [one for one in error.errors() if one["type"] != _NOT_REACHED]
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg']}" for one in found)
         raise ConfigError(
             f"The server cannot be set up so: {wrong}.", mend="see docs/serve.md for every setting"
         ) from None
