@@ -1,4 +1,4 @@
-"""A client for a running server, with the predictor's own methods and results (extra ``perceived[serve]``).
+"""A client for a running server: the predictor's ``predict`` and ``stream``, with its results (``perceived[serve]``).
 
 ::
 
@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,17 +17,16 @@ from email.utils import parsedate_to_datetime
 from itertools import chain, repeat
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias, overload
+from typing import Any, Self, overload
 
 import httpx2
 
-from perceived import __version__, images
+from perceived import __version__, given
 from perceived.errors import ConfigError, ImageError, InputError, ServerError
+from perceived.given import Source
+from perceived.rows import printable
 from perceived.selection import Selection
 from perceived.types import Box, Face, Picture, Prediction
-
-Source: TypeAlias = str | os.PathLike[str] | bytes
-"""A picture: a path, or an encoded file's bytes."""
 
 MOST_BYTES = 8 * 2**20
 """Encoded bytes that one request gathers, unless a single picture has more."""
@@ -85,28 +83,34 @@ class Client:
     def predict(self, picture: Source | Sequence[Source]) -> Picture | list[Picture]:
         """Answer for one picture, or for a list of them in their order, as :meth:`perceived.Predictor.predict` does.
 
+        Pillow images and pixels, RGB uint8 ``(h, w, 3)``, are sent as PNG.
+
         Raises:
-            ImageError: the one picture cannot be read. In a list, such a picture is a row whose
+            ImageError: the one picture cannot be read, or is none. In a list, such a picture is a row whose
                 ``error`` says why.
             InputError: the server refuses the request, and says why.
             ServerError: the server cannot be reached, is busy for too long, or failed.
         """
-        if not isinstance(picture, str | os.PathLike | bytes):
+        if not isinstance(picture, given.ONE):
             return list(self.stream(picture))
         answer = next(self.stream([picture]))
         if answer.error is not None:
             raise ImageError(answer.error)
         return answer
 
-    def stream(self, pictures: Iterable[Source], names: Iterable[str] = ()) -> Iterator[Picture]:
+    def stream(self, pictures: Iterable[Source | ImageError], names: Iterable[str] = ()) -> Iterator[Picture]:
         """Answer for any number of pictures in their order, a few in each request; see :meth:`predict`.
 
-        ``names`` are what the answers call the pictures; where it ends, a path is its own name.
+        ``names`` are what the answers call the pictures; where it ends, a path is its own name. Those who read
+        pictures themselves give the :class:`ImageError` of one that they could not read in its place.
+
+        Raises:
+            InputError: ``pictures`` is one picture.
         """
         waiting: list[tuple[str, bytes | Picture]] = []
         held = 0
-        for source, given in zip(pictures, chain(names, repeat("")), strict=False):
-            name = given or ("<bytes>" if isinstance(source, bytes) else os.fspath(source))
+        for source, called in zip(given.several(pictures), chain(names, repeat("")), strict=False):
+            name = called or given.name_of(source)
             data = _read(source, name)
             size = len(data) if isinstance(data, bytes) else 0
             if waiting and (held + size > MOST_BYTES or len(waiting) == MOST_FILES):
@@ -164,9 +168,10 @@ class Client:
     def _answer(self, batch: Sequence[tuple[str, bytes | Picture]]) -> Iterator[Picture]:
         """Send what could be read, and put the answers where they belong among what could not.
 
-        The server is told a file's name without its folders, which are nobody else's business.
+        The server is told a file's name without its folders, which are nobody else's business, and what is not
+        Unicode in it escaped.
         """
-        files = [("files", (Path(name).name or name, data)) for name, data in batch if isinstance(data, bytes)]
+        files = [("files", (_told(name), data)) for name, data in batch if isinstance(data, bytes)]
         answers = iter(self._pictures(files) if files else ())
         for name, data in batch:
             yield data if isinstance(data, Picture) else _renamed(picture_from_dict(next(answers), name))
@@ -223,9 +228,14 @@ def picture_from_dict(value: Mapping[str, Any], source: str) -> Picture:
     return Picture(source=source, faces=tuple(map(_prediction, value["faces"])), **kept)
 
 
+def _told(name: str) -> str:
+    """Return a picture's name as the server is told it."""
+    return printable(Path(name).name or name)
+
+
 def _renamed(picture: Picture) -> Picture:
     """Let an error call the picture what its caller does: the server knows it without its folders."""
-    known = Path(picture.source).name
+    known = _told(picture.source)
     if picture.error is None or not known or not picture.error.startswith(known):
         return picture
     return replace(picture, error=picture.source + picture.error.removeprefix(known))
@@ -247,12 +257,12 @@ def _prediction(value: Mapping[str, Any]) -> Prediction:
     )
 
 
-def _read(source: Source, name: str) -> bytes | Picture:
-    """Return a picture's bytes, or the row that says why there are none."""
-    if isinstance(source, bytes):
-        return source
+def _read(source: Source | ImageError, name: str) -> bytes | Picture:
+    """Return a picture's encoded bytes, or the row that says why there are none."""
+    if isinstance(source, ImageError):
+        return Picture(source=name, error=str(source))
     try:
-        return images.read_bytes(source)
+        return given.encode(source, name)
     except ImageError as error:
         return Picture(source=name, error=str(error))
 

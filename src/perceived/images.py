@@ -19,7 +19,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple, cast
+from typing import IO, NamedTuple, cast
 
 from PIL import Image, UnidentifiedImageError
 
@@ -155,8 +155,8 @@ def of_pillow(image: Image.Image, *, source: str = "") -> Pixels:
         raise _unreadable(b"", name, error) from error
 
 
-def save_png(pixels: Pixels, path: str | os.PathLike[str]) -> None:
-    """Write RGB uint8 ``(height, width, 3)`` as a PNG, whatever the file's ending."""
+def save_png(pixels: Pixels, path: str | os.PathLike[str] | IO[bytes]) -> None:
+    """Write RGB uint8 ``(height, width, 3)`` as a PNG, whatever the file's ending, or into an open file."""
     Image.fromarray(pixels).save(path, "PNG")
 
 

@@ -6,34 +6,28 @@ of several pictures together. Answers come in the order of the pictures.
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import TypeAlias, overload
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
-from PIL.Image import Image
 
-from perceived import images
 from perceived.classifier import Classifier, check_threshold, whole
 from perceived.crop import bounds, cut
 from perceived.detector import Detector, YuNet
 from perceived.devices import providers
 from perceived.errors import ConfigError, ImageError, InputError
+from perceived.given import ONE, Source, decode, name_of, several
 from perceived.models import find_model
 from perceived.overlap import ahead
 from perceived.preprocess import Pixels, frame, frame_corners
 from perceived.selection import Selection
 from perceived.storage import sha256_file
 from perceived.types import Face, Picture, Prediction
-
-Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Pixels | Image
-"""A picture: a path, an encoded file's bytes, a Pillow image, or RGB pixels of shape ``(h, w, 3)`` and type uint8."""
-_ONE = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray, Image)
 
 CPU_BATCH, BATCH = 4, 32
 """Faces that go through the network together: few on a CPU, whose caches hold few (16 took half as long again
@@ -132,9 +126,9 @@ class Predictor:
             ImageError: the one picture cannot be read. In a list, such a picture is a row whose
                 ``error`` says why, and the others are answered.
         """
-        if isinstance(picture, _ONE):
-            return self._answer([self._prepare(picture, _name(picture), keep=False)])[0].picture
-        return list(self.stream(_several(picture)))
+        if isinstance(picture, ONE):
+            return self._answer([self._prepare(picture, name_of(picture), keep=False)])[0].picture
+        return list(self.stream(several(picture)))
 
     def predict_faces(self, crops: Iterable[Source]) -> list[Prediction]:
         """Answer for faces that were cut out already, one answer each, without looking for faces in them.
@@ -145,7 +139,7 @@ class Predictor:
             InputError: ``crops`` is no list of pictures.
             ImageError: a crop cannot be read.
         """
-        waiting = (self._as_face(crop) for crop in _several(crops))
+        waiting = (self._as_face(crop) for crop in several(crops))
         answers: list[Prediction] = []
         while batch := list(islice(waiting, self.batch_size)):
             answers += self._classify([face for face, _ in batch], [pixels for _, pixels in batch])
@@ -165,7 +159,7 @@ class Predictor:
 
     def prepare(self, pictures: Iterable[Source | ImageError], names: Iterable[str] = ()) -> Iterator[Prepared]:
         """Do the first half of :meth:`stream`: decode, find the faces, frame them."""
-        return self._prepare_ahead(_several(pictures), names, most=2 * self.batch_size + self.threads, keep=False)
+        return self._prepare_ahead(several(pictures), names, most=2 * self.batch_size + self.threads, keep=False)
 
     def answer(self, prepared: Iterable[Prepared]) -> Iterator[Picture]:
         """Do the second half of :meth:`stream`: classify the faces of several pictures together."""
@@ -225,7 +219,7 @@ class Predictor:
             picture, name = named
             if isinstance(picture, ImageError):
                 return Prepared(self._row(name, error=str(picture)))
-            name = name or _name(picture)
+            name = name or name_of(picture)
             try:
                 return self._prepare(picture, name, keep=keep)
             except InputError as error:
@@ -236,7 +230,7 @@ class Predictor:
 
     def _prepare(self, source: Source, name: str, *, keep: bool) -> Prepared:
         """Decode, detect and frame one picture; a crowd is classified here, so that what waits stays small."""
-        pixels = _decode(source, name)
+        pixels = decode(source, name)
         height, width = pixels.shape[:2]
         faces = self._find(pixels)
         picture, image = self._row(name, width=width, height=height), pixels if keep else None
@@ -249,7 +243,7 @@ class Predictor:
         return Prepared(replace(picture, faces=tuple(answers)), image=image)
 
     def _as_face(self, crop: Source) -> tuple[Face, Pixels]:
-        pixels = _decode(crop, _name(crop))
+        pixels = decode(crop, name_of(crop))
         return whole(pixels.shape[1], pixels.shape[0]), frame(pixels, self.spec.preprocessing)
 
     def _find(self, pixels: Pixels) -> Sequence[Face]:
@@ -320,51 +314,3 @@ def processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _several(pictures: object) -> Iterable[Source]:
-    """Return what is a list of pictures as it is; a picture, a file or a mapping is none."""
-    if isinstance(pictures, _ONE) and not (isinstance(pictures, np.ndarray) and pictures.ndim == 4):
-        raise InputError("One picture stands where several should.", expected="a list", mend="[picture]")
-    if not isinstance(pictures, Iterable) or isinstance(pictures, Mapping | io.IOBase):
-        raise _no_picture(pictures)
-    return pictures
-
-
-def _no_picture(value: object) -> ImageError:
-    return ImageError(
-        f"A value of type {type(value).__name__} is no picture.",
-        expected="a path, a file's bytes, a Pillow image, RGB pixels (height, width, 3) of type uint8, or several",
-        mend="of an open file, give what its read() returns",
-    )
-
-
-def _name(picture: object) -> str:
-    """Return what answers call a picture that has no other name."""
-    if isinstance(picture, str | os.PathLike):
-        return os.fsdecode(picture)
-    if isinstance(picture, np.ndarray):
-        return "<array>"
-    return f"<{type(picture).__name__}>"
-
-
-def _decode(picture: Source, name: str) -> Pixels:
-    if isinstance(picture, bytes | bytearray | memoryview):
-        return images.decode(bytes(picture), source=name)
-    if isinstance(picture, str | os.PathLike):
-        return images.load(picture)
-    if isinstance(picture, Image):
-        return images.of_pillow(picture, source=name)
-    if not isinstance(picture, np.ndarray):
-        raise _no_picture(picture)
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        raise ImageError(
-            f"An array of shape {picture.shape} and type {picture.dtype} is not a picture.",
-            expected="RGB pixels of shape (height, width, 3) and type uint8",
-        )
-    if min(picture.shape[:2]) < images.MIN_SIDE:
-        raise ImageError(
-            f"A picture of {picture.shape[1]}×{picture.shape[0]} pixels is too small to show a face.",
-            expected=f"at least {images.MIN_SIDE}×{images.MIN_SIDE}",
-        )
-    return picture

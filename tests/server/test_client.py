@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -10,10 +11,11 @@ from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from PIL import Image
 
 pytest.importorskip("httpx2", reason="needs the extra perceived[serve]")
 
-from perceived import cli
+from perceived import cli, images
 from perceived.client import Client
 from perceived.errors import ConfigError, ImageError, InputError, ServerError
 from perceived.predictor import Predictor
@@ -48,6 +50,36 @@ def test_one_picture_is_answered_alone_or_raises(address, picture):
             client.predict(b"milk, eggs")
         with pytest.raises(ImageError, match="cannot be read"):
             client.predict("gone.png")
+
+
+def test_what_is_no_picture_is_a_row_and_pixels_are_sent(address, tiny_model, picture):
+    bright = picture("bright.png", 150)
+    pixels = images.load(bright)
+    held = [pixels, Image.fromarray(pixels), bytearray(bright.read_bytes())]
+    sources = [bright, "nope", None, *held, pixels[..., 0], ImageError("gone")]
+    predictor = Predictor(tiny_model, detect=False)
+    with Client(address) as client:
+        answers = client.predict(sources)
+        assert client.predict(pixels) == predictor.predict(pixels)
+        for wrong in (None, pixels[:2], 7):
+            with pytest.raises(ImageError, match=r"no picture|too small"):
+                client.predict(wrong)
+        with pytest.raises(InputError, match="One picture stands"):
+            next(client.stream(pixels))
+    expected = list(predictor.stream(sources))
+    assert [(one.source, one.error) for one in answers[:-1]] == [(one.source, one.error) for one in expected[:-1]]
+    assert [one.faces for one in answers] == [one.faces for one in expected]
+    assert [one.error is None for one in answers] == [True, False, False, True, True, True, False, False]
+
+
+def test_a_name_that_is_not_unicode_is_answered(address, picture, tmp_path):
+    odd, text = tmp_path / os.fsdecode(b"\xff.png"), tmp_path / os.fsdecode(b"\xfe.png")
+    odd.write_bytes(picture("grey.png", 140).read_bytes())
+    text.write_text("milk, eggs")
+    with Client(address) as client:
+        good, bad = client.predict([odd, text])
+    assert (good.source, len(good.faces)) == (str(odd), 1)
+    assert str(bad.error).startswith(f"{text} is not a picture")
 
 
 def test_predict_asks_a_server_for_the_rows_it_would_print_itself(address, tiny_model, picture, monkeypatch, capsys):

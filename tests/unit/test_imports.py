@@ -26,6 +26,7 @@ CORE = {
     "devices",
     "errors",
     "extras",
+    "given",
     "images",
     "installed",
     "integrity",

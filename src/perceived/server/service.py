@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from starlette.requests import Request
 
-from perceived import __version__
+from perceived import __version__, given
 from perceived.predictor import Predictor
 from perceived.server import metrics
 from perceived.server.answers import Answer, Answerer, Question, relabel
@@ -61,9 +59,7 @@ class Service:
     async def test_itself(self) -> None:
         """Answer a picture of noise; from then on the server is ready."""
         noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-        file = io.BytesIO()
-        Image.fromarray(noise).save(file, "PNG")
-        (answer,) = await self._engine.answer([Question(upload=Upload(name="test", data=file.getvalue()))])
+        (answer,) = await self._engine.answer([Question(upload=Upload(name="test", data=given.encode(noise, "test")))])
         self._ready = answer.picture.error is None
 
     def check_ready(self) -> None:

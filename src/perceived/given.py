@@ -1,0 +1,98 @@
+"""What a caller may give as a picture: a path, an encoded file's bytes, a Pillow image or pixels."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+import numpy as np
+from PIL.Image import Image
+
+from perceived import images
+from perceived.colour import Pixels
+from perceived.errors import ImageError, InputError
+
+Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Pixels | Image
+"""A picture: a path, an encoded file's bytes, a Pillow image, or RGB pixels of shape ``(h, w, 3)`` and type uint8."""
+ONE = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray, Image)
+"""The types of one picture, for ``isinstance``."""
+
+
+def several(pictures: object) -> Iterable[Source]:
+    """Return what is a list of pictures as it is; a picture, a file or a mapping is none.
+
+    Raises:
+        InputError: it is one picture.
+        ImageError: it is neither a list of pictures nor one.
+    """
+    if isinstance(pictures, ONE) and not (isinstance(pictures, np.ndarray) and pictures.ndim == 4):
+        raise InputError("One picture stands where several should.", expected="a list", mend="[picture]")
+    if not isinstance(pictures, Iterable) or isinstance(pictures, Mapping | io.IOBase):
+        raise _no_picture(pictures)
+    return pictures
+
+
+def name_of(picture: object) -> str:
+    """Return what answers call a picture that has no other name."""
+    if isinstance(picture, str | os.PathLike):
+        return os.fsdecode(picture)
+    if isinstance(picture, np.ndarray):
+        return "<array>"
+    return f"<{type(picture).__name__}>"
+
+
+def decode(picture: Source, name: str) -> Pixels:
+    """Return a picture's RGB uint8 pixels ``(h, w, 3)``; ``name`` is what messages call it.
+
+    Raises:
+        ImageError: it cannot be read, or is no picture.
+    """
+    if isinstance(picture, bytes | bytearray | memoryview):
+        return images.decode(bytes(picture), source=name)
+    if isinstance(picture, str | os.PathLike):
+        return images.load(picture)
+    return _pixels(picture, name)
+
+
+def encode(picture: Source, name: str) -> bytes:
+    """Return a picture as an encoded file's bytes: those it has, or pixels and Pillow images as a PNG.
+
+    Raises:
+        ImageError: it cannot be read, or is no picture.
+    """
+    if isinstance(picture, bytes | bytearray | memoryview):
+        return bytes(picture)
+    if isinstance(picture, str | os.PathLike):
+        return images.read_bytes(picture)
+    file = io.BytesIO()
+    images.save_png(_pixels(picture, name), file)
+    return file.getvalue()
+
+
+def _pixels(picture: object, name: str) -> Pixels:
+    """Return the pixels of what is in memory."""
+    if isinstance(picture, Image):
+        return images.of_pillow(picture, source=name)
+    if not isinstance(picture, np.ndarray):
+        raise _no_picture(picture)
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise ImageError(
+            f"An array of shape {picture.shape} and type {picture.dtype} is not a picture.",
+            expected="RGB pixels of shape (height, width, 3) and type uint8",
+        )
+    if min(picture.shape[:2]) < images.MIN_SIDE:
+        raise ImageError(
+            f"A picture of {picture.shape[1]}×{picture.shape[0]} pixels is too small to show a face.",
+            expected=f"at least {images.MIN_SIDE}×{images.MIN_SIDE}",
+        )
+    return picture
+
+
+def _no_picture(value: object) -> ImageError:
+    return ImageError(
+        f"A value of type {type(value).__name__} is no picture.",
+        expected="a path, a file's bytes, a Pillow image, RGB pixels (height, width, 3) of type uint8, or several",
+        mend="of an open file, give what its read() returns",
+    )
