@@ -22,9 +22,8 @@ from perceived.data import sampling
 from perceived.errors import ConfigError, ModelFileError, SplitError
 from perceived.metrics import Booleans, Floats, Integers
 from perceived.models import find_model
-from perceived.scoring import read_split, score
+from perceived.scoring import read_split, readable, score
 from perceived.spec import METADATA_KEY, ModelSpec
-from perceived.wording import counted
 from perceived.workspace import Workspace
 
 TARGET_ERROR = 0.03
@@ -189,11 +188,9 @@ def calibrate(
         scored = score(
             read_split(workspace, on), lambda pixels: softmax(opened.logits(pixels) / _MILD), opened.spec, tick=tick
         )
-    readable = scored.filter(pl.col("error").is_null())
-    if readable.is_empty():
-        raise SplitError(f"Of {counted(scored.height, 'picture')}, none can be read: {scored['error'][0]}")
-    spec, found, curve = fit(readable, opened.spec, target_error)
-    found = {"model": opened.spec.name, "split": on, "unreadable": scored.height - readable.height, **found}
+    answered = readable(scored)
+    spec, found, curve = fit(answered, opened.spec, target_error)
+    found = {"model": opened.spec.name, "split": on, "unreadable": scored.height - answered.height, **found}
     if workspace.split_report.is_file():
         found["split_sha256"] = storage.sha256_file(workspace.split)
     spec = dataclasses.replace(spec, provenance={**spec.provenance, "calibration": found})

@@ -20,7 +20,7 @@ from typing import Any
 
 import polars as pl
 
-from perceived import checkpoint, leaderboard, leaderboard_page, progress, recipes, scoring, storage
+from perceived import checkpoint, leaderboard, leaderboard_page, recipes, scoring, storage
 from perceived import train as training
 from perceived.errors import ConfigError, DivergedError, ResumeError, WeightsError
 from perceived.export import export
@@ -62,6 +62,7 @@ def compare(
         ResumeError: ``out`` holds a comparison with another plan.
         WeightsError: no backbone's weights can be had.
         DivergedError: no backbone learns with these settings.
+        SplitError: none of the pictures can be read.
     """
     if not backbones or minutes <= 0 or seeds < 1:
         raise ConfigError(
@@ -176,18 +177,13 @@ def _run(work: Path, out: Path, recipe: Recipe, rows: pl.DataFrame) -> leaderboa
     Of one that diverges, return what happened.
     """
     folder = out / "runs" / f"{recipe.backbone}-seed{recipe.seed}"
-    answers, result = folder / "answers.parquet", folder / "result.json"
-    if not (answers.is_file() and result.is_file()):
+    result = folder / "result.json"
+    if not result.is_file():
         try:
             last = training.train(work, recipe, folder)
         except DivergedError as error:
             return error.what
-        model = checkpoint.TrainedModel.load(folder)
-        with progress.counter(f"scoring {folder.name}", quiet=False) as tick:
-            scored = scoring.score(rows, model.probabilities, model.spec, tick=tick)
-        with storage.atomic_path(answers) as partial:
-            scored.write_parquet(partial)
-        validation = model.spec.metrics["validation"]
+        validation = checkpoint.TrainedModel.load(folder).spec.metrics["validation"]
         storage.write_json(
             result,
             {
@@ -196,7 +192,10 @@ def _run(work: Path, out: Path, recipe: Recipe, rows: pl.DataFrame) -> leaderboa
                 "val_accuracy": validation["val_accuracy"],
             },
         )
-    return leaderboard.Run(folder, pl.read_parquet(answers), storage.read_json(result))
+    answers = scoring.kept(
+        rows, folder / "answers.parquet", lambda: checkpoint.TrainedModel.load(folder), title=f"scoring {folder.name}"
+    )
+    return leaderboard.Run(folder, answers, storage.read_json(result))
 
 
 def _product(out: Path, name: str, runs: Sequence[leaderboard.Run]) -> Path:

@@ -61,25 +61,35 @@ def perceptual_hash(pixels: Pixels) -> np.uint64:
 
 
 def hash_files(paths: Sequence[str], folder: Path, *, progress: cache.Progress | None = None) -> Hashes:
-    """Return the hash of every picture ``(n,)``; they are computed once and kept in ``folder``."""
+    """Return the hash of every picture ``(n,)``; they are computed once and kept in ``folder``.
 
+    A picture that has none is looked at again each time: it may have been out of reach.
+    """
+
+    def write(file: Path) -> None:
+        with open(file, "wb") as opened:
+            np.save(opened, _hashes(paths, progress))
+
+    key = f"hashes-{storage.sha256_json([SIDE, LOWEST, list(paths)])[:16]}"
+    found: Hashes = np.array(cache.keep(folder, key, write, source=cache.bytes_of(paths, gaps=True)))
+    without = np.flatnonzero(found == NOTHING).tolist()
+    found[without] = _hashes([paths[row] for row in without], progress)
+    return found
+
+
+def _hashes(paths: Sequence[str], progress: cache.Progress | None) -> Hashes:
     def read(path: str) -> np.uint64:
         try:
             return perceptual_hash(images.load(path))
         except ImageError:
             return NOTHING
 
-    def write(file: Path) -> None:
-        found = np.empty(len(paths), np.uint64)
-        for row, value in enumerate(overlap.ahead(read, paths, threads=_READERS, most=64)):
-            found[row] = value
-            if progress and row % cache.CHUNK == 0:
-                progress(row, len(paths))
-        with open(file, "wb") as opened:
-            np.save(opened, found)
-
-    key = f"hashes-{storage.sha256_json([SIDE, LOWEST, list(paths)])[:16]}"
-    return cache.keep(folder, key, write, source=cache.bytes_of(paths))
+    found = np.empty(len(paths), np.uint64)
+    for row, value in enumerate(overlap.ahead(read, paths, threads=_READERS, most=64)):
+        found[row] = value
+        if progress and row % cache.CHUNK == 0:
+            progress(row, len(paths))
+    return found
 
 
 def close(hashes: Hashes, *, most: int = MOST_BITS) -> Iterator[tuple[int, int, int]]:

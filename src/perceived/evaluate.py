@@ -86,10 +86,8 @@ def assess(
     Raises:
         SplitError: no picture could be read.
     """
-    readable = scored.filter(pl.col("error").is_null())
+    readable = scoring.readable(scored)
     failed = scored.filter(pl.col("error").is_not_null())
-    if readable.is_empty():
-        raise SplitError(f"Of {counted(scored.height, 'picture')}, none can be read: {failed['error'][0]}")
     groups = metrics.group_codes(
         readable["identity"].fill_null(0).to_numpy(), readable["identity"].is_not_null().to_numpy()
     )

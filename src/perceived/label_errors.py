@@ -174,12 +174,7 @@ def _answered(rows: pl.DataFrame, model: Path, folder: Path, split: str) -> Answ
         )
     key = storage.sha256_json([sha256, rows["path"].to_list()])[:16]
     kept = folder / f"answers-{key}.parquet"
-    if not kept.is_file():
-        with progress.counter(f"scoring {opened.spec.name}", quiet=False) as tick:
-            scored = scoring.score(rows, opened.probabilities, opened.spec, tick=tick)
-        with storage.atomic_path(kept) as partial:
-            scored.write_parquet(partial)
-    answers = pl.read_parquet(kept).select("id", "error", *(f"probability_{label}" for label in LABELS))
+    answers = scoring.kept(rows, kept, lambda: opened, title=f"scoring {opened.spec.name}")
     notes = []
     if trained_on != split:
         notes.append(
@@ -187,7 +182,7 @@ def _answered(rows: pl.DataFrame, model: Path, folder: Path, split: str) -> Answ
             "from the pictures judged here is taken on trust."
         )
     source = {"kind": "model", "name": opened.spec.name, "sha256": sha256, "trained_on": trained_on}
-    return Answered(rows.join(answers, on="id", how="left", maintain_order="left"), source, notes)
+    return Answered(answers, source, notes)
 
 
 def _cross_validated(

@@ -18,17 +18,21 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from perceived import images, storage
+from perceived import images, progress, storage
 from perceived.data.split import SPLITS
 from perceived.detector import YuNet, main_face
 from perceived.errors import ConfigError, ImageError, ModelFileError, SplitError
 from perceived.preprocess import Pixels, Preprocessing, frame
 from perceived.spec import LABELS, ModelSpec
+from perceived.wording import counted
 from perceived.workspace import Workspace
 
 _AHEAD = 2
 """Batches read and framed while the model answers for one."""
 _MAX_READERS = 8
+
+_ANSWERS = ("id", "error", "perceived_gender", "confidence", *(f"probability_{label}" for label in LABELS))
+"""Columns of :func:`score` that are not of the split."""
 
 Probabilities = npt.NDArray[np.float32]
 Predict = Callable[[Pixels], Probabilities]
@@ -127,6 +131,52 @@ def score(
         pl.Series("error", errors, dtype=pl.String), *(pl.Series(k, v) for k, v in answers.items())
     )
     return table.with_columns(pl.when(readable).then(pl.col(name)).alias(name) for name in answers)
+
+
+def readable(scored: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of :func:`score` whose pictures could be read.
+
+    Raises:
+        SplitError: none could.
+    """
+    found = scored.filter(pl.col("error").is_null())
+    if found.is_empty():
+        why = f": {scored['error'][0]}" if scored.height else "."
+        raise SplitError(f"Of {counted(scored.height, 'picture')}, none can be read{why}")
+    return found
+
+
+def kept(rows: pl.DataFrame, path: Path, model: Callable[[], Model], *, title: str) -> pl.DataFrame:
+    """Return what :func:`score` makes of ``rows``, kept in the Parquet file ``path``, which is made where it is needed.
+
+    Only answers are taken from the file. A picture that could not be read is tried again: its drive may
+    be back. ``model`` is called where there is anything to answer.
+
+    Raises:
+        SplitError: none of the pictures can be read; nothing is kept then.
+        ModelFileError: as :func:`score`.
+    """
+    known = pl.read_parquet(path).filter(pl.col("error").is_null()) if path.is_file() else None
+    missing = rows if known is None else rows.join(known, on="id", how="anti")
+    if known is not None and missing.is_empty():
+        return _in_order(rows, known)
+    opened = model()
+    with progress.counter(title, quiet=False) as tick:
+        scored = score(missing, opened.probabilities, opened.spec, tick=tick)
+    parts = [scored] if known is None else [known, scored]
+    table = _in_order(rows, pl.concat([part.select(_ANSWERS) for part in parts]))
+    answered = readable(table).height
+    if answered < rows.height:
+        count = counted(rows.height - answered, "picture")
+        progress.say(f"{title}: {count} cannot be read, and will be tried again the next time")
+    with storage.atomic_path(path) as partial:
+        table.write_parquet(partial)
+    return table
+
+
+def _in_order(rows: pl.DataFrame, scored: pl.DataFrame) -> pl.DataFrame:
+    """Return ``rows`` with the answers to them."""
+    return rows.join(scored.select(_ANSWERS), on="id", how="left", maintain_order="left")
 
 
 def _read_ahead(

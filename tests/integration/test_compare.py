@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from perceived import compare, leaderboard, recipes
+from perceived import compare, leaderboard, recipes, scoring
 from perceived import train as training
-from perceived.errors import ConfigError, DivergedError, ResumeError, WeightsError
+from perceived.errors import ConfigError, DivergedError, ImageError, ResumeError, SplitError, WeightsError
 
 NETWORKS = ["test_resnet", "resnet10t"]
 Compared = tuple[Path, dict[str, Any], list[str]]
@@ -116,6 +117,28 @@ def test_a_network_that_diverges_is_left_out_and_the_others_are_ranked(
     found = compare.compare(tiny_work, NETWORKS, tmp_path, minutes=0.01, seeds=1, settings=settings)
     assert [row["backbone"] for row in found["leaderboard"]] == ["test_resnet"]
     assert found["left_out"] == {"resnet10t": "The network stopped making sense."}
+
+
+def test_a_drive_that_drops_out_while_scoring_lowers_no_accuracy_for_good(
+    compared: Compared, tiny_work: Path, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "comparison"
+    shutil.copytree(compared[0], out)
+    kept = out / "runs" / "resnet10t-seed0" / "answers.parquet"
+    failed = ["perceived_gender", "confidence", "probability_female", "probability_male"]
+    before = pl.read_parquet(kept)
+    away = before.with_columns(*(pl.lit(None).alias(name) for name in failed), error=pl.lit("The drive is gone."))
+    away.cast(dict(before.schema)).write_parquet(kept)
+    found = compare.compare(tiny_work, NETWORKS, out, minutes=0.01, seeds=2, settings=settings)
+    assert pl.read_parquet(kept).select("id", failed[0]).equals(before.select("id", failed[0]))
+    assert {row["backbone"]: row["seeds"] for row in found["leaderboard"]} == {
+        row["backbone"]: row["seeds"] for row in compared[1]["leaderboard"]
+    }
+    kept.unlink()
+    monkeypatch.setattr(scoring.images, "load", lambda path: (_ for _ in ()).throw(ImageError(f"{path} is gone.")))
+    with pytest.raises(SplitError, match="Of 20 pictures, none can be read"):
+        compare.compare(tiny_work, NETWORKS, out, minutes=0.01, seeds=2, settings=settings)
+    assert not kept.exists()
 
 
 def test_another_budget_is_another_comparison(compared: Compared, tiny_work: Path, settings: list[str]) -> None:

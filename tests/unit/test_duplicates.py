@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from perceived import duplicates, images
+from perceived.errors import ImageError
 from perceived.preprocess import Pixels
 
 
@@ -68,3 +69,35 @@ def test_hashes_are_kept(portraits: list[Pixels], tmp_path: Path, monkeypatch: p
     first = duplicates.hash_files(paths, tmp_path / "cache")
     monkeypatch.setattr(images, "load", None)
     assert (duplicates.hash_files(paths, tmp_path / "cache") == first).all()
+
+
+def test_a_picture_that_comes_back_or_is_replaced_is_noticed(
+    portraits: list[Pixels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [saved(picture, tmp_path / f"{i}.png") for i, picture in enumerate(portraits[:3])]
+    expected = [duplicates.perceptual_hash(picture) for picture in portraits[:3]]
+    Path(paths[1]).unlink()
+    folder = tmp_path / "cache"
+    assert duplicates.hash_files(paths, folder).tolist() == [expected[0], duplicates.NOTHING, expected[2]]
+    saved(portraits[3], Path(paths[2]))
+    assert duplicates.hash_files(paths, folder)[2] == duplicates.perceptual_hash(portraits[3]), "though one is away"
+    saved(portraits[1], Path(paths[1]))
+    assert duplicates.hash_files(paths, folder)[1] == expected[1]
+    known = duplicates.hash_files(paths, folder)
+    for path in paths:
+        Path(path).unlink()
+    assert (duplicates.hash_files(paths, folder) == known).all(), "all are out of reach"
+
+
+def test_a_picture_that_could_not_be_read_for_a_moment_is_tried_again(
+    portraits: list[Pixels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [saved(picture, tmp_path / f"{i}.png") for i, picture in enumerate(portraits[:2])]
+
+    def fails(path: str) -> Pixels:
+        raise ImageError(f"{path} cannot be read: Input/output error.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "load", fails)
+        assert (duplicates.hash_files(paths, tmp_path / "cache") == duplicates.NOTHING).all()
+    assert (duplicates.hash_files(paths, tmp_path / "cache") != duplicates.NOTHING).all()

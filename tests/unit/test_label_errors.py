@@ -108,6 +108,10 @@ def test_an_unreadable_picture_is_listed(work: Path, tiny_model: Path, tmp_path:
     assert ids(found, "unreadable") == ["val-06.png"]
     assert found["duplicates"]["without_hash"] == 1
     assert "val-06.png" in (tmp_path / "out" / "labels.html").read_text()
+    texture(60, seed=106).save(work / "val-06.png")
+    found = label_errors.find(work, model=tiny_model, out=tmp_path / "out")
+    assert found["pictures"] == {"asked": 26, "judged": 26, "unreadable": 0}
+    assert found["duplicates"]["without_hash"] == 0
 
 
 def test_nothing_found_is_said(work: Path, tiny_model: Path, tmp_path: Path) -> None:

@@ -84,6 +84,44 @@ def test_an_unreadable_picture_keeps_its_row_and_the_reason(picture: Picture, tm
         assert "gone.jpg" in scored["error"][2]
 
 
+class ByBrightness:
+    """A model that answers by brightness and remembers how many pictures it was asked about."""
+
+    spec = SPEC
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        self.asked += len(pixels)
+        return brightness(pixels)
+
+
+def test_kept_answers_are_not_asked_for_again_and_pictures_that_come_back_are(picture: Picture, tmp_path: Path) -> None:
+    model, kept = ByBrightness(), tmp_path / "answers.parquet"
+    table = rows([picture("a.png", 0), tmp_path / "away.png", picture("b.png", 255)])
+    first = scoring.kept(table, kept, lambda: model, title="scoring")
+    assert first["perceived_gender"].to_list() == ["female", None, "male"]
+    picture("away.png", 255)
+    table = table.with_columns(weight=pl.lit(1.0))
+    second = scoring.kept(table, kept, lambda: model, title="scoring")
+    assert second["perceived_gender"].to_list() == ["female", "male", "male"]
+    assert second["error"].null_count() == 3
+    assert second.columns == [*table.columns, *first.columns[2:]]
+    assert model.asked == 3
+    assert scoring.kept(table, kept, None, title="scoring").equals(second)
+
+
+def test_answers_of_which_none_could_be_read_are_not_kept(picture: Picture, tmp_path: Path) -> None:
+    kept, table = tmp_path / "answers.parquet", rows([tmp_path / "away.png"])
+    with pytest.raises(SplitError, match=r"Of 1 picture, none can be read: .*away\.png"):
+        scoring.kept(table, kept, ByBrightness, title="scoring")
+    assert not kept.exists()
+    scoring.score(table, brightness, SPEC).write_parquet(kept)  # as earlier versions did
+    picture("away.png", 0)
+    assert scoring.kept(table, kept, ByBrightness, title="scoring")["perceived_gender"].to_list() == ["female"]
+
+
 def test_labels_are_those_of_the_model_in_its_order(picture: Picture) -> None:
     turned = ModelSpec(
         name="turned", backbone="none", labels=("male", "female"), preprocessing=SPEC.preprocessing, threshold=0.9

@@ -92,23 +92,29 @@ def _is_intact(array: Path, record: Path, source: str | None) -> bool:
         return False
     try:
         recorded = storage.read_json(record)
-        same_source = source is None or recorded.get("source") in (source, None)
+        same_source = source is None or recorded.get("source") == source
         return bool(same_source and recorded["sha256"] == storage.sha256_file(array))
     except (DataError, KeyError, AttributeError):
         return False
 
 
-def bytes_of(paths: Sequence[str]) -> str | None:
+def bytes_of(paths: Sequence[str], *, gaps: bool = False) -> str | None:
     """Return a hash of the sizes of the pictures' files, or nothing where one is out of reach.
 
+    With ``gaps``, nothing only where all are out of reach; a single one counts as a file without a size.
     Sizes, because a disk that is mounted anew may give its files other dates.
     """
-    files = [(archive.split_location(path) or (path,))[0] for path in paths]
+    files = dict.fromkeys((archive.split_location(path) or (path,))[0] for path in paths)
+    sizes = [_size(file) for file in files]
+    reached = [size is not None for size in sizes]
+    return storage.sha256_json(sizes) if (any(reached) if gaps else all(reached)) else None
+
+
+def _size(file: str) -> int | None:
     try:
-        sizes = {file: os.stat(file).st_size for file in dict.fromkeys(files)}  # noqa: PTH116 -- twice as quick
+        return os.stat(file).st_size  # noqa: PTH116 -- twice as quick
     except OSError:
         return None
-    return storage.sha256_json(list(sizes.values()))
 
 
 def _decode(

@@ -105,6 +105,19 @@ def test_what_is_kept_outlives_the_pictures(table: pl.DataFrame, tmp_path: Path)
     np.testing.assert_array_equal(cache.pixels(table, FRAMING, tmp_path / "cache"), before)
 
 
+def test_what_was_kept_while_no_source_could_be_told_is_made_again(tmp_path: Path) -> None:
+    made: list[Path] = []
+
+    def write(file: Path) -> None:
+        made.append(file)
+        with open(file, "wb") as opened:
+            np.save(opened, np.arange(3))
+
+    for source in (None, None, "a", "a", None):
+        assert cache.keep(tmp_path, "key", write, source=source).tolist() == [0, 1, 2]
+    assert len(made) == 2, "at first, and once there was a source"
+
+
 def test_every_broken_picture_is_named_and_nothing_is_left(table: pl.DataFrame, tmp_path: Path) -> None:
     Path(table["path"][1]).write_text("text")
     Path(table["path"][4]).write_bytes(b"")
