@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from torch import Tensor
 
 _NATIVE_BF16 = ("avx512_bf16", "amx_bf16")
 """What processors that compute with bf16 call it. Others emulate it, at an eighth of the speed of fp32."""
@@ -16,17 +18,25 @@ _NATIVE_BF16 = ("avx512_bf16", "amx_bf16")
 def accelerator_for(precision: str) -> Accelerator:
     """Return an accelerator for a recipe's precision: ``"bf16"``, ``"fp32"`` or ``"auto"``.
 
-    ``"auto"`` is bf16, in which dense networks train about twice as fast, where the device has it.
+    ``"auto"`` is bf16, in which dense networks train about twice as fast, where the device has it. Its
+    device is a CUDA card or the processor, or what ``ACCELERATE_TORCH_DEVICE`` names: others, such as
+    Apple's ``mps``, have no float64 and lack a part of the operations that training uses.
     """
+    on_cpu = not torch.cuda.is_available() and "ACCELERATE_TORCH_DEVICE" not in os.environ
     AcceleratorState._reset_state()  # else the first precision would stay for the life of the process
     if precision == "auto":
         precision = "bf16" if has_bf16() else "fp32"
-    return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
+    return Accelerator(cpu=on_cpu, mixed_precision="bf16" if precision == "bf16" else "no")
 
 
 def precision_of(accelerator: Accelerator) -> str:
     """Return the precision in which an accelerator computes: ``"bf16"`` or ``"fp32"``."""
     return "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
+
+
+def sums(count: int, device: torch.device) -> Tensor:
+    """Return ``count`` zeros to add up in: float64, or float32 on Apple's ``mps``, which has no other."""
+    return torch.zeros(count, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
 
 
 def has_bf16() -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
-from perceived import checkpoint, curves, storage
+from perceived import acceleration, checkpoint, curves, storage
 from perceived.acceleration import accelerator_for, precision_of
 from perceived.data.feed import Feed
 from perceived.errors import DivergedError
@@ -161,7 +161,7 @@ def _learner(setup: Setup, accelerator: Accelerator) -> Learner:
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
     optimizer = kind([g for g in groups if g["params"]], weight_decay=recipe.weight_decay, fused=True)
     model = accelerator.prepare(network)
-    sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
+    sums = acceleration.sums(3, accelerator.device)
     return Learner(network, model, optimizer, average, setup.frozen, sums, Progress())
 
 
@@ -258,9 +258,8 @@ def _learn(learner: Learner, schedule: Schedule, feed: Feed, step: int, accelera
     if learner.average is not None:
         learner.average.update_parameters(learner.network)
     correct = (logits.detach().argmax(1) == labels).sum()
-    learner.sums += torch.stack(
-        [loss.detach() * len(rows), correct, torch.tensor(len(rows), device=loss.device)]
-    ).double()
+    counts = torch.stack([loss.detach() * len(rows), correct, torch.tensor(len(rows), device=loss.device)])
+    learner.sums += counts.to(learner.sums.dtype)
     return loss.detach()
 
 
@@ -313,7 +312,7 @@ def score(
     network: Network, feed: Feed, size: tuple[int, int], accelerator: Accelerator, *, rank: int = 0, processes: int = 1
 ) -> Tensor:
     """Return summed loss, correct answers and pictures over one process's share of the validation set."""
-    sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
+    sums = acceleration.sums(3, accelerator.device)
     rows = np.arange(len(feed.val))[rank::processes]
     network.eval()
     with torch.inference_mode(), accelerator.autocast():
@@ -323,7 +322,7 @@ def score(
             logits = network(feed.validation_batch(part, size, accelerator.device)).float()
             loss = functional.cross_entropy(logits, labels, reduction="sum")
             correct = (logits.argmax(1) == labels).sum()
-            sums += torch.stack([loss, correct, torch.tensor(len(part), device=loss.device)]).double()
+            sums += torch.stack([loss, correct, torch.tensor(len(part), device=loss.device)]).to(sums.dtype)
     return sums
 
 

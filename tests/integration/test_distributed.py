@@ -58,7 +58,7 @@ def two(tiny_work: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactor
     out = folder / "run"
     arguments = [str(tiny_work), str(out), json.dumps(recipe.to_dict())]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run([*command, *arguments], check=True, timeout=600, env=environment)
     assert json.loads(Run(out).config.read_text())["environment"]["processes"] == 2
     return out
