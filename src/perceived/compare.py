@@ -95,7 +95,7 @@ def compare(
         "budget": {key: plan[key] for key in ("minutes", "seeds", "recipe", "settings", "on")},
         "pictures": rows.height,
         "left_out": {name: why for name, why in plan["left_out"].items() if name in base} | diverged,
-        **leaderboard.rank(entries),
+        **leaderboard.rank(entries, leaderboard.people(rows)),
     }
     leaderboard_page.write(out, found)
     return found

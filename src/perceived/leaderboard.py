@@ -16,9 +16,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from perceived import checkpoint, metrics
 from perceived.classifier import Classifier
-from perceived.significance import holm, mcnemar
+from perceived.metrics import Booleans, Integers
+from perceived.significance import holm, mcnemar, sign_flip_p
 
 LATENCY_RUNS = 30
+SIGN_FLIP, MCNEMAR = "sign flips by person", "McNemar's exact test"
+"""What tests of pairs are called in results."""
 _WARM_UP = 3
 
 
@@ -72,9 +75,14 @@ def entry(name: str, runs: Sequence[Run], product: Path) -> dict[str, Any]:
 def accuracy(runs: Sequence[Run]) -> metrics.Estimate:
     """Return the accuracy averaged over seeds, with a bootstrap interval over pictures, or people where known."""
     right = np.mean([run.right for run in runs], axis=0)
-    identity = runs[0].answers["identity"]
-    people = metrics.group_codes(identity.fill_null(0).to_numpy(), identity.is_not_null().to_numpy())
-    return metrics.bootstrap(lambda weights: {"accuracy": weights @ right / weights.sum(axis=-1)}, people)["accuracy"]
+    groups = people(runs[0].answers)
+    return metrics.bootstrap(lambda weights: {"accuracy": weights @ right / weights.sum(axis=-1)}, groups)["accuracy"]
+
+
+def people(rows: pl.DataFrame) -> Integers:
+    """Return codes ``(n,)`` of the people on pictures; one whose ``identity`` is null is of a person of its own."""
+    identity = rows["identity"]
+    return metrics.group_codes(identity.fill_null(0).to_numpy(), identity.is_not_null().to_numpy())
 
 
 def calibration_error(run: Run) -> float:
@@ -104,10 +112,28 @@ def latency(path: Path, *, runs: int = LATENCY_RUNS) -> float:
     return float(np.median(seconds[_WARM_UP:]) * 1000)
 
 
-def rank(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the entries by accuracy, those on the Pareto front marked, and McNemar's test of every pair.
+def difference_p(first: Booleans, second: Booleans, groups: Integers) -> float:
+    """Return the p-value that two models are right equally often, given which pictures ``(n,)`` each has right.
 
-    A test compares the best run of two networks on the same pictures.
+    Where people, whose codes are ``groups``, have several pictures, their differences change sign by
+    person, because errors repeat by person; where each has one, this is McNemar's exact test.
+    """
+    if by_person(groups):
+        each = np.bincount(groups, weights=first) - np.bincount(groups, weights=second)
+        return sign_flip_p(each.astype(np.int64))
+    return mcnemar(int((first & ~second).sum()), int((second & ~first).sum()))
+
+
+def by_person(groups: Integers) -> bool:
+    """Return whether anybody has several pictures."""
+    return bool(len(np.unique(groups)) < len(groups))
+
+
+def rank(entries: Sequence[dict[str, Any]], groups: Integers) -> dict[str, Any]:
+    """Return the entries by accuracy, those on the Pareto front marked, and a test of every pair.
+
+    A test compares the best run of two networks on the same pictures, of the people ``groups``; see
+    :func:`difference_p`.
     """
     ordered = sorted(entries, key=lambda row: (-row["accuracy"]["value"], row["latency_ms"]))
     right = {row["backbone"]: row.pop("right") for row in ordered}
@@ -125,12 +151,12 @@ def rank(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
                     "second": second,
                     "only_first": alone[0],
                     "only_second": alone[1],
-                    "p": mcnemar(*alone),
+                    "p": difference_p(right[first], right[second], groups),
                 }
             )
     for test, corrected in zip(tests, holm([test["p"] for test in tests]), strict=True):
         test["p_holm"] = corrected
-    return {"leaderboard": ordered, "mcnemar": tests}
+    return {"leaderboard": ordered, "test": SIGN_FLIP if by_person(groups) else MCNEMAR, "tests": tests}
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:

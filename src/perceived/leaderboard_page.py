@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFor
 
 from perceived import charts, report, storage
 from perceived.charts import COLORS, Draw
+from perceived.leaderboard import SIGN_FLIP
 from perceived.wording import counted
 
 TITLE = "Accuracy against latency"
@@ -33,7 +34,13 @@ def write(out: Path, found: Mapping[str, Any]) -> None:
     charts.save_png(figure, out / "pareto.png", title=TITLE)
     storage.write_json(out / "leaderboard.json", dict(found))
     storage.write_text(out / "leaderboard.md", markdown(found))
-    context = {"found": found, "svg": report.figure_svg(figure, title=TITLE), "heads": HEADS, "cells": cells}
+    context = {
+        "found": found,
+        "by_person": found["test"] == SIGN_FLIP,
+        "svg": report.figure_svg(figure, title=TITLE),
+        "heads": HEADS,
+        "cells": cells,
+    }
     report.write(out / "leaderboard.html", "leaderboard", context)
 
 
@@ -73,10 +80,11 @@ def markdown(found: Mapping[str, Any]) -> str:
     budget = found["budget"]
     cost = f"{budget['minutes']:g} minutes of training, {counted(budget['seeds'], 'seed')}"
     lines += ["", f"Each: {cost}, {found['pictures']:,} {budget['on']} pictures."]
-    if found["mcnemar"]:
-        lines += ["", "| first | second | only first right | only second right | McNemar p | corrected |"]
+    if found["tests"]:
+        lines += ["", f"Tests of pairs: {found['test']}.", ""]
+        lines += ["| first | second | only first right | only second right | p | corrected |"]
         lines += ["|---|---|--:|--:|--:|--:|"]
-        lines += [f"| {' | '.join(_test(test))} |" for test in found["mcnemar"]]
+        lines += [f"| {' | '.join(_test(test))} |" for test in found["tests"]]
     lines += ["", *(f"- {name} is left out: {why}" for name, why in found["left_out"].items())]
     return "\n".join(lines).rstrip() + "\n"
 

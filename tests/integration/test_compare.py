@@ -76,9 +76,12 @@ def test_the_leaderboard_holds_every_network(compared: Compared) -> None:
         assert row["flops"] > row["parameters"] > 100_000
         assert 0 < row["latency_ms"] < 10_000
         assert (out / "models" / row["model"]).stat().st_size / 1e6 == pytest.approx(row["megabytes"])
-    test = found["mcnemar"][0]
+    test = found["tests"][0]
     assert {test["first"], test["second"]} == set(NETWORKS)
     assert test["p_holm"] == test["p"]
+    assert found["test"] == leaderboard.SIGN_FLIP, "people have two pictures each"
+    assert "sign flips by person" in (out / "leaderboard.md").read_text()
+    assert "change their signs at random" in (out / "leaderboard.html").read_text()
     for name in ("leaderboard.html", "leaderboard.md", "pareto.png"):
         assert (out / name).stat().st_size > 500
     assert "no_weights is left out" in (out / "leaderboard.html").read_text()
@@ -97,7 +100,7 @@ def test_networks_trained_at_the_same_time_come_in_their_order(
             settings=settings,
             run_all=lambda function, jobs: pool.map(lambda job: function(*job), jobs),
         )
-    for key in ("leaderboard", "mcnemar"):
+    for key in ("leaderboard", "tests"):
         for row, before in zip(found[key], compared[1][key], strict=True):
             same = row.keys() - {"latency_ms"}
             assert {name: row[name] for name in same} == {name: before[name] for name in same}
@@ -193,12 +196,29 @@ def test_ranking_tests_pairs_on_the_same_pictures() -> None:
         }
 
     first, second = [1] * 18 + [0] * 2, [1] * 10 + [0] * 10
-    found = leaderboard.rank([entry("slow", second, 9.0), entry("good", first, 3.0), entry("quick", second, 1.0)])
+    entries = [entry("slow", second, 9.0), entry("good", first, 3.0), entry("quick", second, 1.0)]
+    found = leaderboard.rank(entries, np.arange(20))
+    assert found["test"] == leaderboard.MCNEMAR
     assert [row["backbone"] for row in found["leaderboard"]] == ["good", "quick", "slow"]
     assert [row["pareto"] for row in found["leaderboard"]] == [True, True, False]
-    pair = next(t for t in found["mcnemar"] if (t["first"], t["second"]) == ("good", "quick"))
+    pair = next(t for t in found["tests"] if (t["first"], t["second"]) == ("good", "quick"))
     assert (pair["only_first"], pair["only_second"], pair["p"]) == (8, 0, pytest.approx(2 / 2**8))
     json.dumps(found)
+
+
+def test_pictures_of_one_person_are_no_independent_evidence() -> None:
+    """Under the null, with four identical outcomes a person, a share a of the p-values lies below a."""
+    random = np.random.default_rng(0)
+    groups = np.repeat(np.arange(4000), 4)
+    by_person, by_picture = [], []
+    for _ in range(400):
+        first, second = (np.repeat(random.random(4000) < 0.85, 4) for _ in range(2))
+        by_person.append(leaderboard.difference_p(first, second, groups))
+        by_picture.append(leaderboard.difference_p(first, second, np.arange(16_000)))
+    for level in (0.05, 0.2, 0.5):
+        assert np.mean(np.array(by_person) <= level) == pytest.approx(level, abs=0.06)
+    assert 0.02 <= np.mean(np.array(by_person) <= 0.05) <= 0.07
+    assert np.mean(np.array(by_picture) <= 0.05) > 0.2, "McNemar's test takes them as four"
 
 
 def test_the_pareto_front_has_no_point_that_another_beats() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -111,6 +112,16 @@ def test_mcnemar_is_the_exact_binomial_test(first: int, second: int) -> None:
     expected = stats.binomtest(first, n).pvalue if n else 1.0
     assert significance.mcnemar(first, second) == pytest.approx(expected)
     assert significance.mcnemar(first, second) == significance.mcnemar(second, first)
+
+
+def test_signs_that_are_flipped_give_the_exact_p_value_of_few_differences() -> None:
+    differences = np.array([3, -1, 2, 2, 0])
+    sums = [abs(np.dot(signs, differences)) for signs in itertools.product((-1, 1), repeat=5)]
+    exact = np.mean(np.array(sums) >= 6)
+    assert significance.sign_flip_p(differences) == pytest.approx(exact, rel=0.25)
+    assert significance.sign_flip_p(-differences) == significance.sign_flip_p(differences)
+    assert significance.sign_flip_p(np.zeros(4, np.int64)) == 1.0
+    assert significance.sign_flip_p(np.ones(60, np.int64), 999) == pytest.approx(0.001)
 
 
 def test_the_interval_of_a_mean_covers() -> None:
