@@ -19,6 +19,7 @@ import polars as pl
 from perceived import charts, metrics, progress, storage
 from perceived.classifier import Classifier, calibrated, raised, softmax
 from perceived.data import sampling
+from perceived.data import split as splits
 from perceived.errors import ConfigError, ModelFileError, SplitError
 from perceived.metrics import Booleans, Floats, Integers
 from perceived.models import find_model
@@ -191,8 +192,7 @@ def calibrate(
     answered = readable(scored)
     spec, found, curve = fit(answered, opened.spec, target_error)
     found = {"model": opened.spec.name, "split": on, "unreadable": scored.height - answered.height, **found}
-    if workspace.split_report.is_file():
-        found["split_sha256"] = storage.sha256_file(workspace.split)
+    found["split_sha256"] = splits.fingerprint(workspace.read_split())
     spec = dataclasses.replace(spec, provenance={**spec.provenance, "calibration": found})
     write(path, spec, target)
     folder = target.with_name(f"{target.stem}-calibration")

@@ -22,6 +22,7 @@ import polars as pl
 
 from perceived import checkpoint, leaderboard, leaderboard_page, recipes, scoring, storage
 from perceived import train as training
+from perceived.data import split as splits
 from perceived.errors import ConfigError, DivergedError, ResumeError, WeightsError
 from perceived.export import export
 from perceived.recipes import Recipe
@@ -73,7 +74,8 @@ def compare(
     base = {name: recipe_for(name, recipe, settings) for name in dict.fromkeys(backbones)}
     rows = scoring.read_split(Workspace(work), on)
     asked = {"minutes": minutes, "seeds": seeds, "recipe": recipe, "settings": list(settings), "on": on}
-    plan = _plan(work, out, base, asked | {"split_sha256": storage.sha256_file(Workspace(work).split)}, run_all)
+    asked["split_sha256"] = splits.fingerprint(Workspace(work).read_split())
+    plan = _plan(work, out, base, asked, run_all)
     names = [name for name in base if name in plan["epochs"]]
     affordable = [
         dataclasses.replace(base[name], epochs=plan["epochs"][name], seed=seed)
@@ -129,6 +131,8 @@ def _plan(
     """Return the plan, made once: a comparison that goes on keeps the epochs it was started with."""
     path = out / "plan.json"
     plan: dict[str, Any] = storage.read_json(path) if path.is_file() else {**asked, "epochs": {}, "left_out": {}}
+    if plan.get("split_sha256") == storage.sha256_file(Workspace(work).split):  # as earlier versions noted it
+        plan["split_sha256"] = asked["split_sha256"]
     changed = [key for key, value in asked.items() if plan.get(key) != value]
     if changed:
         raise ResumeError(

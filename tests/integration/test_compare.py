@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from perceived import compare, leaderboard, recipes, scoring
+from perceived import compare, leaderboard, recipes, scoring, storage
 from perceived import train as training
 from perceived.errors import ConfigError, DivergedError, ImageError, ResumeError, SplitError, WeightsError
 
@@ -142,6 +142,30 @@ def test_a_drive_that_drops_out_while_scoring_lowers_no_accuracy_for_good(
     with pytest.raises(SplitError, match="Of 20 pictures, none can be read"):
         compare.compare(tiny_work, NETWORKS, out, minutes=0.01, seeds=2, settings=settings)
     assert not kept.exists()
+
+
+def test_the_same_split_in_another_file_is_the_same_comparison(
+    compared: Compared, tiny_work: Path, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, out = tmp_path / "work", tmp_path / "comparison"
+    shutil.copytree(tiny_work, work, ignore=shutil.ignore_patterns("cache", "pictures"))
+    shutil.copytree(compared[0], out)
+    monkeypatch.setattr(leaderboard, "entry", lambda name, *_: {"backbone": name})
+    monkeypatch.setattr(leaderboard, "rank", lambda entries, _: {"leaderboard": entries})
+    monkeypatch.setattr(compare.leaderboard_page, "write", lambda *_: None)
+    budget: dict[str, Any] = {"minutes": 0.01, "seeds": 2, "settings": settings}
+    pl.read_parquet(work / "split.parquet").write_parquet(work / "split.parquet", compression="uncompressed")
+    assert (work / "split.parquet").read_bytes() != (tiny_work / "split.parquet").read_bytes()
+    compare.compare(work, NETWORKS, out, **budget)
+    plan = json.loads((out / "plan.json").read_text())
+    earlier = plan | {"split_sha256": storage.sha256_file(work / "split.parquet")}
+    storage.write_json(out / "plan.json", earlier)
+    compare.compare(work, NETWORKS, out, **budget)
+    pl.read_parquet(work / "split.parquet").head(80).write_parquet(work / "split.parquet")
+    for recorded in (plan, earlier):
+        storage.write_json(out / "plan.json", recorded)
+        with pytest.raises(ResumeError, match="its split_sha256 is"):
+            compare.compare(work, NETWORKS, out, **budget)
 
 
 def test_another_budget_is_another_comparison(compared: Compared, tiny_work: Path, settings: list[str]) -> None:

@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 
 from perceived import calibrate, metrics
 from perceived.classifier import Classifier, calibrated, softmax
+from perceived.data import split as splits
 from perceived.errors import ConfigError, ModelFileError, SplitError
 
 LABELS = ("female", "male")
@@ -154,6 +155,8 @@ def test_a_model_file_is_refitted(tiny_model: Path, work: Path, tmp_path: Path) 
     assert new.spec.temperature == found["temperature"]["after"] != old.spec.temperature
     assert new.spec.threshold == found["threshold"]["after"] > 0.5
     assert new.spec.provenance["calibration"]["pictures"] == 60
+    split = pl.read_parquet(work / "split.parquet")
+    assert new.spec.provenance["calibration"]["split_sha256"] == splits.fingerprint(split)
     pixels = np.random.default_rng(0).integers(0, 256, (9, 6, 4, 3), np.uint8)
     np.testing.assert_array_equal(new.logits(pixels), old.logits(pixels))
     report = json.loads((tmp_path / "better-calibration" / "calibration.json").read_text())
