@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ pytest.importorskip("optuna", reason="needs the extra perceived[tune]")
 from perceived import compare, recipes, tune
 from perceived import train as training
 from perceived.checkpoint import Run
+from perceived.cluster import trials as cluster
 from perceived.cluster.trials import trials
 from perceived.errors import ClusterError, ConfigError
 
@@ -49,6 +51,40 @@ def test_a_search_and_a_comparison_make_the_runs_of_one_process(nodes, tiny_work
     assert last["val_loss"] == pytest.approx(alone["val_loss"], rel=1e-3)
     ended = Run(tmp_path / "ended").metrics.read_text().splitlines()
     assert json.loads(ended[-1])["epoch"] < 50, "a judged run is ended, not finished"
+
+
+class Here:
+    """Stands in for Ray: tasks that are done when they are waited for, the last one first."""
+
+    def __init__(self):
+        self.jobs, self.running, self.most = [], [], 0
+
+    def remote(self, **options):
+        return lambda call: SimpleNamespace(remote=self.begin)
+
+    def begin(self, function, job, shared):
+        self.jobs.append((function, job))
+        self.running.append(len(self.jobs) - 1)
+        self.most = max(self.most, len(self.running))
+        return self.running[-1]
+
+    def wait(self, running, **options):
+        self.running.remove(running[-1])
+        return running[-1:], running[:-1]
+
+    def get(self, number):
+        if number in self.running:
+            self.running.remove(number)
+        function, job = self.jobs[number]
+        return function(*job)
+
+
+def test_no_more_runs_are_begun_than_may_train_at_once(monkeypatch):
+    there = Here()
+    monkeypatch.setattr(cluster, "ray", there)
+    answers = cluster.Trials((), 1, 2).run_all(pow, [(2, n) for n in range(6)])
+    assert list(answers) == [1, 2, 4, 8, 16, 32]
+    assert (there.most, len(there.jobs)) == (2, 6)
 
 
 def stop(line):

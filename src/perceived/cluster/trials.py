@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -52,11 +53,19 @@ class Trials:
     at_once: int
 
     def run_all(self, function: Callable[..., Answer], jobs: Iterable[tuple[Any, ...]]) -> Iterator[Answer]:
-        """Call ``function`` with the arguments of every job, at the same time, and yield the answers in order."""
+        """Call ``function`` with the arguments of every job, ``at_once`` of them, and yield the answers in order."""
         task = ray.remote(num_cpus=self.processors, max_retries=LOSSES)(_call)
-        waiting = [task.remote(function, _absolute(*job), self.shared) for job in jobs]
-        for one in waiting:
-            yield ray.get(one)
+        begun: deque[Any] = deque()
+        running: list[Any] = []
+        for job in jobs:
+            if len(running) >= self.at_once:
+                _, running = ray.wait(running, fetch_local=False)
+            running.append(task.remote(function, _absolute(*job), self.shared))
+            begun.append(running[-1])
+            while begun[0] not in running:
+                yield ray.get(begun.popleft())
+        while begun:
+            yield ray.get(begun.popleft())
 
     def learn(self, work: Path, recipe: Recipe, out: Path, judge: Callable[[Line], None]) -> None:
         """Train as :func:`perceived.train.train` does, and show ``judge`` every validation as it comes.
