@@ -47,8 +47,9 @@ class Recipe:
     faces. ``teacher`` is the run of a trained model, or several with commas between them, whose (mean)
     opinion of each picture makes up ``teacher_share`` of its label. With an ``attribute_weight`` the
     network learns CelebA's other attributes beside the label, their mean loss counting so much against
-    the label's 1; what answers them is not kept. ``precision`` is ``"bf16"``, ``"fp32"`` or ``"auto"``:
-    bf16 where the device computes with it itself.
+    the label's 1; what answers them is not kept. With ``cached_features`` the backbone is frozen, and its
+    features of each picture are computed once: there is one size, and nothing varies. ``precision`` is
+    ``"bf16"``, ``"fp32"`` or ``"auto"``: bf16 where the device computes with it itself.
     """
 
     name: str
@@ -109,6 +110,20 @@ class Recipe:
             raise ConfigError(
                 f"The recipe's {wrong[0]} cannot be {getattr(self, wrong[0])!r}.",
                 mend="see 'perceived recipes' for working values",
+            )
+        if self.cached_features:
+            self._check_cached()
+
+    def _check_cached(self) -> None:
+        """Refuse settings that would mean nothing to features computed once, of each picture as it is."""
+        plain = {"augmentation": Augmentation(), "degradation": Degradation(), "average_flip": False}
+        idle = [key for key, value in plain.items() if getattr(self, key) != value]
+        idle += ["sizes"] if len(self.sizes) > 1 else []
+        if idle:
+            raise ConfigError(
+                f"The recipe's {idle[0]} has no say beside cached_features: each picture is seen once, as it is.",
+                expected="one size, no augmentation, no degradation and no average_flip",
+                mend="start from the recipe 'last-layer', or leave cached_features=false",
             )
 
     @property

@@ -69,3 +69,14 @@ def test_an_unknown_recipe_names_the_known_ones() -> None:
 def test_the_size_grows_with_the_share_of_the_run() -> None:
     recipe = recipes.get("fast", ["sizes=[[0, 10, 8], [0.5, 20, 16]]"])
     assert [recipe.size_at(share) for share in (0, 0.49, 0.5, 1)] == [(10, 8), (10, 8), (20, 16), (20, 16)]
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["sizes=[[0, 10, 8], [0.5, 20, 16]]", "average_flip=true", "augmentation.rotate=5", "degradation.blur=0.1"],
+)
+def test_what_means_nothing_to_cached_features_is_refused(override: str) -> None:
+    key = override.partition("=")[0].partition(".")[0]
+    with pytest.raises(ConfigError, match=f"{key} has no say beside cached_features"):
+        recipes.get("last-layer", [override])
+    assert recipes.get("last-layer", ["cached_features=false", override])
