@@ -99,6 +99,7 @@ class Recipe:
             "batch_size": self.batch_size >= 1,
             "seed": 0 <= self.seed < 2**32,
             **{key: 0 < getattr(self, key) < math.inf for key in ("learning_rate", "head_learning_rate")},
+            "teacher_share": 0 <= self.teacher_share <= 1,
             **{key: 0 <= getattr(self, key) < 1 for key in ("ema_decay", "dropout", "warmup", "label_smoothing")},
             **{
                 key: 0 <= getattr(self, key) < math.inf

@@ -54,6 +54,8 @@ def test_overrides_take_the_type_of_what_they_replace() -> None:
         ("batch_size=0", "batch_size cannot be 0"),
         ("optimizer=sgd", "optimizer cannot be 'sgd'"),
         ("sizes=[[0.5, 20, 10]]", "sizes cannot be"),
+        ("teacher_share=1.5", "teacher_share cannot be 1.5"),
+        ("teacher_share=-0.1", "teacher_share cannot be -0.1"),
     ],
 )
 def test_a_wrong_override_says_what_is_wrong(override: str, message: str) -> None:
