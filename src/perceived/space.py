@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +26,9 @@ NAMES = {
     "hidden": "head",
     "dropout": "dropout",
 }
+
+OF_PICTURES = ("learning_rate", "frozen_stages", "strength")
+"""Values that change nothing where a recipe caches the features of a frozen backbone."""
 
 Values = Mapping[str, Any]
 
@@ -55,6 +58,11 @@ class Space:
         return cls(recipe, tuple(stages(backbones.create(recipe.backbone, weights="none").network)))
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The values that this recipe leaves to be chosen, in the order of :data:`NAMES`."""
+        return tuple(name for name in NAMES if not (self.recipe.cached_features and name in OF_PICTURES))
+
+    @property
     def heads(self) -> dict[str, tuple[int, ...]]:
         """The heads to choose from, by a name for each."""
         return {_name(hidden): hidden for hidden in dict.fromkeys((self.recipe.hidden, *HEADS))}
@@ -63,7 +71,7 @@ class Space:
         """Return the values of the recipe itself; one that freezes other parts than the first begins with none."""
         recipe = self.recipe
         count = len(recipe.frozen)
-        return {
+        values = {
             "learning_rate": recipe.learning_rate,
             "head_learning_rate": recipe.head_learning_rate,
             "frozen_stages": count if recipe.frozen == self.stages[:count] else 0,
@@ -71,30 +79,39 @@ class Space:
             "hidden": _name(recipe.hidden),
             "dropout": min(recipe.dropout, MOST_DROPOUT),
         }
+        return {name: values[name] for name in self.names}
 
     def choose(self, trial: Trial) -> dict[str, Any]:
         """Let a trial choose values."""
-        recipe = self.recipe
-        rates = {name: getattr(recipe, name) for name in ("learning_rate", "head_learning_rate")}
-        return {
-            **{k: trial.suggest_float(k, rate / TIMES, rate * TIMES, log=True) for k, rate in rates.items()},
-            "frozen_stages": trial.suggest_int("frozen_stages", 0, len(self.stages)),
-            "strength": trial.suggest_float("strength", 0.0, MOST_STRENGTH),
-            "hidden": trial.suggest_categorical("hidden", list(self.heads)),
-            "dropout": trial.suggest_float("dropout", 0.0, MOST_DROPOUT),
+
+        def rate(name: str) -> float:
+            own = getattr(self.recipe, name)
+            return trial.suggest_float(name, own / TIMES, own * TIMES, log=True)
+
+        ways: Mapping[str, Callable[[str], Any]] = {
+            "learning_rate": rate,
+            "head_learning_rate": rate,
+            "frozen_stages": lambda name: trial.suggest_int(name, 0, len(self.stages)),
+            "strength": lambda name: trial.suggest_float(name, 0.0, MOST_STRENGTH),
+            "hidden": lambda name: trial.suggest_categorical(name, list(self.heads)),
+            "dropout": lambda name: trial.suggest_float(name, 0.0, MOST_DROPOUT),
         }
+        return {name: ways[name](name) for name in self.names}
 
     def recipe_of(self, values: Values) -> Recipe:
         """Return the recipe with these values, rounded to what is worth typing."""
-        return dataclasses.replace(
-            self.recipe,
-            learning_rate=_short(values["learning_rate"]),
-            head_learning_rate=_short(values["head_learning_rate"]),
-            frozen=self.stages[: values["frozen_stages"]],
-            augmentation=self.recipe.augmentation.scaled(values["strength"]),
-            hidden=self.heads[values["hidden"]],
-            dropout=_short(values["dropout"]),
-        )
+        settings: dict[str, Any] = {
+            "head_learning_rate": _short(values["head_learning_rate"]),
+            "hidden": self.heads[values["hidden"]],
+            "dropout": _short(values["dropout"]),
+        }
+        if not self.recipe.cached_features:
+            settings |= {
+                "learning_rate": _short(values["learning_rate"]),
+                "frozen": self.stages[: values["frozen_stages"]],
+                "augmentation": self.recipe.augmentation.scaled(values["strength"]),
+            }
+        return dataclasses.replace(self.recipe, **settings)
 
 
 def _name(hidden: Sequence[int]) -> str:

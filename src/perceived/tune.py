@@ -85,7 +85,8 @@ def tune(
         study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), constant_liar=several > 1)
         chosen = [study.ask() for _ in range(several)]  # one after another: two threads may choose the same
         _at_the_same_time(lambda trial: _settle(study, trial, space, work, out, learn), chosen)
-    found = {"recipe": recipe, "settings": list(settings), "judged_by": f"val_{base.select_by}", **_describe(study)}
+    asked_for = {"recipe": recipe, "settings": list(settings), "judged_by": f"val_{base.select_by}"}
+    found = {**asked_for, **_describe(study, space)}
     best = space.recipe_of(found["best"]["values"])
     found["command"] = command(work, recipe, best)
     tune_page.write(out, found)
@@ -130,16 +131,15 @@ def _retry(study: optuna.Study) -> None:
     for trial in known:
         if trial.state is TrialState.RUNNING:
             study.tell(trial.number, state=TrialState.FAIL)
-        cut_off = trial.state in (TrialState.RUNNING, TrialState.FAIL)
-        again = any(other.number > trial.number and _fixed(other) == trial.params for other in known)
-        if cut_off and trial.params and not again:
-            study.enqueue_trial(trial.params)
+        cut_off, values = trial.state in (TrialState.RUNNING, TrialState.FAIL), _values(trial)
+        again = any(other.number > trial.number and _values(other) == values for other in known)
+        if cut_off and values and not again:
+            study.enqueue_trial(values)
 
 
-def _fixed(trial: FrozenTrial) -> Mapping[str, Any]:
-    """Return a trial's values, those it is going to take if it is still waiting."""
-    fixed: Mapping[str, Any] = trial.params or trial.system_attrs.get("fixed_params", {})
-    return fixed
+def _values(trial: FrozenTrial) -> dict[str, Any]:
+    """Return a trial's values, among them those it was going to take when it was cut off or is still waiting."""
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 
 def _at_the_same_time(do: Callable[[optuna.Trial], None], trials: Sequence[optuna.Trial]) -> None:
@@ -196,8 +196,8 @@ def _lines(run: Run) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
 
 
-def _describe(study: optuna.Study) -> dict[str, Any]:
-    """Return the trials that were judged, the best of them, and how much each value matters."""
+def _describe(study: optuna.Study, space: Space) -> dict[str, Any]:
+    """Return the trials that were judged, the best of them, the recipe's own, and how much each value matters."""
     trials = study.get_trials(deepcopy=False, states=_DONE)
     finished = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     importance = {}
@@ -220,5 +220,6 @@ def _describe(study: optuna.Study) -> dict[str, Any]:
         "direction": study.direction.name.lower(),
         "trials": rows,
         "best": next(row for row, trial in zip(rows, trials, strict=True) if trial.number == study.best_trial.number),
+        "own": next((row for row in rows if row["values"] == space.own()), None),
         "importance": importance,
     }

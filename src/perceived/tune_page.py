@@ -14,8 +14,6 @@ from perceived import charts, report, storage
 from perceived.charts import COLORS, Draw
 from perceived.space import NAMES
 
-HEADS = ("trial", "score", *NAMES.values())
-
 
 def write(out: Path, found: Mapping[str, Any]) -> None:
     """Write ``tuning.json``, ``tuning.html``, ``history.png`` and, where importances are told, ``importance.png``."""
@@ -36,10 +34,10 @@ def write(out: Path, found: Mapping[str, Any]) -> None:
     storage.write_json(out / "tuning.json", dict(found))
     context = {
         "found": found,
-        "rows": [cells(row, found["judged_by"]) for row in ranked(found)],
-        "heads": HEADS,
+        "rows": [cells(row, found) for row in ranked(found)],
+        "heads": heads(found),
         "best": score(found["best"]["score"], found["judged_by"]),
-        "own": score(found["trials"][0]["score"], found["judged_by"]),
+        "own": found["own"] and score(found["own"]["score"], found["judged_by"]),
         "svgs": {name: report.figure_svg(figure, title=title) for name, (figure, title) in drawings.items()},
     }
     report.write(out / "tuning.html", "tune", context)
@@ -56,12 +54,22 @@ def score(value: float, judged_by: str) -> str:
     return report.number(value, 4) if judged_by.endswith("loss") else report.percent(value, 2)
 
 
-def cells(row: Mapping[str, Any], judged_by: str) -> tuple[str, ...]:
-    """Return a trial's cells under :data:`HEADS`."""
-    values = row["values"]
+def heads(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the heads of the table of trials."""
+    return ("trial", "score", *(NAMES[name] for name in _chosen(found)))
+
+
+def cells(row: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a trial's cells under :func:`heads`."""
+    values, judged_by = row["values"], found["judged_by"]
     ended = f"ended early: {score(row['score'], judged_by)}" if row["pruned"] else score(row["score"], judged_by)
-    shown = (values[name] if isinstance(values[name], str | int) else f"{values[name]:.3g}" for name in NAMES)
+    shown = (values[name] if isinstance(values[name], str | int) else f"{values[name]:.3g}" for name in _chosen(found))
     return (str(row["trial"]), ended, *map(str, shown))
+
+
+def _chosen(found: Mapping[str, Any]) -> list[str]:
+    """Return the names of the values that every trial has chosen."""
+    return [name for name in NAMES if all(name in row["values"] for row in found["trials"])]
 
 
 def history(trials: Sequence[Mapping[str, Any]], direction: str, judged_by: str) -> Draw:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 import shlex
 import threading
 from collections.abc import Callable, Mapping
@@ -130,6 +131,62 @@ def test_several_trials_at_once_are_all_counted(tiny_work: Path, small: list[str
     found = tune.tune(tiny_work, tmp_path / "out", trials=6, settings=small, learn=learn, at_once=3)
     assert len(found["trials"]) == len({row["run"] for row in found["trials"]}) == 6
     assert found["best"]["score"] == max(row["score"] for row in found["trials"])
+
+
+def test_the_recipe_itself_is_found_wherever_it_stands(
+    tiny_work: Path, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Space.around(recipes.get("fast", small)).own()
+    another = threading.Event()
+
+    def learn(work: Path, recipe: Recipe, out: Path, judge: tune.Judge) -> None:
+        if recipe.learning_rate == own["learning_rate"] and not another.wait(60):
+            raise AssertionError("the other trial never ended")
+        if recipe.learning_rate == own["learning_rate"] and not done:
+            raise KeyboardInterrupt
+        pretend(by_rate)(work, recipe, out, after_validation=judge)
+
+    settle = tune._settle
+
+    def settled(study: Any, trial: Any, *rest: Any) -> None:
+        settle(study, trial, *rest)
+        another.set()
+
+    done: list[bool] = []
+    monkeypatch.setattr(tune, "_settle", settled)
+    with pytest.raises(KeyboardInterrupt):
+        tune.tune(tiny_work, tmp_path / "out", trials=2, settings=small, learn=learn, at_once=2)
+    done.append(True)
+    found = tune.tune(tiny_work, tmp_path / "out", trials=2, settings=small, learn=learn, at_once=2)
+    assert [row["values"] == own for row in found["trials"]] == [False, True]
+    assert found["own"] == found["trials"][1]
+    page = (tmp_path / "out" / "tuning.html").read_text()
+    assert re.search(r"The recipe itself.{1,200}trial 2", page, re.DOTALL)
+
+
+def test_the_recipe_itself_is_tried_though_it_was_cut_off_before_it_chose(
+    tiny_work: Path, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(space: Space, trial: Any) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Space, "choose", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            tune.tune(tiny_work, tmp_path / "out", trials=2, settings=small)
+    monkeypatch.setattr(training, "train", pretend(by_rate))
+    found = tune.tune(tiny_work, tmp_path / "out", trials=2, settings=small)
+    assert found["own"] == found["trials"][0]
+    assert len(found["trials"]) == 2
+
+
+def test_only_the_head_of_cached_features_is_searched(
+    tiny_work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "train", pretend(lambda recipe: 1 / (1 + recipe.head_learning_rate)))
+    found = tune.tune(tiny_work, tmp_path / "out", trials=2, recipe="last-layer", settings=["backbone=resnet10t"])
+    assert all(set(row["values"]) == {"head_learning_rate", "hidden", "dropout"} for row in found["trials"])
+    assert "frozen stages" not in (tmp_path / "out" / "tuning.html").read_text()
 
 
 def test_a_loss_is_made_small(

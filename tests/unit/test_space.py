@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import pytest
 
@@ -10,7 +11,7 @@ from perceived import recipes
 from perceived.space import HEADS, MOST_STRENGTH, Space
 
 
-@pytest.mark.parametrize("name", ["fast", "demo", "small"])
+@pytest.mark.parametrize("name", ["fast", "demo", "small", "last-layer"])
 def test_the_recipe_lies_in_its_own_space(name: str) -> None:
     recipe = recipes.get(name)
     space = Space.around(recipe)
@@ -42,6 +43,26 @@ def test_every_value_reaches_the_recipe() -> None:
     assert found.augmentation.rotate == 2 * recipes.fast().augmentation.rotate
     assert found.augmentation.mirror == recipes.fast().augmentation.mirror
     assert set(values) == set(space.own())
+
+
+def test_what_changes_nothing_beside_cached_features_is_not_chosen() -> None:
+    space = Space.around(recipes.last_layer())
+    asked: list[str] = []
+
+    class Trial:
+        def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+            asked.append(name)
+            return low
+
+        def suggest_categorical(self, name: str, choices: Sequence[str]) -> str:
+            asked.append(name)
+            return choices[-1]
+
+    values = space.choose(Trial())  # type: ignore[arg-type]
+    assert tuple(values) == tuple(asked) == space.names == ("head_learning_rate", "hidden", "dropout")
+    assert space.recipe_of(values) == dataclasses.replace(
+        recipes.last_layer(), head_learning_rate=2e-4, hidden=HEADS[-1], dropout=0.0
+    )
 
 
 def test_a_recipe_is_told_by_what_differs_from_another() -> None:

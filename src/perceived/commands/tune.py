@@ -35,5 +35,5 @@ def tune(
         more: dict[str, Any] = {"learn": there.learn, "at_once": there.at_once} if there else {}
         found = tuning.tune(work, out, trials=count, recipe=recipe, settings=settings or [], seed=seed, **more)
     rows = tune_page.ranked(found)
-    terminal.table(tune_page.HEADS, (tune_page.cells(row, found["judged_by"]) for row in rows[:SHOWN]))
+    terminal.table(tune_page.heads(found), (tune_page.cells(row, found) for row in rows[:SHOWN]))
     typer.echo(f"report: {out / 'tuning.html'}\nbest:\n{found['command']}")
