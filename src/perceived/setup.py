@@ -248,7 +248,7 @@ def _require_same(run: Run, config: Mapping[str, Any]) -> None:
     """Refuse a run directory that belongs to another recipe, split or starting point."""
     recorded = storage.read_json(run.config) if run.config.is_file() else {}
     if "recipe" in recorded:  # a setting that came with a later version had its default value
-        recorded["recipe"] = Recipe(name="").to_dict() | recorded["recipe"]
+        recorded["recipe"] = _completed(recorded["recipe"], Recipe(name="").to_dict())
     for part in SAME.keys() & recorded.keys() & config.keys():
         before, now = (
             {key: value for key, value in side[part].items() if part != "weights" or key in STARTING_POINT}
@@ -262,6 +262,15 @@ def _require_same(run: Run, config: Mapping[str, Any]) -> None:
                 expected="the arguments the run was started with",
                 mend=f"{SAME[part]}, or choose another --out",
             )
+
+
+def _completed(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``values`` with the defaults that are missing in them, in mappings within them too."""
+    given = {
+        key: _completed(value, defaults[key]) if isinstance(value, Mapping) and key in defaults else value
+        for key, value in values.items()
+    }
+    return {**defaults, **given}
 
 
 def with_teachers(

@@ -26,6 +26,7 @@ from perceived import curves, export, from_onnx, recipes, storage
 from perceived import train as training
 from perceived.checkpoint import Run, TrainedModel
 from perceived.classifier import Classifier
+from perceived.data.augment import Augmentation
 from perceived.errors import DataError, DivergedError, ModelFileError, ResumeError
 from perceived.recipes import Recipe
 from perceived.spec import LABELS
@@ -190,6 +191,26 @@ def test_a_finished_run_is_left_as_it_is(run: Path, tiny_work: Path, recipe: Rec
 def test_a_run_of_another_recipe_is_not_resumed(run: Path, tiny_work: Path, tiny: tuple[str, ...]) -> None:
     with pytest.raises(ResumeError, match=r"its recipe .* is"):
         training.train(tiny_work, recipes.get("fast", [*tiny, "batch_size=4"]), run, quiet=True)
+
+
+def test_a_run_goes_on_though_its_recipe_lacks_settings_of_a_later_version(
+    run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    config = json.loads(Run(out).config.read_text())
+    for part, key in ((config["recipe"], "margin"), (config["recipe"]["augmentation"], "color")):
+        del part[key]
+    del config["recipe"]["degradation"]["cover"]
+    storage.write_json(Run(out).config, config)
+    plain = dataclasses.replace(
+        recipe,
+        augmentation=dataclasses.replace(recipe.augmentation, color=0.0),
+        degradation=dataclasses.replace(recipe.degradation, cover=0.0),
+    )
+    training.train(tiny_work, plain, out, quiet=True)
+    with pytest.raises(ResumeError, match="its recipe augmentation is"):
+        training.train(tiny_work, dataclasses.replace(plain, augmentation=Augmentation(color=0.5)), out, quiet=True)
 
 
 def test_a_run_of_another_recipe_is_refused_before_anything_is_decoded(
