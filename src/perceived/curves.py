@@ -13,6 +13,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from perceived import charts
 
+EVENTS = "events.out.tfevents."
+"""How the names of TensorBoard's files begin."""
 SCALARS = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "rate")
 
 RUN_COLORS = ("accent", "male", "female")
@@ -82,7 +84,7 @@ def tensorboard(folder: Path, history: History, *, started: float) -> Iterator[C
     One file takes the place of those of an earlier part of the run; ``started`` is the time, in seconds since 1970,
     from which the run's seconds count.
     """
-    for old in folder.glob("events.out.tfevents.*"):
+    for old in folder.glob(f"{EVENTS}*"):
         old.unlink()
     with SummaryWriter(str(folder)) as writer:
 

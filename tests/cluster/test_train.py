@@ -114,9 +114,13 @@ def test_a_run_is_kept_at_an_address_and_fetched_from_there(tmp_path):
         here.config.write_text("{}")
         (here.last / f"step-{step:08d}.safetensors").write_text(f"tensors of {step}")
         (here.last / "state.json").write_text(f"state of {step}")
+        events = here.root / f"events.out.tfevents.{step}"
+        events.write_text(f"events of {step}")
         cluster.keep(folder, here)
+        events.unlink()
         (here.last / f"step-{step:08d}.safetensors").unlink()
     assert folder.names("last") == ["state.json", "step-00000002.safetensors"]
+    assert folder.names() == ["config.json", "events.out.tfevents.2"]
     there = Run(tmp_path / "there")
     cluster.fetch(folder, there)
     assert (there.last / "state.json").read_text() == "state of 2"

@@ -176,16 +176,20 @@ def fetch(folder: Folder, run: Run) -> None:
 def keep(folder: Folder, run: Run) -> None:
     """Bring a run's files to the folder, the record of the resume state last, and take away what is there no more.
 
+    What goes are resume states and TensorBoard's events, whose files change their names.
     A resume state is a file of tensors and a record that names it: until the new record is there, the
     old one names the old file, which goes only then.
     """
+    from perceived.curves import EVENTS
+
     record = run.last / "state.json"
     files: list[Any] = [path for path in sorted(run.root.rglob("*")) if path.is_file() and path != record]
     kept = {str(path.relative_to(run.root)) for path in files}
     before = {f"{run.last.name}/{name}" for name in folder.names(run.last.name)} - {f"{run.last.name}/{record.name}"}
+    events = {name for name in folder.names() if name.startswith(EVENTS)}
     for path in [*files, *([record] if record.is_file() else [])]:
         name = str(path.relative_to(run.root))
         if name not in before or path == record:  # tensors of one step never change
             folder.write(name, path.read_bytes())
-    for name in before - kept:
+    for name in (before | events) - kept:
         folder.remove(name)
