@@ -79,7 +79,7 @@ def _agree(model: Any, network: nn.Module, spec: ModelSpec, check: Pixels, parti
     """Write a model and return its largest difference from the network, or refuse one beyond the tolerance."""
     _save(model, spec, partial)
     difference = largest_difference(network, spec, check, partial)
-    if difference > tolerance:
+    if not difference <= tolerance:  # nor if it is no number
         raise ModelFileError(
             f"The exported model and the trained one differ by {difference:.2g} in probability.",
             expected=f"at most {tolerance:g} on the run's {counted(len(check), 'check picture')}",

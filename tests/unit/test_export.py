@@ -123,6 +123,13 @@ def test_a_network_that_answers_nan_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_difference_that_is_no_number_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "largest_difference", lambda *_: float("nan"))
+    with pytest.raises(ModelFileError, match="differ by nan"):
+        export.write(Tiny(), SPEC, CHECK, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_refused_export_keeps_the_file_that_was_there(tmp_path, exported):
     out = tmp_path / "model.onnx"
     out.write_bytes(exported.read_bytes())
