@@ -2,12 +2,13 @@
 #
 # Every target makes .venv first, once: python3 -m venv, then the hashed pins of requirements/.
 # PYTHON=python3.12 chooses the interpreter; PACKAGE=wheel tests the built wheel, not src/; JOBS=0 tests in
-# one process, in order; PYTEST_ARGS and DEMO_ARGS are handed on.
+# one process, in order (else one more than there are processors, because tests of servers wait); PYTEST_ARGS and
+# DEMO_ARGS are handed on.
 
 PYTHON ?= python3
 PACKAGE ?= editable
 PYTEST_ARGS ?=
-JOBS ?= auto
+JOBS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 1)')
 DEMO_ARGS ?=
 
 VENV := .venv
