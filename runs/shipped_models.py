@@ -67,7 +67,7 @@ STAGES = {
         ),
     ),
     "research": (
-        Stage(run="research", recipe="small", settings=(*GO_ON, *FEWER_FAULTS, "epochs=0.45"), init="default"),
+        Stage(run="research", recipe="small", settings=(*GO_ON, *FEWER_FAULTS, "epochs=3"), init="default"),
     ),
 }
 
