@@ -66,9 +66,7 @@ STAGES = {
             teachers=("second", "teacher"),
         ),
     ),
-    "research": (
-        Stage(run="research", recipe="small", settings=(*GO_ON, *FEWER_FAULTS, "epochs=3"), init="default"),
-    ),
+    "research": (Stage(run="research", recipe="small", settings=(*GO_ON, *FEWER_FAULTS, "epochs=3"), init="default"),),
 }
 
 

@@ -56,6 +56,8 @@ def evaluate(
     if excluded is not None:
         _without(rows, excluded)
     opened = load_model(model)
+    folder = output_folder(model, on) if out is None else Path(out)
+    storage.check_folder(folder)
     started = time.perf_counter()
     with progress.counter(f"scoring {opened.spec.name}", quiet=False) as tick:
         scored = score(rows, opened.probabilities, opened.spec, batch_size=batch_size, tick=tick)
@@ -71,7 +73,7 @@ def evaluate(
     }
     own = scoring.trained_on(opened.spec) == splits.fingerprint(workspace.read_split())
     found["notes"] = _notes(found, workspace, own=own)
-    _write(output_folder(model, on) if out is None else Path(out), found, scored)
+    _write(folder, found, scored)
     return found
 
 

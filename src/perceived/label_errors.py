@@ -67,6 +67,7 @@ def find(
     workspace = Workspace(Path(work))
     folder = Path(out) if out is not None else workspace.labels
     table = workspace.read_split()
+    storage.check_folder(folder)
     names = _names(on, (SPLITS if model is None else SPLITS[1:]), set(table["split"]))
     rows = pl.concat([scoring.read_split(workspace, name) for name in names])
     if model is None:

@@ -102,6 +102,8 @@ def robustness(
     model, before = Path(model), None if reference is None else _read_reference(reference, kinds)
     rows = sample(answers.read_workspace(work, on), limit, seed=seed)
     opened = scoring.load_model(model)
+    folder = default_folder(model, on) if out is None else Path(out)
+    storage.check_folder(folder)
     trial = Trial(opened, kinds, seed=seed)
     with progress.counter(f"{counted(len(trial.conditions), 'version')} of each picture", quiet=False) as tick:
         scored = scoring.score(rows, trial, opened.spec, batch_size=16, tick=tick)
@@ -123,7 +125,6 @@ def robustness(
         _require_same_pictures(before, found, reference)
     found["mean_corruption_error"] = None if before is None else relative_error(found, before)
     found["reference"] = None if before is None else before["model"]["name"]
-    folder = default_folder(model, on) if out is None else Path(out)
     robustness_page.write(folder, found, reference=before, example=trial.example, kinds=kinds)
     return found
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from perceived import evaluate
 from perceived.data import split as splits
-from perceived.errors import SplitError
+from perceived.errors import SplitError, StorageError
 from perceived.workspace import Workspace
 
 LABELS = ("female", "male")
@@ -215,6 +215,15 @@ def test_other_pictures_than_celebas_stand_alone(
     page = (tmp_path / "out" / "report.html").read_text()
     assert "the study" not in page
     assert "96.2%" not in page
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_any_picture_is_scored(
+    workspace: Callable[..., Path], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(evaluate, "score", lambda *_, **__: pytest.fail("pictures were scored"))
+    with pytest.raises(StorageError, match="a file is in the way"):
+        evaluate.evaluate(tiny_model, workspace(ROWS), out=tmp_path / "file")
 
 
 def test_reports_stand_beside_the_model(workspace: Callable[..., Path], tiny_model: Path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from perceived import exclusions, label_errors, scoring
 from perceived.data import split as splits
-from perceived.errors import ConfigError, DataError, SplitError
+from perceived.errors import ConfigError, DataError, SplitError, StorageError
 from perceived.workspace import Workspace
 
 WRONG = {"val": 3, "test": 8}
@@ -112,6 +112,15 @@ def test_an_unreadable_picture_is_listed(work: Path, tiny_model: Path, tmp_path:
     found = label_errors.find(work, model=tiny_model, out=tmp_path / "out")
     assert found["pictures"] == {"asked": 26, "judged": 26, "unreadable": 0}
     assert found["duplicates"]["without_hash"] == 0
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_any_picture_is_scored(
+    work: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(scoring, "score", lambda *_, **__: pytest.fail("pictures were scored"))
+    with pytest.raises(StorageError, match="a file is in the way"):
+        label_errors.find(work, model=tiny_model, out=tmp_path / "file")
 
 
 def test_nothing_found_is_said(work: Path, tiny_model: Path, tmp_path: Path) -> None:

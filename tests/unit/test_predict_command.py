@@ -428,6 +428,13 @@ def test_somebodys_own_pictures_are_not_drawn_over(run, tiny_model, picture, tmp
         assert run(*words, option, folder).code == run(*words, option, folder).code == 0
 
 
+def test_an_empty_folder_among_others_is_told(run, tiny_model, picture, tmp_path):
+    (tmp_path / "empty").mkdir()
+    answer = run("predict", tmp_path / "empty", picture("a.png", 9), "--no-detect", "--model", tiny_model, "--json")
+    assert (answer.code, answer.err) == (0, f"There is no picture in {tmp_path / 'empty'}.\n")
+    assert len(answer.out.splitlines()) == 1
+
+
 @pytest.mark.parametrize("option", ["--annotate", "--crops"])
 def test_an_empty_word_is_no_folder(run, tiny_model, picture, tmp_path, monkeypatch, option):
     monkeypatch.chdir(tmp_path)

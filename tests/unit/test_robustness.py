@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from perceived import robustness, storage
-from perceived.errors import ConfigError, DataError
+from perceived import robustness, scoring, storage
+from perceived.errors import ConfigError, DataError, StorageError
 from perceived.workspace import Workspace
 
 
@@ -60,6 +60,15 @@ def test_charts_of_an_earlier_trial_do_not_stay(work: Path, tiny_model: Path, tm
         robustness.robustness(tiny_model, work, kinds=("blur",), by=by, out=tmp_path)
         assert (tmp_path / "groups-0.png").exists() == there
     assert (tmp_path / "groups-7.png").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_any_picture_is_scored(
+    work: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(scoring, "score", lambda *_, **__: pytest.fail("pictures were scored"))
+    with pytest.raises(StorageError, match="a file is in the way"):
+        robustness.robustness(tiny_model, work, out=tmp_path / "file")
 
 
 def test_a_model_is_its_own_measure(work: Path, tiny_model: Path, tmp_path: Path) -> None:

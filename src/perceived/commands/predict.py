@@ -181,6 +181,7 @@ def answer(predictor: Predictor | Client, words: Iterable[str], output: Output, 
     done = _answered(output, predictor) - {sources.STDIN}  # it is another picture each time
     tally = Tally(answered_before=len(done))
     found = _some(sources.find(words), words)
+    _tell_empty(words)
     fresh = (one for one in sources.distinct(found) if one.location not in done)
     labels = predictor.labels
     with _writing(output, labels) as write, _progress(output, words, skipped=len(done)) as progress:
@@ -231,6 +232,13 @@ def _some(found: Iterator[sources.Found], words: Iterable[str]) -> Iterator[sour
             mend="give the files themselves if they are pictures with other endings",
         )
     return chain([first], found)
+
+
+def _tell_empty(words: Iterable[str]) -> None:
+    """Say which folders, among others, hold no picture."""
+    for word in words:
+        if sources.is_folder(Path(word)) and next(sources.find([word]), None) is None:
+            typer.echo(f"There is no picture in {rows.on_one_line(word)}.", err=True)
 
 
 def _spare_pictures(words: Iterable[str], *, files: Iterable[Path | None], folders: Iterable[Path | None]) -> None:
