@@ -10,19 +10,30 @@ import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from record_result import FOLDER, provenance
+
+from perceived.wording import counted
 
 COMMAND = 'make test-full PYTEST_ARGS="-m full --junitxml=full.xml"\npython docs/record_full.py full.xml'
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("notes", type=Path, nargs="+", help="files that pytest wrote with --junitxml")
+    parser.add_argument(
+        "notes",
+        type=Path,
+        nargs="+",
+        help="files that pytest wrote with --junitxml, in order; the last run of a test counts, and others are told",
+    )
     parser.add_argument("--commit", default="HEAD", help="the commit that was tested")
     choice = parser.parse_args()
-    rows = [row for path in choice.notes for row in read(path)]
+    runs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in (row for path in choice.notes for row in read(path)):
+        runs.setdefault((row["file"], row["test"]), []).append(row)
+    rows = [again[-1] for again in runs.values()]
     outcomes = [row["outcome"] for row in rows]
     result = {
         "what": "The tests of full counts, which the quick suite samples: each at the counts that its name says",
@@ -33,12 +44,17 @@ def main() -> None:
         },
         **provenance(COMMAND, commit=choice.commit),
         "targets": {"failed": "<= 0"},
-        "tables": [{"title": "Each test", "rows": sorted(rows, key=lambda row: str(row["test"]))}],
+        "notes": [
+            f"{test} was run {counted(len(again), 'time')}: {', '.join(row['outcome'] for row in again)}."
+            for (_, test), again in runs.items()
+            if len(again) > 1
+        ],
+        "tables": [{"title": "Each test", "rows": sorted(rows, key=lambda row: row["test"])}],
     }
     (FOLDER / "full-counts.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 
 
-def read(path: Path) -> Iterator[dict[str, str | float]]:
+def read(path: Path) -> Iterator[dict[str, Any]]:
     """Yield a row for each test: its name in words, what became of it, and its seconds."""
     for case in ElementTree.parse(path).getroot().iter("testcase"):
         bad = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
