@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from perceived import answers, criteria, gaps, groups
+from perceived import answers, criteria, gaps, groups, metrics
 from perceived.answers import ANSWERS, MISSED, Reading
 from perceived.classifier import check_threshold
 from perceived.errors import ConfigError
-from perceived.metrics import CALIBRATION_BINS, group_codes
+from perceived.metrics import CALIBRATION_BINS
 from perceived.significance import LEVEL, PERMUTATIONS, holm
 from perceived.spec import LABELS, UNCERTAIN
 from perceived.wording import counted
@@ -244,11 +244,7 @@ def _people(table: pl.DataFrame) -> int:
     """Return how many people the pictures show, one in each whose ``identity`` is not known."""
     if "identity" not in table.columns:
         return table.height
-    identity = table["identity"]
-    codes = group_codes(
-        identity.rank("dense").fill_null(0).cast(pl.Int64).to_numpy(), identity.is_not_null().to_numpy()
-    )
-    return int(codes.max(initial=-1)) + 1
+    return int(metrics.people(table["identity"]).max(initial=-1)) + 1
 
 
 def _method(small: int, permutations: int, seed: int, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any
 
 import polars as pl
 
-from perceived import checkpoint, leaderboard, leaderboard_page, recipes, scoring, storage
+from perceived import checkpoint, leaderboard, leaderboard_page, metrics, recipes, scoring, storage
 from perceived import train as training
 from perceived.data import split as splits
 from perceived.errors import ConfigError, DivergedError, ResumeError, WeightsError
@@ -97,7 +97,7 @@ def compare(
         "budget": {key: plan[key] for key in ("minutes", "seeds", "recipe", "settings", "on")},
         "pictures": rows.height,
         "left_out": {name: why for name, why in plan["left_out"].items() if name in base} | diverged,
-        **leaderboard.rank(entries, leaderboard.people(rows)),
+        **leaderboard.rank(entries, metrics.people(rows["identity"])),
     }
     leaderboard_page.write(out, found)
     return found

@@ -43,7 +43,7 @@ def probabilities(rows: pl.DataFrame, recipe: Recipe, folder: Path, *, folds: in
         ConfigError: there are not enough people, or pictures of either label, for so many folds.
         DataError, WeightsError, StorageError: as their stages say.
     """
-    people = metrics.group_codes(rows["identity"].fill_null(0).to_numpy(), rows["identity"].is_not_null().to_numpy())
+    people = metrics.people(rows["identity"])
     labels = label_indices(rows)
     most = min(np.unique(people[labels == label]).size for label in range(len(LABELS)))
     if not 2 <= folds <= most:

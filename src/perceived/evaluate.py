@@ -90,9 +90,7 @@ def assess(
     """
     readable = scoring.readable(scored)
     failed = scored.filter(pl.col("error").is_not_null())
-    groups = metrics.group_codes(
-        readable["identity"].fill_null(0).to_numpy(), readable["identity"].is_not_null().to_numpy()
-    )
+    groups = metrics.people(readable["identity"])
     estimates = metrics.bootstrap(
         _statistics(readable, labels), groups, resamples=resamples, seed=seed, gaps=("calibration_error",)
     )

@@ -75,14 +75,8 @@ def entry(name: str, runs: Sequence[Run], product: Path) -> dict[str, Any]:
 def accuracy(runs: Sequence[Run]) -> metrics.Estimate:
     """Return the accuracy averaged over seeds, with a bootstrap interval over pictures, or people where known."""
     right = np.mean([run.right for run in runs], axis=0)
-    groups = people(runs[0].answers)
+    groups = metrics.people(runs[0].answers["identity"])
     return metrics.bootstrap(lambda weights: {"accuracy": weights @ right / weights.sum(axis=-1)}, groups)["accuracy"]
-
-
-def people(rows: pl.DataFrame) -> Integers:
-    """Return codes ``(n,)`` of the people on pictures; one whose ``identity`` is null is of a person of its own."""
-    identity = rows["identity"]
-    return metrics.group_codes(identity.fill_null(0).to_numpy(), identity.is_not_null().to_numpy())
 
 
 def calibration_error(run: Run) -> float:

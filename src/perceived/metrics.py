@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from perceived.significance import gap_interval
+
+if TYPE_CHECKING:
+    import polars
 
 Floats = npt.NDArray[np.floating]
 Integers = npt.NDArray[np.integer]
@@ -113,6 +117,11 @@ def group_codes(groups: npt.NDArray[np.int64], known: Booleans) -> Integers:
     codes = np.arange(len(groups)) + (groups.max(initial=0) + 1)
     codes[known] = groups[known]
     return np.unique(codes, return_inverse=True)[1]
+
+
+def people(identity: polars.Series) -> Integers:
+    """Return codes ``(n,)`` of the people on pictures; one whose ``identity`` is null is of a person of its own."""
+    return group_codes(identity.rank("dense").fill_null(0).cast(int).to_numpy(), identity.is_not_null().to_numpy())
 
 
 def resample(groups: Integers, resamples: int, generator: np.random.Generator) -> Floats:

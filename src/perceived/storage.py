@@ -55,6 +55,17 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _on_a_disk(folder: Path) -> Iterator[None]:
+    """Turn what ``/proc`` and the like say where files are made into :class:`StorageError`."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StorageError(
+            f"{folder} cannot be written: no files can be made there.", mend="choose another output folder"
+        ) from error
+
+
+@contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; it takes the name ``path`` only if the block succeeds.
 
@@ -69,9 +80,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path = Path(path)
     with storage_errors(path):
         path = _replaceable(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path.parent.resolve())
-        holder, lock = _make_holder(path)
+        with _on_a_disk(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(path.parent.resolve())
+            holder, lock = _make_holder(path)
         try:
             partial = holder / path.name
             yield partial
@@ -97,10 +109,7 @@ def _replaceable(path: Path) -> Path:
 def _make_holder(path: Path) -> tuple[Path, int]:
     """Make a hidden folder beside ``path``, locked for as long as this process lives."""
     while True:
-        try:
-            holder = Path(tempfile.mkdtemp(prefix=f".{path.name[:_SHOWN]}.", suffix=HOLDER, dir=path.parent))
-        except FileNotFoundError as error:  # /proc, which is no disk
-            raise StorageError(f"No file can be made in {path.parent}.", mend="choose another folder") from error
+        holder = Path(tempfile.mkdtemp(prefix=f".{path.name[:_SHOWN]}.", suffix=HOLDER, dir=path.parent))
         try:
             lock = os.open(holder, os.O_RDONLY)
         except FileNotFoundError:
@@ -135,13 +144,9 @@ def check_folder(folder: Path) -> None:
     """
     with storage_errors(folder):
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
-        try:
+        with _on_a_disk(folder):
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
-        except FileNotFoundError as error:  # what /proc and the like say
-            raise StorageError(
-                f"{folder} cannot be written: no files can be made there.", mend="choose another output folder"
-            ) from error
         for path in missing:
             path.rmdir()
 

@@ -134,8 +134,8 @@ class Recorder:
             self._container = av.open(str(path), "w")
         except ValueError as error:
             raise _no_video(path) from error
-        fitting = (name for name in CODECS if name in av.codecs_available & self._container.supported_codecs)
-        self._codec = next(fitting, None)
+        fitting = av.codecs_available & self._container.supported_codecs
+        self._codec = next((name for name in CODECS if name in fitting), None)
         if self._codec is None:
             raise _no_video(path)
         self._stream: Any = None

@@ -23,6 +23,15 @@ def portraits(tmp_path_factory) -> list[Pixels]:
 
 
 @pytest.fixture
+def in_the_way(tmp_path, monkeypatch) -> Path:
+    """A file where a folder is to be written, which is to be told before any picture is scored."""
+    for name in ("perceived.scoring.score", "perceived.evaluate.score"):
+        monkeypatch.setattr(name, lambda *_, **__: pytest.fail("pictures were scored"))
+    (tmp_path / "file").touch()
+    return tmp_path / "file"
+
+
+@pytest.fixture
 def group(portraits, tmp_path) -> Callable[..., Path]:
     """A function that writes a picture of 640 × 480 pixels with portraits at the given places."""
 

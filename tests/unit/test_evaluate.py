@@ -218,12 +218,10 @@ def test_other_pictures_than_celebas_stand_alone(
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_any_picture_is_scored(
-    workspace: Callable[..., Path], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: Callable[..., Path], tiny_model: Path, in_the_way: Path
 ) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setattr(evaluate, "score", lambda *_, **__: pytest.fail("pictures were scored"))
     with pytest.raises(StorageError, match="a file is in the way"):
-        evaluate.evaluate(tiny_model, workspace(ROWS), out=tmp_path / "file")
+        evaluate.evaluate(tiny_model, workspace(ROWS), out=in_the_way)
 
 
 def test_reports_stand_beside_the_model(workspace: Callable[..., Path], tiny_model: Path) -> None:

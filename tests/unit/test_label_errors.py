@@ -115,12 +115,10 @@ def test_an_unreadable_picture_is_listed(work: Path, tiny_model: Path, tmp_path:
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_any_picture_is_scored(
-    work: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    work: Path, tiny_model: Path, in_the_way: Path
 ) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setattr(scoring, "score", lambda *_, **__: pytest.fail("pictures were scored"))
     with pytest.raises(StorageError, match="a file is in the way"):
-        label_errors.find(work, model=tiny_model, out=tmp_path / "file")
+        label_errors.find(work, model=tiny_model, out=in_the_way)
 
 
 def test_nothing_found_is_said(work: Path, tiny_model: Path, tmp_path: Path) -> None:

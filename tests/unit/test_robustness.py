@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from perceived import robustness, scoring, storage
+from perceived import robustness, storage
 from perceived.errors import ConfigError, DataError, StorageError
 from perceived.workspace import Workspace
 
@@ -63,12 +63,10 @@ def test_charts_of_an_earlier_trial_do_not_stay(work: Path, tiny_model: Path, tm
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_any_picture_is_scored(
-    work: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    work: Path, tiny_model: Path, in_the_way: Path
 ) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setattr(scoring, "score", lambda *_, **__: pytest.fail("pictures were scored"))
     with pytest.raises(StorageError, match="a file is in the way"):
-        robustness.robustness(tiny_model, work, out=tmp_path / "file")
+        robustness.robustness(tiny_model, work, out=in_the_way)
 
 
 def test_a_model_is_its_own_measure(work: Path, tiny_model: Path, tmp_path: Path) -> None:

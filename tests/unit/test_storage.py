@@ -82,6 +82,8 @@ def test_what_is_no_disk_takes_no_file() -> None:
         pytest.skip("there is no /proc")
     with pytest.raises(StorageError, match="/proc"):
         storage.write_text(Path("/proc/perceived.txt"), "text")
+    with pytest.raises(StorageError, match="/proc/perceived cannot be written"):
+        storage.write_text(Path("/proc/perceived/a.txt"), "text")
 
 
 def test_a_link_to_a_pipe_is_not_replaced(tmp_path: Path) -> None:
