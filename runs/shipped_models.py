@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from perceived import calibrate, evaluate, export, models, recipes, storage, train
+from perceived import calibrate, evaluate, export, models, quantize, recipes, storage, train
 from perceived.data import split, table
 from perceived.workspace import Workspace
 
@@ -94,7 +94,8 @@ def main() -> None:
         train.train(work, recipe, runs[stage.run], init=runs[stage.init] if stage.init else None)
     model = out / f"{choice.name}.onnx"
     raw = export.export(runs[choice.name], out / "raw.onnx", store="int8")
-    calibrate.calibrate(raw, fairface_only(choice.data, out), on="val", out=model)
+    faster = Path(quantize.quantize(raw, work, out=out / "int8.onnx")["file"])
+    calibrate.calibrate(faster, fairface_only(choice.data, out), on="val", out=model)
     evaluate.evaluate(model, work, on="test")
     ship(model, SHIPPED[choice.name])
 

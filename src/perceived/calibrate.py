@@ -22,7 +22,7 @@ from perceived.data import sampling
 from perceived.data import split as splits
 from perceived.errors import ConfigError, ModelFileError, SplitError
 from perceived.metrics import Booleans, Floats, Integers
-from perceived.models import find_model
+from perceived.models import beside, find_model
 from perceived.scoring import read_split, readable, score
 from perceived.spec import METADATA_KEY, ModelSpec
 from perceived.workspace import Workspace
@@ -181,7 +181,7 @@ def calibrate(
     if not 0 <= target_error < 1:
         raise ConfigError(f"A target error of {target_error} is no rate.", expected="a number from 0 to below 1")
     path, workspace = find_model(model), Workspace(Path(work))
-    target = _beside(path, named=not Path(model).exists()) if out is None else Path(out)
+    target = beside(model, "calibrated") if out is None else Path(out)
     if target.is_dir():
         raise ConfigError(f"{target} is a folder.", expected="the name of an ONNX file", mend=f"{target}/model.onnx")
     opened = Classifier(path)
@@ -266,11 +266,6 @@ def write(model: Path, spec: ModelSpec, out: Path) -> None:
         onnx.save(network, partial)
         if Classifier(partial).spec != spec:
             raise ModelFileError(f"{out} does not read back as it was written.", mend="report this with the model")
-
-
-def _beside(model: Path, *, named: bool) -> Path:
-    """Return where a calibrated model goes: beside the file it was made from, or here for one that is installed."""
-    return (Path() if named else model.parent) / f"{model.stem}-calibrated.onnx"
 
 
 def _notes(correct: Booleans, temperature: float) -> list[str]:

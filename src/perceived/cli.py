@@ -21,6 +21,7 @@ from perceived.commands import compare as compare_command
 from perceived.commands import labels as labels_command
 from perceived.commands import predict as predict_command
 from perceived.commands import push as push_command
+from perceived.commands import quantize as quantize_command
 from perceived.commands import robustness as robustness_command
 from perceived.commands import serve as serve_command
 from perceived.commands import train as train_command
@@ -352,6 +353,7 @@ def export(
     typer.echo(f"model: {exporter.export(run, out, store=store)}")
 
 
+app.command()(quantize_command.quantize)
 app.command()(predict_command.predict)
 app.command()(video_command.video)
 

@@ -1,11 +1,16 @@
 """An ONNX network's weights in fewer bytes: as float16 or int8, turned into float32 again as a file is opened.
 
 The network computes in float32 all the same. What turns the weights back is made of plain ``Cast`` and
-``Mul`` nodes on constants, which ONNX Runtime carries out once, on loading.
+``Mul`` nodes on constants, which ONNX Runtime carries out once, on loading. A network that computes in
+int8 itself (:mod:`perceived.quantize`) is told apart, and turned back, here too.
 """
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +21,9 @@ STORES = ("float32", "float16", "int8")
 SMALLEST = 256
 """Number of values from which on a tensor is kept in fewer bytes."""
 _LEVELS = 127
+_ROUNDING = ("QuantizeLinear", "DequantizeLinear")
+_LEVELS_OF = "_quantized"
+"""What ONNX Runtime's tools put after a tensor's name where they keep its levels."""
 
 
 def store(graph: Any, kind: str) -> None:
@@ -59,6 +67,59 @@ def expand(graph: Any) -> dict[str, npt.NDArray[np.float32]]:
             step = tensors.get(f"{whole}.step", np.float32(1))
             found[whole] = values.astype(np.float32) * step
     return found
+
+
+def computes_in_int8(graph: Any) -> bool:
+    """Return whether a network's values are rounded on their way, and not its weights alone."""
+    return any(node.op_type == "QuantizeLinear" for node in graph.node)
+
+
+@contextmanager
+def in_float32(path: Path) -> Iterator[Path]:
+    """Yield a file whose network computes in float32: ``path`` itself, or a passing one with the same weights."""
+    model = onnx.load(path)
+    if not computes_in_int8(model.graph):
+        yield path
+        return
+    _turn_back(model.graph)
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / path.name
+        onnx.save(model, plain)
+        yield plain
+
+
+def _turn_back(graph: Any) -> None:
+    """Make ``graph`` compute in float32: its tensors get the names that they had, and nothing is rounded between."""
+    tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    instead: dict[str, str] = {}
+    found: dict[str, npt.NDArray[np.float32]] = {}
+    for node in graph.node:
+        source = node.input[0] if node.input else ""
+        if node.op_type == "DequantizeLinear" and source in tensors:
+            instead[node.output[0]] = name = source.removesuffix(_LEVELS_OF)
+            found[name] = _values(*(tensors[given] for given in node.input))
+        elif node.op_type in _ROUNDING:
+            instead[node.output[0]] = source
+    kept = [node for node in graph.node if node.op_type not in _ROUNDING]
+    for node in kept:
+        for i, name in enumerate(node.input):
+            while name in instead and instead[name] != name:
+                name = instead[name]
+            node.input[i] = name
+    used = {name for node in kept for name in node.input}
+    weights = [tensor for tensor in graph.initializer if tensor.name in used and tensor.name not in found]
+    weights += [onnx.numpy_helper.from_array(values, name) for name, values in found.items()]
+    for part, items in ((graph.node, kept), (graph.initializer, weights), (graph.value_info, [])):
+        copies = [type(item).FromString(item.SerializeToString()) for item in items]
+        del part[:]  # and with it the items themselves
+        part.extend(copies)
+
+
+def _values(levels: npt.NDArray[Any], step: npt.NDArray[np.float32], zero: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return what ``levels``, with a step for each first index or one for all, stand for."""
+    shape = (-1, *[1] * (levels.ndim - 1)) if step.ndim else ()
+    values: npt.NDArray[np.float32] = (levels.astype(np.float32) - zero.reshape(shape)) * step.reshape(shape)
+    return values.astype(np.float32)
 
 
 def _quantised(weights: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:

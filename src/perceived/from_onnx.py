@@ -40,11 +40,17 @@ Norm = nn.modules.batchnorm._BatchNorm
 def fill(network: Network, spec: ModelSpec, path: Path) -> Network:
     """Return ``network``, which has the file's architecture, with the file's weights, in evaluation mode.
 
+    Of a file that computes in int8, they are what its levels stand for.
+
     Raises:
         ModelFileError: the file holds other weights, or the network answers otherwise than the file.
     """
-    network.eval()
-    graph = onnx.load(path).graph
+    with compact.in_float32(path) as plain:
+        return _fill(network.eval(), spec, path, plain)
+
+
+def _fill(network: Network, spec: ModelSpec, path: Path, plain: Path) -> Network:
+    graph = onnx.load(plain).graph
     tensors = {
         name.removeprefix(PREFIX): torch.from_numpy(values)
         for name, values in compact.expand(graph).items()
@@ -67,7 +73,7 @@ def fill(network: Network, spec: ModelSpec, path: Path) -> Network:
         network.load_state_dict(state | known)
     except RuntimeError as error:
         raise _cannot_learn(path, f"its weights do not fit {spec.backbone}") from error
-    _require_same_answers(network, spec, path)
+    _require_same_answers(network, spec, path, plain)
     return network
 
 
@@ -154,11 +160,11 @@ def _watched(
             hook.remove()
 
 
-def _require_same_answers(network: Network, spec: ModelSpec, path: Path) -> None:
+def _require_same_answers(network: Network, spec: ModelSpec, path: Path, plain: Path) -> None:
     pixels = _noise(spec, count=2)
     with torch.inference_mode():
         found = calibrated(network(_planes(pixels)).numpy(), spec.temperature, spec.power)
-    difference = float(np.abs(found - Classifier(path).probabilities(pixels)).max())
+    difference = float(np.abs(found - Classifier(plain).probabilities(pixels)).max())
     if not difference <= TOLERANCE:
         raise _cannot_learn(path, f"the network made of it differs by {difference:.2g} in probability")
 

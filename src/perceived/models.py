@@ -53,6 +53,16 @@ def _whole(model: Path) -> Path:
     return model
 
 
+def beside(model: str | Path, ending: str) -> Path:
+    """Return where what is made of a model goes: beside its file, or here for one that is given by its name.
+
+    Raises:
+        ModelFileError: as :func:`find_model`.
+    """
+    path = find_model(model)
+    return (path.parent if Path(model).exists() else Path()) / f"{path.stem}-{ending}.onnx"
+
+
 def find_model(model: str | Path) -> Path:
     """Return the file of a model given by path, or by the name of one that is installed.
 

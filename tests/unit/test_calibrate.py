@@ -196,7 +196,6 @@ def test_answers_without_a_mistake_keep_the_temperature(
     assert found["threshold"]["after"] == 0.5
     assert any("No answer is wrong" in note for note in found["notes"])
     assert Path(found["file"]) == tmp_path / "cold-calibrated.onnx"
-    assert calibrate._beside(Path("installed/default.onnx"), named=True) == Path("default-calibrated.onnx")
 
 
 def test_what_cannot_be_calibrated_is_refused(tiny_model: Path, work: Path, tmp_path: Path) -> None:

@@ -97,6 +97,15 @@ def test_the_time_to_train_counts_the_models_learnt_from(make_model: Callable[..
     assert "| time to train | 90.0 minutes to the best validation, with the models it learnt from |" in text
 
 
+def test_the_card_says_what_int8_has_changed(make_model: Callable[..., Path], tmp_path: Path) -> None:
+    found = {"compared_on": {"pictures": 4000, "split": "val"}, "changed_answers": 44}
+    found |= {"accuracy": {"before": 0.9205, "after": 0.9199}}
+    model = make_model(tmp_path / "m.onnx", provenance={"int8": found})
+    text = card.write(model, tmp_path / "CARD.md", datasets=["fairface"])
+    assert "int8: on 4,000 val pictures 44 answers differ from those in float32" in text
+    assert "91.99% (before: 92.05%)" in text
+
+
 def test_the_card_says_when_the_model_would_rather_not_say(model: Path, tmp_path: Path) -> None:
     text = card.write(model, tmp_path / "MODEL_CARD.md", datasets=["fairface"])
     assert "Below a confidence of 75.0% the answer is `uncertain`: chosen on 4,321 val pictures" in text
