@@ -17,7 +17,7 @@ import polars as pl
 from perceived import answers, corruptions, groups, progress, results_file, robustness_page, scoring, storage
 from perceived.audit import BY_NAME_ONLY, OURS
 from perceived.corruptions import KINDS, SEVERITIES
-from perceived.errors import ConfigError, DataError
+from perceived.errors import ConfigError
 from perceived.preprocess import Pixels
 from perceived.significance import wilson
 from perceived.spec import LABELS
@@ -91,7 +91,7 @@ def robustness(
 
     Raises:
         ConfigError: there is no such corruption, or the reference tried other ones.
-        DataError: the split is empty, or none of its pictures can be read.
+        SplitError: the split is empty, or none of its pictures can be read.
     """
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds or limit < 2:
@@ -107,9 +107,7 @@ def robustness(
     trial = Trial(opened, kinds, seed=seed)
     with progress.counter(f"{counted(len(trial.conditions), 'version')} of each picture", quiet=False) as tick:
         scored = scoring.score(rows, trial, opened.spec, batch_size=16, tick=tick)
-    readable = scored.filter(pl.col("error").is_null())
-    if readable.is_empty():
-        raise DataError(f"Of {counted(scored.height, 'picture')}, none can be read: {scored['error'][0]}")
+    readable = scoring.readable(scored)
     found = {
         "model": {"sha256": scoring.weights_sha256(model), **opened.spec.to_dict()},
         "split": on,

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from perceived import robustness, storage
-from perceived.errors import ConfigError, DataError, StorageError
+from perceived.errors import ConfigError, DataError, SplitError, StorageError
 from perceived.workspace import Workspace
 
 
@@ -114,6 +114,13 @@ def test_what_cannot_be_tried_says_so(work: Path, tiny_model: Path, tmp_path: Pa
     (tmp_path / "audit.json").write_text('{"groupings": []}')
     with pytest.raises(ConfigError, match="no trial but an audit"):
         robustness.robustness(tiny_model, work, kinds=("blur",), reference=tmp_path / "audit.json")
+
+
+def test_pictures_out_of_reach_are_told(work: Path, tiny_model: Path, tmp_path: Path) -> None:
+    rows = pl.read_parquet(work / "split.parquet")
+    rows.with_columns(path=pl.lit(str(tmp_path / "away.png"))).write_parquet(work / "split.parquet")
+    with pytest.raises(SplitError, match=r"none can be read: .*away\.png"):
+        robustness.robustness(tiny_model, work, kinds=("blur",), out=tmp_path / "o")
 
 
 def test_a_reference_on_other_pictures_is_refused(work: Path, tiny_model: Path, tmp_path: Path) -> None:

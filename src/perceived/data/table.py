@@ -15,7 +15,7 @@ from typing import Protocol
 import polars as pl
 
 from perceived.archive import read_location
-from perceived.data import celeba, check, fairface, folder, labels, manifest, utkface
+from perceived.data import celeba, check, fairface, folder, labels, manifest, split, utkface
 from perceived.data.check import Check, Progress
 from perceived.data.holdout import TEST_SHARE, VAL_SHARE, hold_out
 from perceived.data.listing import Listing, describe, list_data, open_archives
@@ -26,7 +26,6 @@ from perceived.spec import LABELS
 from perceived.storage import atomic_path, sha256_file, write_json
 from perceived.workspace import Workspace
 
-PARTITIONS = ("train", "val", "test")
 FIRST = ("id", "path", "partition", "label", "identity")
 """Columns that every dataset's module gives."""
 
@@ -83,7 +82,9 @@ def prepare(
     workspace = Workspace(Path(out))
     with atomic_path(workspace.examples) as partial:
         examples.write_parquet(partial)
-    report = PrepareReport(sources=parts, counts=_counts(examples), examples_sha256=sha256_file(workspace.examples))
+    report = PrepareReport(
+        sources=parts, counts=split.count(examples, "partition"), examples_sha256=sha256_file(workspace.examples)
+    )
     write_json(workspace.prepare_report, report.to_dict())
     return report
 
@@ -223,11 +224,6 @@ def _refuse_two_types(tables: Sequence[pl.DataFrame]) -> None:
 
 def _kind(kind: pl.DataType) -> str:
     return {"Boolean": "true and false", "String": "words"}.get(str(kind), "numbers")
-
-
-def _counts(examples: pl.DataFrame) -> dict[str, dict[str, int]]:
-    found = {(part, label): n for part, label, n in examples.group_by("partition", "label").len().iter_rows()}
-    return {part: {label: found.get((part, label), 0) for label in LABELS} for part in PARTITIONS}
 
 
 def _report(source: Source, examples: int, held_out: Sequence[HeldOut]) -> SourceReport:
