@@ -22,7 +22,7 @@ from perceived.data import sampling
 from perceived.data import split as splits
 from perceived.errors import ConfigError, ModelFileError, SplitError
 from perceived.metrics import Booleans, Floats, Integers
-from perceived.models import beside, find_model
+from perceived.models import beside, find_model, model_file
 from perceived.scoring import read_split, readable, score
 from perceived.spec import METADATA_KEY, ModelSpec
 from perceived.workspace import Workspace
@@ -181,9 +181,7 @@ def calibrate(
     if not 0 <= target_error < 1:
         raise ConfigError(f"A target error of {target_error} is no rate.", expected="a number from 0 to below 1")
     path, workspace = find_model(model), Workspace(Path(work))
-    target = beside(model, "calibrated") if out is None else Path(out)
-    if target.is_dir():
-        raise ConfigError(f"{target} is a folder.", expected="the name of an ONNX file", mend=f"{target}/model.onnx")
+    target = model_file(beside(model, "calibrated") if out is None else out)
     opened = Classifier(path)
     with progress.counter(f"scoring {opened.spec.name}", quiet=False) as tick:
         scored = score(
@@ -262,6 +260,7 @@ def write(model: Path, spec: ModelSpec, out: Path) -> None:
     network = onnx.load(model)
     kept: Mapping[str, str] = {entry.key: entry.value for entry in network.metadata_props}
     onnx.helper.set_model_props(network, {**kept, METADATA_KEY: spec.to_json()})
+    network.producer_name = "perceived"
     with storage.atomic_path(out) as partial:
         onnx.save(network, partial)
         if Classifier(partial).spec != spec:

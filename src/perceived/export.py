@@ -16,6 +16,7 @@ from perceived import compact, storage
 from perceived.classifier import ACTIVATION, INPUT, OUTPUT, Classifier, calibrated
 from perceived.errors import ConfigError, ModelFileError
 from perceived.model import Network, explains
+from perceived.models import model_file
 from perceived.preprocess import Pixels, frame
 from perceived.spec import METADATA_KEY, ModelSpec
 from perceived.wording import counted
@@ -58,11 +59,9 @@ def write(network: nn.Module, spec: ModelSpec, check: Pixels, out: Path, *, stor
     The network is put into evaluation mode and float32. ``check`` are the framed pictures,
     ``(n, h, w, 3)`` uint8, on which the file has to agree with it.
     """
-    out = Path(out)
+    out = model_file(out)
     if store not in compact.STORES:
         raise ConfigError(f"Weights cannot be kept as {store!r}.", expected=f"one of {', '.join(compact.STORES)}")
-    if out.is_dir():
-        raise ConfigError(f"{out} is a folder.", expected="the name of an ONNX file", mend=f"{out}/model.onnx")
     network.float().eval()
     served = _Explained(network) if explains(network, _planes(check)) else _Served(network)
     model = _to_onnx(served.eval(), spec)

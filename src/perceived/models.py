@@ -7,7 +7,7 @@ from importlib import resources
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from perceived.errors import ModelFileError
+from perceived.errors import ConfigError, ModelFileError
 from perceived.storage import sha256_file
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -51,6 +51,18 @@ def _whole(model: Path) -> Path:
             mend="install the package again",
         )
     return model
+
+
+def model_file(path: Path) -> Path:
+    """Return where a model file is to be written.
+
+    Raises:
+        ConfigError: a folder has that name.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder.", expected="the name of an ONNX file", mend=f"{path}/model.onnx")
+    return path
 
 
 def beside(model: str | Path, ending: str) -> Path:

@@ -24,15 +24,14 @@ import polars as pl
 from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from perceived import compact, progress, storage
+from perceived import calibrate, compact, progress, storage
 from perceived.classifier import INPUT, Classifier
 from perceived.data import cache
 from perceived.data import split as splits
 from perceived.errors import ConfigError, ModelFileError
-from perceived.models import beside, find_model
+from perceived.models import beside, find_model, model_file
 from perceived.preprocess import Pixels
 from perceived.scoring import read_split
-from perceived.spec import METADATA_KEY, ModelSpec
 from perceived.workspace import Workspace
 
 PICTURES = 512
@@ -75,9 +74,7 @@ def quantize(
     """
     _check(pictures, max_loss)
     path, workspace = find_model(model), Workspace(Path(work))
-    target = beside(model, "int8") if out is None else Path(out)
-    if target.is_dir():
-        raise ConfigError(f"{target} is a folder.", expected="the name of an ONNX file", mend=f"{target}/model.onnx")
+    target = model_file(beside(model, "int8") if out is None else out)
     before = Classifier(path)
     if compact.computes_in_int8(onnx.load(path).graph):
         raise ModelFileError(
@@ -85,9 +82,9 @@ def quantize(
         )
     training, judged = read_split(workspace, "train"), read_split(workspace, on)
     shown = training.sample(min(pictures, training.height), seed=seed)
-    with storage.atomic_path(target) as partial:
-        _write(path, _framed(before, workspace, shown, "training pictures"), partial)
-        found = _compare(before, Classifier(partial), _framed(before, workspace, judged, f"{on} pictures"), judged)
+    with tempfile.TemporaryDirectory() as folder:
+        rounded = _rounded(before, _framed(before, workspace, shown, "training pictures"), Path(folder))
+        found = _compare(before, Classifier(rounded), _framed(before, workspace, judged, f"{on} pictures"), judged)
         if found["accuracy"]["before"] - found["accuracy"]["after"] > max_loss:
             raise ModelFileError(
                 f"In int8, {path.name} is right about {found['accuracy']['after']:.2%} of the {on} pictures, "
@@ -106,7 +103,8 @@ def quantize(
             },
             **found,
         }
-        _describe(partial, before.spec, found)
+        described = dataclasses.replace(before.spec, provenance={**before.spec.provenance, "int8": found})
+        calibrate.write(rounded, described, target)
     return {**found, "file": str(target)}
 
 
@@ -140,13 +138,14 @@ class _Pictures(quantization.CalibrationDataReader):  # type: ignore[misc]
         return None if picture is None else {INPUT: picture[None]}
 
 
-def _write(path: Path, pixels: Pixels, out: Path) -> None:
-    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):  # the tools print as they go
-        plain, quantized = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
-        quant_pre_process(path, plain, skip_symbolic_shape=True)
+def _rounded(model: Classifier, pixels: Pixels, folder: Path) -> Path:
+    """Write the model as one that computes in int8 into ``folder``, and return its file."""
+    plain, bare, out = (folder / name for name in ("plain.onnx", "bare.onnx", "int8.onnx"))
+    with redirect_stdout(io.StringIO()):  # the tools print as they go
+        quant_pre_process(model.path, plain, skip_symbolic_shape=True)
         quantization.quantize_static(
             plain,
-            quantized,
+            bare,
             _Pictures(pixels),
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=_OPERATIONS,
@@ -162,11 +161,8 @@ def _write(path: Path, pixels: Pixels, out: Path) -> None:
                 "QDQKeepRemovableActivations": True,  # so that the float32 network can be had back
             },
         )
-        network = onnx.load(quantized)
-    kept = {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}
-    network.producer_name = "perceived"
-    onnx.helper.set_model_props(network, kept)
-    onnx.save(network, out)
+    calibrate.write(bare, model.spec, out)
+    return out
 
 
 def _last(path: Path) -> list[str]:
@@ -205,11 +201,3 @@ def _time(before: Path, after: Path, picture: Pixels) -> float:
             row[i] = time.perf_counter() - start
     old, new = np.median(seconds, axis=0)
     return float(new / old)
-
-
-def _describe(path: Path, spec: ModelSpec, found: dict[str, Any]) -> None:
-    """Write into a model file what was found of it."""
-    network = onnx.load(path)
-    spec = dataclasses.replace(spec, provenance={**spec.provenance, "int8": found})
-    onnx.helper.set_model_props(network, {METADATA_KEY: spec.to_json()})
-    onnx.save(network, path)

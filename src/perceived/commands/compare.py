@@ -9,6 +9,7 @@ import typer
 
 from perceived import terminal
 from perceived.commands.cluster import Cluster, Workers, trials
+from perceived.commands.options import Work
 from perceived.errors import ConfigError
 
 DECIDED = {"backbone": "--backbones", "epochs": "--budget", "seed": "--seeds"}
@@ -16,9 +17,7 @@ DECIDED = {"backbone": "--backbones", "epochs": "--budget", "seed": "--seeds"}
 
 
 def compare(
-    work: Annotated[
-        Path, typer.Argument(metavar="WORK", help="Folder that 'perceived prepare' wrote.", show_default=False)
-    ],
+    work: Work,
     backbones: Annotated[
         str, typer.Option(metavar="LIST", help="Networks by timm's names.")
     ] = "inception_v3,efficientnet_lite0,mobilenetv2_100",

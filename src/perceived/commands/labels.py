@@ -8,14 +8,13 @@ from typing import Annotated
 import typer
 
 from perceived import terminal
+from perceived.commands.options import Work
 
 SHOWN = 10
 
 
 def labels(
-    work: Annotated[
-        Path, typer.Argument(metavar="WORK", help="Folder that 'perceived prepare' wrote.", show_default=False)
-    ],
+    work: Work,
     model: Annotated[
         Path | None,
         typer.Option(

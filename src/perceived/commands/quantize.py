@@ -8,15 +8,14 @@ from typing import Annotated
 import typer
 
 from perceived import terminal
+from perceived.commands.options import Work
 
 
 def quantize(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="An ONNX file, or a shipped model's name.", show_default=False)
     ],
-    work: Annotated[
-        Path, typer.Argument(metavar="WORK", help="Folder that 'perceived prepare' wrote.", show_default=False)
-    ],
+    work: Work,
     on: Annotated[str, typer.Option(help="Which pictures of the split compare before and after.")] = "val",
     pictures: Annotated[
         int, typer.Option(help="Training pictures that show how large values inside the network become.")

@@ -8,15 +8,14 @@ from typing import Annotated
 import typer
 
 from perceived import terminal
+from perceived.commands.options import Work
 
 
 def robustness(
     model: Annotated[
         Path, typer.Argument(metavar="RUN_OR_ONNX", help="A RUN folder or an exported ONNX file.", show_default=False)
     ],
-    work: Annotated[
-        Path, typer.Argument(metavar="WORK", help="Folder that 'perceived prepare' wrote.", show_default=False)
-    ],
+    work: Work,
     on: Annotated[str, typer.Option(help="Which pictures of the split: train, val or test.")] = "test",
     kinds: Annotated[
         str | None, typer.Option("--corruptions", metavar="LIST", help="Which to try.", show_default="all")

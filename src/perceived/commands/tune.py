@@ -9,14 +9,13 @@ import typer
 
 from perceived import terminal
 from perceived.commands.cluster import Cluster, Workers, trials
+from perceived.commands.options import Work
 
 SHOWN = 5
 
 
 def tune(
-    work: Annotated[
-        Path, typer.Argument(metavar="WORK", help="Folder that 'perceived prepare' wrote.", show_default=False)
-    ],
+    work: Work,
     count: Annotated[int, typer.Option("--trials", help="Recipes to try, those of an earlier call among them.")] = 20,
     recipe: Annotated[str, typer.Option(help="The recipe to search around.")] = "fast",
     settings: Annotated[
