@@ -127,7 +127,7 @@ class Predictor:
                 ``error`` says why, and the others are answered.
         """
         if isinstance(picture, ONE):
-            return self._answer([self._prepare(picture, name_of(picture), keep=False)])[0].picture
+            return self.classify([self.prepare_one(picture)])[0].picture
         return list(self.stream(several(picture)))
 
     def predict_faces(self, crops: Iterable[Source]) -> list[Prediction]:
@@ -164,9 +164,40 @@ class Predictor:
     def answer(self, prepared: Iterable[Prepared]) -> Iterator[Picture]:
         """Do the second half of :meth:`stream`: classify the faces of several pictures together."""
         batches = _batches(prepared, self.batch_size)
-        for answered in ahead(self._answer, batches, threads=self.threads, most=self.threads + 1):
+        for answered in ahead(self.classify, batches, threads=self.threads, most=self.threads + 1):
             for one in answered:
                 yield one.picture
+
+    def prepare_one(self, picture: Source, *, name: str = "", keep: bool = False) -> Prepared:
+        """Decode one picture, find its faces and frame them; what :meth:`classify` needs, and ``keep`` its pixels.
+
+        A crowd of more faces than ``batch_size`` is classified here, so that what waits stays small.
+
+        Raises:
+            ImageError: the picture cannot be read.
+        """
+        name = name or name_of(picture)
+        pixels = decode(picture, name)
+        height, width = pixels.shape[:2]
+        faces = self._find(pixels)
+        row, image = self._row(name, width=width, height=height), pixels if keep else None
+        if len(faces) <= self.batch_size:
+            return Prepared(row, faces, [self._frame(pixels, face) for face in faces], image)
+        answers: list[Prediction] = []
+        for start in range(0, len(faces), self.batch_size):
+            some = faces[start : start + self.batch_size]
+            answers += self._classify(some, [self._frame(pixels, face) for face in some])
+        return Prepared(replace(row, faces=tuple(answers)), image=image)
+
+    def classify(self, batch: Sequence[Prepared]) -> list[Prepared]:
+        """Classify the faces of several pictures together, and return the pictures with their answers."""
+        faces = [face for one in batch for face in one.faces]
+        framed = [pixels for one in batch for pixels in one.framed]
+        fresh = iter(self._classify(faces, framed))
+        return [
+            Prepared(replace(one.picture, faces=(*one.picture.faces, *islice(fresh, len(one.faces)))), image=one.image)
+            for one in batch
+        ]
 
     def stream_with_pixels(
         self, pictures: Iterable[Source], names: Iterable[str] = ()
@@ -177,7 +208,7 @@ class Predictor:
         """
         prepared = self._prepare_ahead(pictures, names, most=self.threads + 1, keep=True)
         for one in prepared:
-            for answered in self._answer([one]):
+            for answered in self.classify([one]):
                 yield answered.picture, answered.image
 
     def explain(self, image: Pixels, prediction: Prediction) -> tuple[Pixels, npt.NDArray[np.float32]]:
@@ -219,28 +250,13 @@ class Predictor:
             picture, name = named
             if isinstance(picture, ImageError):
                 return Prepared(self._row(name, error=str(picture)))
-            name = name or name_of(picture)
             try:
-                return self._prepare(picture, name, keep=keep)
+                return self.prepare_one(picture, name=name, keep=keep)
             except InputError as error:
-                return Prepared(self._row(name, error=str(error)))
+                return Prepared(self._row(name or name_of(picture), error=str(error)))
 
         waiting = zip(pictures, chain(names, repeat("")), strict=False)
         return ahead(prepare, waiting, threads=self.threads, most=most)
-
-    def _prepare(self, source: Source, name: str, *, keep: bool) -> Prepared:
-        """Decode, detect and frame one picture; a crowd is classified here, so that what waits stays small."""
-        pixels = decode(source, name)
-        height, width = pixels.shape[:2]
-        faces = self._find(pixels)
-        picture, image = self._row(name, width=width, height=height), pixels if keep else None
-        if len(faces) <= self.batch_size:
-            return Prepared(picture, faces, [self._frame(pixels, face) for face in faces], image)
-        answers: list[Prediction] = []
-        for start in range(0, len(faces), self.batch_size):
-            some = faces[start : start + self.batch_size]
-            answers += self._classify(some, [self._frame(pixels, face) for face in some])
-        return Prepared(replace(picture, faces=tuple(answers)), image=image)
 
     def _as_face(self, crop: Source) -> tuple[Face, Pixels]:
         pixels = decode(crop, name_of(crop))
@@ -259,16 +275,6 @@ class Predictor:
         if self.spec.preprocessing.alignment is None:
             return frame(cut(pixels, face.box, SURROUNDINGS), self.spec.preprocessing)
         return frame(pixels, self.spec.preprocessing, face)
-
-    def _answer(self, batch: Sequence[Prepared]) -> list[Prepared]:
-        """Classify the faces of several pictures together and give each picture its own."""
-        faces = [face for one in batch for face in one.faces]
-        framed = [pixels for one in batch for pixels in one.framed]
-        fresh = iter(self._classify(faces, framed))
-        return [
-            replace(one, picture=replace(one.picture, faces=(*one.picture.faces, *islice(fresh, len(one.faces)))))
-            for one in batch
-        ]
 
     def _classify(self, faces: Sequence[Face], framed: Sequence[Pixels]) -> list[Prediction]:
         if not faces:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +14,8 @@ import pytest
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 
-from perceived.preprocess import Preprocessing  # noqa: E402 -- after the skip
+from perceived.predictor import Prepared  # noqa: E402 -- after the skip
+from perceived.preprocess import Preprocessing  # noqa: E402
 from perceived.spec import ModelSpec  # noqa: E402
 from perceived.types import Box, Face, Picture, Prediction  # noqa: E402
 
@@ -40,10 +41,14 @@ class Seer:
     def __init__(self, threshold: float = spec.threshold) -> None:
         self.threshold = threshold
 
-    def predict(self, pixels: np.ndarray[Any, Any]) -> Picture:
+    def prepare_one(self, pixels: np.ndarray[Any, Any], *, name: str, keep: bool) -> Prepared:
         height, width = pixels.shape[:2]
         faces = tuple(map(self._face, range(4), [width] * 4, [height] * 4)) if width >= 200 else ()
-        return Picture(source="", width=width, height=height, faces=faces, model="seer", model_sha256="0" * 64)
+        picture = Picture(source=name, width=width, height=height, faces=faces, model="seer", model_sha256="0" * 64)
+        return Prepared(picture, image=pixels if keep else None)
+
+    def classify(self, batch: Sequence[Prepared]) -> Sequence[Prepared]:
+        return batch
 
     def _face(self, index: int, width: int, height: int) -> Prediction:
         x, y = (index % 2) * width / 2 + width / 8, (index // 2) * height / 2 + height / 8

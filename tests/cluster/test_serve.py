@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import warnings
@@ -17,7 +18,9 @@ pytest.importorskip("ray", reason="needs the extra perceived[cluster]")
 from perceived import Predictor
 from perceived.cluster import connection
 from perceived.errors import ClusterError, ConfigError
+from perceived.server.answers import Answerer, Question
 from perceived.server.settings import Settings
+from perceived.server.uploads import Upload
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +91,43 @@ def test_the_same_app_answers_and_is_exchanged(cluster, nodes, port, tiny_model,
     assert {threshold for _, threshold in answers} <= {0.5, 0.9}
     with pytest.raises(ClusterError, match=rf"serves at port {port} already, and cannot at {port + 1}"):
         cluster.run(Settings(model=str(tiny_model), detect=False, port=port + 1), address=nodes.address)
+
+
+def test_pictures_that_wait_for_the_network_go_through_it_together(cluster, tiny_model, picture, monkeypatch):
+    """Nine come while the network, which takes four faces at once, is busy with another; one of them is damaged."""
+    deployment = cluster.build({"model": str(tiny_model)})._bound_deployment
+    monkeypatch.setattr("ray.serve.get_replica_context", lambda: deployment)  # for the bound on requests at once
+    held, batches = threading.Event(), []
+
+    class Watched(Predictor):
+        def classify(self, batch):
+            batches.append(sum(len(one.faces) for one in batch))
+            if len(batches) == 1:
+                assert held.wait(30)
+            return super().classify(batch)
+
+    watched = Watched(tiny_model, detect=False, batch_size=4)
+    answerer = Answerer(watched, max_pixels=10**6)
+    uploads = [Upload(name=f"{i}.png", data=picture(f"{i}.png", 25 * i).read_bytes()) for i in range(9)]
+    uploads.insert(4, Upload(name="damaged.png", data=b"no picture"))
+    begun = [answerer.begin(Question(upload=upload)) for upload in uploads]
+
+    async def ask_all():
+        finish = cluster.gather(answerer)
+        first = asyncio.ensure_future(finish(begun[0]))
+        while not batches:
+            await asyncio.sleep(0.01)
+        others = [asyncio.ensure_future(finish(one)) for one in begun[1:]]
+        await asyncio.sleep(0.1)
+        held.set()
+        return await asyncio.gather(first, *others)
+
+    answers = asyncio.run(asyncio.wait_for(ask_all(), 60))
+    assert [answer.picture.source for answer in answers] == [upload.name for upload in uploads]
+    assert batches == [1, 3, 4, 1], "the damaged one takes the place of a face"
+    for answer, upload in zip(answers, uploads, strict=True):
+        assert answer == answerer.answer(Question(upload=upload))
+    assert answers[4].picture.error is not None
 
 
 def test_an_app_that_finds_no_room_is_not_waited_for_for_ever(cluster, nodes, port, tiny_model, monkeypatch):

@@ -256,10 +256,10 @@ def test_a_page_elsewhere_can_read_why_it_is_refused(start_server):
 
 def test_a_fault_of_ours_is_a_problem_and_its_traceback_has_the_requests_id(start_server, encoded, tiny_model, caplog):
     class Broken(Predictor):
-        def predict(self, picture):
+        def prepare_one(self, picture, **options):
             if picture.shape[:2] == (40, 30):
                 raise ZeroDivisionError
-            return super().predict(picture)
+            return super().prepare_one(picture, **options)
 
     with start_server(Broken(tiny_model, detect=False)) as url, caplog.at_level("ERROR", logger="perceived.server"):
         answer = httpx2.post(f"{url}/v1/predict", files=files(("a", encoded(0))), headers={"X-Request-ID": "abc-1"})

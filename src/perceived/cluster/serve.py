@@ -2,11 +2,12 @@
 
 Ray Serve takes the place of sockets and processes: it starts replicas where there is room, as many
 as the requests ask for, replaces those that fail, and exchanges them one after another when the same
-application is deployed again.
+application is deployed again. In a replica, faces of different requests go through the network together.
 """
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 import time
@@ -20,9 +21,11 @@ from starlette.types import ASGIApp
 
 from perceived.cluster.connection import LOCAL, connected, failures, resources
 from perceived.errors import ClusterError, ConfigError
+from perceived.predictor import BATCH
 from perceived.server import logs
+from perceived.server.answers import Answer, Answerer, Begun
 from perceived.server.app import create_app
-from perceived.server.service import Service, open_predictor
+from perceived.server.service import Finish, Service, open_predictor
 from perceived.server.settings import Settings, load
 
 NAME = "perceived"
@@ -30,8 +33,8 @@ THREADS = 1
 """Processors for each replica, unless the settings say otherwise."""
 PENDING = 2
 """Requests for each thread at which another replica is started."""
-WAITING = 16
-"""Requests for each thread that one replica holds; beyond, they wait for another."""
+WAITING = BATCH
+"""Requests for each thread that one replica holds, a batch of one face each at least; beyond, they wait for another."""
 HEALTH_PERIOD, HEALTH_TIMEOUT = 10, 30
 """Seconds between questions to a replica, and how long it may take to answer before it is replaced."""
 
@@ -44,7 +47,7 @@ class Replica:
 
     def __init__(self, settings: Settings) -> None:
         logs.configure()
-        self._service = Service(settings, open_predictor(settings))
+        self._service = Service(settings, open_predictor(settings), gather=gather)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return create_app(self._service)
@@ -52,6 +55,26 @@ class Replica:
     def check_health(self) -> None:
         """Raise before the self-test has passed, and from when the replica is told to stop."""
         self._service.check_ready()
+
+
+def gather(answerer: Answerer) -> Finish:
+    """Return the second half of an answer for one picture, which waits for the network with others, and for no more.
+
+    While a batch is classified the next gathers; a picture that comes to an idle network is classified at once.
+    """
+
+    async def finish(begun: list[Begun]) -> list[Answer]:
+        return await asyncio.to_thread(answerer.finish, begun)
+
+    batched: Finish = serve.batch(max_batch_size=answerer.batch_size, batch_wait_timeout_s=0, batch_size_fn=_faces)(
+        finish
+    )
+    return batched
+
+
+def _faces(begun: list[Begun]) -> int:
+    """Return how much of a batch these are; a picture without a face is some work, too."""
+    return sum(max(one.faces, 1) for one in begun)
 
 
 def application(settings: Settings, *, replicas: int) -> serve.Application:

@@ -1,7 +1,11 @@
-"""From an upload to its answer: decode within the server's limits, predict, explain. Runs in the engine's threads."""
+"""From an upload to its answer: decode within the server's limits, find the faces, classify them, explain.
+
+Nothing here waits or knows of an event loop: it runs in threads.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +14,7 @@ import numpy as np
 from perceived import images
 from perceived.classifier import label_at
 from perceived.errors import InputError
-from perceived.predictor import Predictor
+from perceived.predictor import Predictor, Prepared
 from perceived.preprocess import Pixels
 from perceived.selection import Selection
 from perceived.server.uploads import Upload
@@ -34,29 +38,60 @@ class Answer:
     activations: tuple[dict[str, Any], ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A question half answered: its faces are found, and not classified."""
+
+    question: Question
+    prepared: Prepared
+
+    @property
+    def faces(self) -> int:
+        """How many faces the network still has to see."""
+        return len(self.prepared.faces)
+
+
 class Answerer:
-    """Answers pictures with one predictor; safe to call from several threads at once."""
+    """Answers pictures with one predictor, in two halves; safe to call from several threads at once."""
 
     def __init__(self, predictor: Predictor, *, max_pixels: int) -> None:
         self._predictor = predictor
         self._max_pixels = max_pixels
 
-    def __call__(self, question: Question) -> Answer:
+    @property
+    def batch_size(self) -> int:
+        """Faces that go through the network together, and the most that a begun question has."""
+        return self._predictor.batch_size
+
+    def answer(self, question: Question) -> Answer:
+        """Answer one picture."""
+        return self.finish([self.begin(question)])[0]
+
+    def begin(self, question: Question) -> Begun:
+        """Decode a picture and find its faces. What cannot be read is an answer already, and has none."""
         upload = question.upload
         if upload.error is not None:
-            return Answer(picture=self._failed(upload, upload.error))
+            return Begun(question=question, prepared=self._failed(upload, upload.error))
         try:
             pixels = images.decode(upload.data, source=upload.name, max_pixels=self._max_pixels)
-            picture = largest(replace(self._predictor.predict(pixels), source=upload.name), question.max_faces)
+            prepared = self._predictor.prepare_one(pixels, name=upload.name, keep=question.explain)
         except InputError as error:
-            return Answer(picture=self._failed(upload, str(error)))
-        if not question.explain:
-            return Answer(picture=picture)
-        return Answer(picture=picture, activations=self._explain(pixels, picture))
+            prepared = self._failed(upload, str(error))
+        return Begun(question=question, prepared=prepared)
 
-    def _failed(self, upload: Upload, error: str) -> Picture:
+    def finish(self, begun: Sequence[Begun]) -> list[Answer]:
+        """Classify the faces of several pictures together, and answer each question."""
+        classified = self._predictor.classify([one.prepared for one in begun])
+        return [self._finished(one.question, done) for one, done in zip(begun, classified, strict=True)]
+
+    def _finished(self, question: Question, done: Prepared) -> Answer:
+        picture = largest(done.picture, question.max_faces)
+        return Answer(picture=picture, activations=() if done.image is None else self._explain(done.image, picture))
+
+    def _failed(self, upload: Upload, error: str) -> Prepared:
         predictor = self._predictor
-        return Picture(source=upload.name, error=error, model=predictor.spec.name, model_sha256=predictor.model_sha256)
+        name, sha256 = predictor.spec.name, predictor.model_sha256
+        return Prepared(Picture(source=upload.name, error=error, model=name, model_sha256=sha256))
 
     def _explain(self, pixels: Pixels, picture: Picture) -> tuple[dict[str, Any], ...]:
         """Return each face's class activation, from 0 to 1, or nothing where the network has none."""

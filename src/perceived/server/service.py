@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,16 @@ from starlette.requests import Request
 from perceived import __version__, given
 from perceived.predictor import Predictor
 from perceived.server import metrics
-from perceived.server.answers import Answer, Answerer, Question, relabel
+from perceived.server.answers import Answer, Answerer, Begun, Question, relabel
 from perceived.server.engine import Engine
 from perceived.server.intake import Memory, body_of
 from perceived.server.problems import Problem, overloaded
 from perceived.server.schema import PredictQuery
 from perceived.server.settings import Settings
 from perceived.server.uploads import Upload, parse
+
+Finish = Callable[[Begun], Awaitable[Answer]]
+"""The second half of an answer, for which several may be gathered."""
 
 SMALL = 2**20
 """Bodies up to this many bytes are taken apart at once; larger ones in a thread, so that others need not wait."""
@@ -42,16 +45,29 @@ def open_predictor(settings: Settings) -> Predictor:
 
 
 class Service:
-    """One predictor at work for many callers."""
+    """One predictor at work for many callers.
 
-    def __init__(self, settings: Settings, predictor: Predictor) -> None:
+    Each picture is answered by one of the engine's threads. With ``gather`` a thread does the first half
+    of the work only, and what ``gather`` makes of the answerer finishes it, for several pictures together.
+    """
+
+    def __init__(
+        self, settings: Settings, predictor: Predictor, *, gather: Callable[[Answerer], Finish] | None = None
+    ) -> None:
         self.settings = settings
         self._spec = predictor.spec
         self._sha256 = predictor.model_sha256
         self._threshold = predictor.threshold
         self._memory = Memory(settings.max_memory)
         answerer = Answerer(predictor, max_pixels=settings.max_pixels)
-        self._engine: Engine[Question, Answer] = Engine(answerer, threads=settings.threads, queue=settings.queue)
+        self._engine: Engine[Question, Answer] | Engine[Question, Begun]
+        self._answer: Callable[[Sequence[Question]], Awaitable[list[Answer]]]
+        if gather is None:
+            self._engine = whole = Engine(answerer.answer, threads=settings.threads, queue=settings.queue)
+            self._answer = whole.answer
+        else:
+            self._engine = half = Engine(answerer.begin, threads=settings.threads, queue=settings.queue)
+            self._answer = _in_halves(half, gather(answerer))
         self._ready = False
         self.draining = False
         self.stop_listening: Callable[[], None] | None = None
@@ -59,7 +75,7 @@ class Service:
     async def test_itself(self) -> None:
         """Answer a picture of noise; from then on the server is ready."""
         noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-        (answer,) = await self._engine.answer([Question(upload=Upload(name="test", data=given.encode(noise, "test")))])
+        (answer,) = await self._answer([Question(upload=Upload(name="test", data=given.encode(noise, "test")))])
         self._ready = answer.picture.error is None
 
     def check_ready(self) -> None:
@@ -130,7 +146,7 @@ class Service:
         seconds = self.settings.answer_timeout
         try:
             async with asyncio.timeout(seconds):
-                return await self._engine.answer(questions)
+                return await self._answer(questions)
         except TimeoutError:
             raise overloaded(f"There was no answer within {seconds:g} s.", retry_after=5) from None
 
@@ -142,6 +158,15 @@ class Service:
         for label in faces:
             metrics.FACES.labels(label).inc()
         request.state.log.update(pictures=len(pictures), errors=failed, faces=len(faces))
+
+
+def _in_halves(
+    engine: Engine[Question, Begun], finish: Finish
+) -> Callable[[Sequence[Question]], Awaitable[list[Answer]]]:
+    async def answer(questions: Sequence[Question]) -> list[Answer]:
+        return list(await asyncio.gather(*map(finish, await engine.answer(questions))))
+
+    return answer
 
 
 def render(answer: Answer, *, threshold: float) -> dict[str, Any]:
