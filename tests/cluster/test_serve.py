@@ -113,12 +113,14 @@ def test_pictures_that_wait_for_the_network_go_through_it_together(cluster, tiny
     begun = [answerer.begin(Question(upload=upload)) for upload in uploads]
 
     async def ask_all():
-        finish = cluster.gather(answerer)
+        finish = cluster.Gathered(answerer, lanes=1)
         first = asyncio.ensure_future(finish(begun[0]))
         while not batches:
             await asyncio.sleep(0.01)
-        others = [asyncio.ensure_future(finish(one)) for one in begun[1:]]
-        await asyncio.sleep(0.1)
+        others = []
+        for one in begun[1:]:  # one after another: Ray Serve alone would make a batch of each
+            others.append(asyncio.ensure_future(finish(one)))
+            await asyncio.sleep(0.01)
         held.set()
         return await asyncio.gather(first, *others)
 

@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ray import serve
@@ -47,7 +48,8 @@ class Replica:
 
     def __init__(self, settings: Settings) -> None:
         logs.configure()
-        self._service = Service(settings, open_predictor(settings), gather=gather)
+        lanes = 1 if settings.device == "cuda" else settings.threads
+        self._service = Service(settings, open_predictor(settings), gather=partial(Gathered, lanes=lanes))
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return create_app(self._service)
@@ -57,19 +59,43 @@ class Replica:
         self._service.check_ready()
 
 
-def gather(answerer: Answerer) -> Finish:
-    """Return the second half of an answer for one picture, which waits for the network with others, and for no more.
+class Gathered:
+    """The second half of an answer: pictures that come while the network is busy go through it together afterwards.
 
-    While a batch is classified the next gathers; a picture that comes to an idle network is classified at once.
+    None waits for a batch to fill: what comes to an idle network is classified at once. ``lanes`` is how many
+    batches are classified at the same time.
     """
 
-    async def finish(begun: list[Begun]) -> list[Answer]:
-        return await asyncio.to_thread(answerer.finish, begun)
+    def __init__(self, answerer: Answerer, *, lanes: int) -> None:
+        self._answerer = answerer
+        self._lanes = lanes
+        self._busy = 0
+        self._free = asyncio.Event()
+        self._free.set()
+        self._together: Finish = serve.batch(
+            max_batch_size=answerer.batch_size,
+            batch_wait_timeout_s=0,
+            max_concurrent_batches=lanes,
+            batch_size_fn=_faces,
+        )(self._classify)
 
-    batched: Finish = serve.batch(max_batch_size=answerer.batch_size, batch_wait_timeout_s=0, batch_size_fn=_faces)(
-        finish
-    )
-    return batched
+    async def __call__(self, begun: Begun) -> Answer:
+        await self._free.wait()  # Ray Serve would make a batch of each picture that comes by itself
+        return await self._together(begun)
+
+    async def _classify(self, begun: list[Begun]) -> list[Answer]:
+        self._count(1)
+        try:
+            return await asyncio.to_thread(self._answerer.finish, begun)
+        finally:
+            self._count(-1)
+
+    def _count(self, more: int) -> None:
+        self._busy += more
+        if self._busy < self._lanes:
+            self._free.set()
+        else:
+            self._free.clear()
 
 
 def _faces(begun: list[Begun]) -> int:
