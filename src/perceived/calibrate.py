@@ -211,13 +211,13 @@ def fit(
     columns = [f"probability_{label}" for label in spec.labels]
     logits = to_logits(scored.select(columns).to_numpy().astype(np.float64), _MILD)
     before = calibrated(logits.astype(np.float32), spec.temperature, spec.power).astype(np.float64)
-    truth = scored["label"].replace_strict({label: i for i, label in enumerate(spec.labels)}, return_dtype=pl.Int64)
-    correct = before.argmax(axis=1) == truth.to_numpy()
+    truth = splits.label_indices(scored["label"], spec.labels)
+    correct = before.argmax(axis=1) == truth
     temperature, power = spec.temperature, spec.power
     if (~correct).sum() >= LEAST_WRONG:
-        temperature, power = fit_power(logits, truth.to_numpy())
+        temperature, power = fit_power(logits, truth)
     elif not correct.all():
-        temperature, power = fit_temperature(logits, truth.to_numpy()), 1.0
+        temperature, power = fit_temperature(logits, truth), 1.0
     confidence = calibrated(logits.astype(np.float32), temperature, power).max(axis=1).astype(np.float64)
     curve = risk_coverage(confidence, correct)
     threshold = choose_threshold(confidence, correct, target_error, classes=len(spec.labels))

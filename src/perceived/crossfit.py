@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from perceived import backbones, features, metrics
 from perceived.acceleration import accelerator_for, precision_of
 from perceived.data import cache
-from perceived.data.feed import label_indices
+from perceived.data.split import label_indices
 from perceived.errors import ConfigError
 from perceived.progress import counter
 from perceived.recipes import Recipe
@@ -44,7 +44,7 @@ def probabilities(rows: pl.DataFrame, recipe: Recipe, folder: Path, *, folds: in
         DataError, WeightsError, StorageError: as their stages say.
     """
     people = metrics.people(rows["identity"])
-    labels = label_indices(rows)
+    labels = label_indices(rows["label"])
     most = min(np.unique(people[labels == label]).size for label in range(len(LABELS)))
     if not 2 <= folds <= most:
         raise ConfigError(

@@ -145,10 +145,7 @@ def _without(rows: pl.DataFrame, excluded: Sequence[str]) -> pl.DataFrame:
 def _statistics(readable: pl.DataFrame, labels: Sequence[str]) -> Callable[[metrics.Floats], dict[str, metrics.Floats]]:
     """Return what is resampled: every metric, named ``metric/label``, as a function of the rows' weights."""
     code = {label: i for i, label in enumerate(labels)}
-    truth, answer = (
-        readable[column].replace_strict(code, return_dtype=pl.Int64).to_numpy()
-        for column in ("label", "perceived_gender")
-    )
+    truth, answer = (splits.label_indices(readable[column], labels) for column in ("label", "perceived_gender"))
     score = readable[f"probability_{POSITIVE}"].to_numpy().astype(np.float64)
     confidence = readable["confidence"].to_numpy().astype(np.float64)
 

@@ -99,7 +99,7 @@ def judge(answered: pl.DataFrame) -> dict[str, Any]:
             expected=f"pictures of both {' and '.join(LABELS)}",
             mend="judge a split that holds both",
         )
-    labels = readable["label"].replace_strict({label: i for i, label in enumerate(LABELS)}).to_numpy()
+    labels = splits.label_indices(readable["label"])
     probabilities = readable.select(f"probability_{label}" for label in LABELS).to_numpy().astype(np.float64)
     judged = confident.judge(labels, probabilities)
     candidates = [

@@ -179,7 +179,7 @@ def _compare(before: Classifier, after: Classifier, pixels: Pixels, rows: pl.Dat
         for one in (before, after)
     )
     labels = before.spec.labels
-    truth = rows["label"].replace_strict({label: i for i, label in enumerate(labels)}, return_dtype=pl.Int64).to_numpy()
+    truth = splits.label_indices(rows["label"], labels)
     right = [answers.argmax(axis=1) == truth for answers in (old, new)]
     return {
         "accuracy": {"before": float(right[0].mean()), "after": float(right[1].mean())},

@@ -17,6 +17,7 @@ import polars as pl
 from perceived import answers, corruptions, groups, progress, results_file, robustness_page, scoring, storage
 from perceived.audit import BY_NAME_ONLY, OURS
 from perceived.corruptions import KINDS, SEVERITIES
+from perceived.data import split as splits
 from perceived.errors import ConfigError
 from perceived.preprocess import Pixels
 from perceived.significance import wilson
@@ -155,7 +156,7 @@ def assess(
     ``accuracy`` is of the likelier label, whatever the threshold; ``abstention`` is the share of answers
     below it, ``answered`` the accuracy of the others.
     """
-    truth = rows["label"].replace_strict({label: i for i, label in enumerate(labels)}, return_dtype=pl.Int64).to_numpy()
+    truth = splits.label_indices(rows["label"], labels)
     everyone = np.ones(rows.height, bool)
     columns = {name: rows[name].n_unique() for name in rows.columns if name not in OURS}
     chosen = groups.choose(by, columns, by_name_only=BY_NAME_ONLY) if by else []

@@ -95,9 +95,9 @@ def load(work: Path, recipe: Recipe, preprocessing: Preprocessing, *, progress: 
             )
     return Feed(
         cache.pixels(train, preprocessing, workspace.cache, progress=progress),
-        label_indices(train),
+        split.label_indices(train["label"]),
         cache.pixels(val, preprocessing, workspace.cache, progress=progress),
-        label_indices(val),
+        split.label_indices(val["label"]),
         split.fingerprint(table),
         weights=train["weight"].to_numpy() if "weight" in train.columns else None,
         attributes=_attributes(workspace, train) if recipe.attribute_weight else None,
@@ -129,9 +129,3 @@ def training_pixels(
     workspace = Workspace(work)
     train = workspace.read_split().filter(pl.col("split") == "train")
     return cache.pixels(train, preprocessing, workspace.cache, progress=progress)
-
-
-def label_indices(table: pl.DataFrame) -> npt.NDArray[np.int64]:
-    """Return each row's position in :data:`perceived.spec.LABELS`."""
-    positions = {label: index for index, label in enumerate(LABELS)}
-    return table["label"].replace_strict(positions, return_dtype=pl.Int64).to_numpy()

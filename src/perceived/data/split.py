@@ -11,6 +11,8 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from perceived.data import sampling
@@ -77,6 +79,11 @@ def make(
         },
     )
     return frame
+
+
+def label_indices(column: pl.Series, labels: Sequence[str] = LABELS) -> npt.NDArray[np.int64]:
+    """Return each word's position in ``labels``; a word that is not among them is an error of polars."""
+    return column.replace_strict({label: i for i, label in enumerate(labels)}, return_dtype=pl.Int64).to_numpy()
 
 
 def fingerprint(table: pl.DataFrame) -> str:
