@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -45,6 +46,13 @@ def test_a_plan_stands_once_it_is_written(folder):
     ]
     assert folder.read(plan.MODEL) == b"model"
     assert plan.open_job(folder, JOB, b"model", never()) == job
+
+
+def test_options_that_differ_are_named_and_no_others(folder):
+    options = {"min_face": None, "threshold": 0.5, "detect": True}
+    plan.open_job(folder, replace(JOB, options=options), b"model", PARTS)
+    with pytest.raises(ResumeError, match=r"was begun with detect True, not None, threshold 0\.5, not 0\.9\.\n"):
+        plan.open_job(folder, replace(JOB, options={"min_face": None, "threshold": 0.9}), b"model", never())
 
 
 def test_a_plan_that_was_never_finished_is_made_again(folder):

@@ -178,7 +178,8 @@ def test_an_address_where_nothing_answers(monkeypatch):
     monkeypatch.setattr(connection, "REACH_SECONDS", 0.5)
     for address, message in (
         ("127.0.0.1:1", "No cluster answers at 127.0.0.1:1"),
-        ("nowhere", "No cluster answers at nowhere"),
+        ("nowhere", "nowhere is no address of a cluster"),
+        ("127.0.0.1:65536", "no address of a cluster"),
         ("192.0.2.1:6379", "No cluster answers"),
         ("ray://head:10001", "the address of a client"),
     ):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import ModuleType
 
@@ -94,7 +96,7 @@ def test_the_same_app_answers_and_is_exchanged(cluster, nodes, port, tiny_model,
 
 
 def test_pictures_that_wait_for_the_network_go_through_it_together(cluster, tiny_model, picture, monkeypatch):
-    """Nine come while the network, which takes four faces at once, is busy with another; one of them is damaged."""
+    """Eight come while the network, which takes four faces at once, is busy with another."""
     deployment = cluster.build({"model": str(tiny_model)})._bound_deployment
     monkeypatch.setattr("ray.serve.get_replica_context", lambda: deployment)  # for the bound on requests at once
     held, batches = threading.Event(), []
@@ -109,7 +111,6 @@ def test_pictures_that_wait_for_the_network_go_through_it_together(cluster, tiny
     watched = Watched(tiny_model, detect=False, batch_size=4)
     answerer = Answerer(watched, max_pixels=10**6)
     uploads = [Upload(name=f"{i}.png", data=picture(f"{i}.png", 25 * i).read_bytes()) for i in range(9)]
-    uploads.insert(4, Upload(name="damaged.png", data=b"no picture"))
     begun = [answerer.begin(Question(upload=upload)) for upload in uploads]
 
     async def ask_all():
@@ -126,10 +127,20 @@ def test_pictures_that_wait_for_the_network_go_through_it_together(cluster, tiny
 
     answers = asyncio.run(asyncio.wait_for(ask_all(), 60))
     assert [answer.picture.source for answer in answers] == [upload.name for upload in uploads]
-    assert batches == [1, 3, 4, 1], "the damaged one takes the place of a face"
+    assert batches == [1, 4, 4]
     for answer, upload in zip(answers, uploads, strict=True):
         assert answer == answerer.answer(Question(upload=upload))
-    assert answers[4].picture.error is not None
+
+
+def test_what_cannot_be_read_and_what_is_explained_do_not_wait_for_others(tiny_model, picture):
+    answerer = Answerer(Predictor(tiny_model, detect=False), max_pixels=10**6)
+    damaged = answerer.begin(Question(upload=Upload(name="damaged.png", data=b"no picture")))
+    assert damaged.picture.error.startswith("damaged.png is not a picture")
+    upload = Upload(name="grey.png", data=picture("grey.png", 90).read_bytes())
+    explained = answerer.begin(Question(upload=upload, explain=True))
+    assert explained == answerer.answer(Question(upload=upload, explain=True))
+    (finished,) = answerer.finish([answerer.begin(Question(upload=upload))])
+    assert explained.picture == finished.picture
 
 
 def test_an_app_that_finds_no_room_is_not_waited_for_for_ever(cluster, nodes, port, tiny_model, monkeypatch):
@@ -160,3 +171,19 @@ def test_cards_that_no_node_has_are_not_waited_for(cluster, nodes, port, tiny_mo
 def test_a_free_port_cannot_be_had(cluster, tiny_model):
     with pytest.raises(ConfigError, match="free port"):
         cluster.run(Settings(model=str(tiny_model), port=0), address="local")
+
+
+def test_what_is_under_way_is_answered_before_the_app_is_taken_down(cluster, nodes, port, tiny_model, picture):
+    settings = Settings(model=str(tiny_model), detect=False, port=port, workers=1)
+    address = nodes.grow(1)
+    cluster.run(settings, address=address, announce=lambda _: None)
+    large = picture("large.png", 130, size=(6000, 4000)).read_bytes()
+    files = [("files", (f"{i}.png", large)) for i in range(20)]
+    with ThreadPoolExecutor(1) as pool, connection.connected(address):
+        asked = pool.submit(httpx2.post, f"http://127.0.0.1:{port}/v1/predict", files=files, timeout=120)
+        time.sleep(1)
+        assert not asked.done(), "too quick to be under way"
+        cluster.stop()
+        answer = asked.result()
+    assert answer.status_code == 200
+    assert [one["error"] for one in answer.json()["pictures"]] == [None] * len(files)

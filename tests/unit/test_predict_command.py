@@ -104,6 +104,15 @@ def test_what_cannot_be_read_is_a_row_and_the_rest_is_answered(run, tiny_model, 
     assert "Traceback" not in answer.err
 
 
+def test_what_is_wrong_with_a_picture_and_its_mend_stand_in_one_line(run, tiny_model, tmp_path):
+    text = tmp_path / "text.jpg"
+    text.write_text("no picture")
+    answer = run("predict", text, "--model", tiny_model, "--no-detect")
+    assert answer.err.count("\n") == 1
+    assert "\\n" not in answer.err
+    assert ". To mend it: " in answer.err or " Expected: " in answer.err
+
+
 def test_threshold_and_always_answer(run, make_model, picture, tmp_path):
     careful = make_model(tmp_path / "careful.onnx", threshold=0.999)
     words = ("predict", picture("grey.png", 140), "--no-detect", "--model", careful)

@@ -156,9 +156,15 @@ def _join(address: str, show: bool) -> None:
 def _reach(address: str) -> None:
     """Connect once and hang up: Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ClusterError(
+            f"{address} is no address of a cluster.",
+            expected="HOST:PORT of a head node, such as 10.0.0.1:6379, or auto, or local",
+            mend="use --cluster local for one of this machine alone",
+        )
     try:
         socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
-    except (OSError, ValueError, OverflowError) as error:
+    except (OSError, ValueError) as error:
         raise ClusterError(
             f"No cluster answers at {address}: {error}.",
             expected="HOST:PORT of a head node, such as 10.0.0.1:6379",

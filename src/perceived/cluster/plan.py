@@ -126,7 +126,15 @@ def _require_same(folder: Folder, begun: Job, asked: Job) -> None:
     for name, mend in SAME.items():
         if before[name] != now[name]:
             raise ResumeError(
-                f"{folder} was begun with {name} {before[name]!r}, not {now[name]!r}.",
+                f"{folder} was begun with {_unlike(name, before[name], now[name])}.",
                 expected="the same job: one folder holds one job's answers",
                 mend=f"give {mend}, or choose another --out",
             )
+
+
+def _unlike(name: str, before: Any, now: Any) -> str:
+    """Say what was given, and what is given now; of options, those alone that differ."""
+    if name != "options":
+        return f"{name} {before!r}, not {now!r}"
+    names = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    return ", ".join(f"{key} {before.get(key)!r}, not {now.get(key)!r}" for key in names)

@@ -161,7 +161,7 @@ def run(settings: Settings, *, address: str, announce: Callable[[str], None] = p
         announce(f"http://{settings.host}:{settings.port}")
         if address == LOCAL:
             _wait()
-            serve.shutdown()
+            stop()
 
 
 def _listen(host: str, port: int) -> None:
@@ -195,6 +195,12 @@ def _deploy(app: serve.Application) -> None:
                 mend="add nodes, or give fewer --threads; it starts by itself when there is room",
             )
         time.sleep(0.2)
+
+
+def stop() -> None:
+    """Take the app down once it has answered what is under way, and then Ray Serve, which would not wait for it."""
+    serve.delete(NAME)
+    serve.shutdown()
 
 
 def _wait() -> None:

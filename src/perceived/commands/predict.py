@@ -195,8 +195,9 @@ def answer(predictor: Predictor | Client, words: Iterable[str], output: Output, 
 
 
 def _complaint(source: str, error: str) -> str:
-    """Name the picture, unless the error does."""
-    return error if source in error else f"{source}: {error}"
+    """Name the picture, unless the error does, in one line."""
+    told = " ".join(error.split("\n"))
+    return told if source in error else f"{source}: {told}"
 
 
 def _answers(predictor: Predictor | Client, found: Iterable[sources.Found], album: Album | None) -> Iterator[Picture]:

@@ -42,8 +42,8 @@ class Answer:
 class Begun:
     """A question half answered: its faces are found, and not classified."""
 
-    question: Question
     prepared: Prepared
+    max_faces: int | None
 
     @property
     def faces(self) -> int:
@@ -65,28 +65,38 @@ class Answerer:
 
     def answer(self, question: Question) -> Answer:
         """Answer one picture."""
-        return self.finish([self.begin(question)])[0]
+        begun = self.begin(question)
+        return begun if isinstance(begun, Answer) else self.finish([begun])[0]
 
-    def begin(self, question: Question) -> Begun:
-        """Decode a picture and find its faces. What cannot be read is an answer already, and has none."""
-        upload = question.upload
-        if upload.error is not None:
-            return Begun(question=question, prepared=self._failed(upload, upload.error))
-        try:
-            pixels = images.decode(upload.data, source=upload.name, max_pixels=self._max_pixels)
-            prepared = self._predictor.prepare_one(pixels, name=upload.name, keep=question.explain)
-        except InputError as error:
-            prepared = self._failed(upload, str(error))
-        return Begun(question=question, prepared=prepared)
+    def begin(self, question: Question) -> Begun | Answer:
+        """Decode a picture and find its faces.
+
+        What cannot be read is answered at once, and so is what is to be explained: it would keep its pixels,
+        which are many, and others waiting for its activation maps.
+        """
+        prepared = self._prepare(question)
+        if prepared.picture.error is None and not question.explain:
+            return Begun(prepared=prepared, max_faces=question.max_faces)
+        (done,) = self._predictor.classify([prepared])
+        picture = largest(done.picture, question.max_faces)
+        return Answer(picture=picture, activations=() if done.image is None else self._explain(done.image, picture))
 
     def finish(self, begun: Sequence[Begun]) -> list[Answer]:
         """Classify the faces of several pictures together, and answer each question."""
         classified = self._predictor.classify([one.prepared for one in begun])
-        return [self._finished(one.question, done) for one, done in zip(begun, classified, strict=True)]
+        return [
+            Answer(picture=largest(done.picture, one.max_faces)) for one, done in zip(begun, classified, strict=True)
+        ]
 
-    def _finished(self, question: Question, done: Prepared) -> Answer:
-        picture = largest(done.picture, question.max_faces)
-        return Answer(picture=picture, activations=() if done.image is None else self._explain(done.image, picture))
+    def _prepare(self, question: Question) -> Prepared:
+        upload = question.upload
+        if upload.error is not None:
+            return self._failed(upload, upload.error)
+        try:
+            pixels = images.decode(upload.data, source=upload.name, max_pixels=self._max_pixels)
+            return self._predictor.prepare_one(pixels, name=upload.name, keep=question.explain)
+        except InputError as error:
+            return self._failed(upload, str(error))
 
     def _failed(self, upload: Upload, error: str) -> Prepared:
         predictor = self._predictor

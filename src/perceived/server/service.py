@@ -60,7 +60,7 @@ class Service:
         self._threshold = predictor.threshold
         self._memory = Memory(settings.max_memory)
         answerer = Answerer(predictor, max_pixels=settings.max_pixels)
-        self._engine: Engine[Question, Answer] | Engine[Question, Begun]
+        self._engine: Engine[Question, Answer] | Engine[Question, Begun | Answer]
         self._answer: Callable[[Sequence[Question]], Awaitable[list[Answer]]]
         if gather is None:
             self._engine = whole = Engine(answerer.answer, threads=settings.threads, queue=settings.queue)
@@ -161,10 +161,13 @@ class Service:
 
 
 def _in_halves(
-    engine: Engine[Question, Begun], finish: Finish
+    engine: Engine[Question, Begun | Answer], finish: Finish
 ) -> Callable[[Sequence[Question]], Awaitable[list[Answer]]]:
+    async def whole(begun: Begun | Answer) -> Answer:
+        return begun if isinstance(begun, Answer) else await finish(begun)
+
     async def answer(questions: Sequence[Question]) -> list[Answer]:
-        return list(await asyncio.gather(*map(finish, await engine.answer(questions))))
+        return list(await asyncio.gather(*map(whole, await engine.answer(questions))))
 
     return answer
 
