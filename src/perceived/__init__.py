@@ -19,20 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from perceived import (
-        audit,
-        backbones,
-        calibrate,
-        card,
-        compare,
-        data,
-        demo_faces,
-        evaluate,
-        explore,
-        export,
-        recipes,
-        robustness,
-        study,
-        train,
+        audit as audit,
+        backbones as backbones,
+        calibrate as calibrate,
+        card as card,
+        compare as compare,
+        data as data,
+        demo_faces as demo_faces,
+        evaluate as evaluate,
+        explore as explore,
+        export as export,
+        recipes as recipes,
+        robustness as robustness,
+        study as study,
+        train as train,
     )
     from perceived.classifier import Classifier
     from perceived.errors import InputError, PerceivedError
@@ -57,6 +57,9 @@ __all__ = [
     "Predictor",
     "Preprocessing",
     "__version__",
+]
+
+_STAGES = (
     "audit",
     "backbones",
     "calibrate",
@@ -71,7 +74,8 @@ __all__ = [
     "robustness",
     "study",
     "train",
-]
+)
+"""Modules that are loaded when they are asked for; most need an extra, so ``import *`` leaves them out."""
 
 _HOMES = {
     "Box": "types",
@@ -88,7 +92,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in (*__all__, *_STAGES):
         raise AttributeError(f"module 'perceived' has no attribute {name!r}")
     if name in _HOMES:
         return getattr(import_module(f"perceived.{_HOMES[name]}"), name)
@@ -99,4 +103,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted((*__all__, *_STAGES))

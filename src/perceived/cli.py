@@ -375,7 +375,7 @@ def info(
         terminal.echo_json(installed.model(model))
         return
     terminal.table(("what", "version"), installed.describe().items())
-    terminal.table(("weights", "bytes", "sha256"), installed.weights())
+    terminal.table(("weights", "bytes", "sha256", "as packed"), installed.weights())
     terminal.table(("device", "here"), installed.devices())
 
 

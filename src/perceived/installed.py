@@ -12,7 +12,7 @@ from perceived import __version__
 from perceived.devices import available, missing
 from perceived.errors import MissingExtraError
 from perceived.extras import EXTRAS
-from perceived.models import SHIPPED
+from perceived.models import SHIPPED, sums
 from perceived.storage import sha256_file
 
 CORE = ("numpy", "onnxruntime", "opencv-python-headless", "pillow", "rich", "typer")
@@ -30,10 +30,16 @@ def describe() -> dict[str, str]:
     return here | {name: _version(name) for name in CORE} | extras
 
 
-def weights() -> Iterator[tuple[str, str, str]]:
-    """Yield name, bytes and SHA-256 of each network that ships with the package; their licences lie beside them."""
+def weights() -> Iterator[tuple[str, str, str, str]]:
+    """Yield name, bytes, SHA-256 of each network that ships with the package, and whether it is what was packed.
+
+    Their licences lie beside them.
+    """
+    packed = sums(SHIPPED)
     for file in sorted(SHIPPED.glob("*.onnx")):
-        yield file.stem, f"{file.stat().st_size:,}", sha256_file(file)
+        found = sha256_file(file)
+        whole = "yes" if packed.get(file.name) == found else "no: damaged or changed; install the package again"
+        yield file.stem, f"{file.stat().st_size:,}", found, whole
 
 
 def devices() -> Iterator[tuple[str, str]]:

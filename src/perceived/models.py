@@ -82,7 +82,7 @@ def find_model(model: str | Path) -> Path:
         ModelFileError: there is neither such a file nor such a name, or the model of that name is damaged.
     """
     path, name = Path(model), str(model)
-    if os.path.exists(path):  # noqa: PTH110 -- Path.exists raises where the name is too long
+    if name and os.path.exists(path):  # noqa: PTH110 -- Path.exists raises where the name is too long
         return path
     known = shipped()
     if name not in known:

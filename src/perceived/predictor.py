@@ -6,6 +6,7 @@ of several pictures together. Answers come in the order of the pictures.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -266,7 +267,14 @@ class Predictor:
         height, width = pixels.shape[:2]
         if self._detector is None:
             return [whole(width, height)]
-        return self.selection.of(self._detector.detect(pixels), width, height)
+        found = self._detector.detect(pixels)
+        for box in (face.box for face in found):
+            if not (-math.inf < box.x0 <= box.x1 < math.inf and -math.inf < box.y0 <= box.y1 < math.inf):
+                raise InputError(
+                    f"The detector found a face at {box.x0:g},{box.y0:g} to {box.x1:g},{box.y1:g}.",
+                    expected="boxes of x0,y0 above and left of x1,y1, in pixels",
+                )
+        return self.selection.of(found, width, height)
 
     def _frame(self, pixels: Pixels, face: Face) -> Pixels:
         """Frame a face as the model's preprocessing says; without an alignment, what is around its box."""

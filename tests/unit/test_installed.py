@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import shutil
 from importlib.metadata import version
 
 import pytest
@@ -14,6 +15,7 @@ from perceived.devices import missing, providers
 from perceived.errors import ConfigError
 from perceived.extras import EXTRAS
 from perceived.installed import CORE, describe, devices, model, weights
+from perceived.models import SHIPPED
 
 
 def test_versions_are_those_installed():
@@ -30,8 +32,20 @@ def test_a_missing_package_says_how_to_get_it(monkeypatch):
 
 
 def test_weights_are_named_with_their_hashes():
-    found = {name: (size, sha256) for name, size, sha256 in weights()}
-    assert found["face_detection_yunet_2023mar"] == ("232,589", yunet.SHA256)
+    found = {name: rest for name, *rest in weights()}
+    assert found["face_detection_yunet_2023mar"] == ["232,589", yunet.SHA256, "yes"]
+
+
+def test_weights_that_are_not_what_was_packed_are_marked(monkeypatch, tmp_path):
+    for file in ("default.onnx", "face_detection_yunet_2023mar.onnx", "SHA256SUMS"):
+        shutil.copy(SHIPPED / file, tmp_path)
+    with open(tmp_path / "default.onnx", "r+b") as file:
+        file.write(b"?")
+    monkeypatch.setattr("perceived.installed.SHIPPED", tmp_path)
+    assert {name: whole.partition(":")[0] for name, _, _, whole in weights()} == {
+        "default": "no",
+        "face_detection_yunet_2023mar": "yes",
+    }
 
 
 def test_the_cpu_is_always_there_and_what_is_missing_says_what_brings_it():

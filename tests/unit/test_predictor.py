@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import pickle
 import threading
 import tracemalloc
@@ -177,6 +178,19 @@ def test_a_crowd_is_answered_in_the_order_of_its_faces(tiny_model):
 def test_no_face_found_is_no_face(tiny_model):
     answer = Predictor(tiny_model, detector=Halves(0)).predict(halves(9, 9))
     assert (answer.faces, answer.error, answer.width) == ((), None, 60)
+
+
+@pytest.mark.parametrize("corners", [(50, 50, 20, 60), (50, 50, 60, 20), (math.nan, 0, 9, 9), (0, 0, math.inf, 9)])
+def test_a_detector_of_ones_own_that_gives_impossible_boxes_is_told(tiny_model, corners):
+    class Confused:
+        def detect(self, image):
+            return [Face(box=Box(**dict(zip(("x0", "y0", "x1", "y1"), corners, strict=True))))]
+
+    predictor = Predictor(tiny_model, detector=Confused())
+    with pytest.raises(InputError, match="The detector found a face at"):
+        predictor.predict(np.zeros((64, 64, 3), np.uint8))
+    (row,) = predictor.predict([np.zeros((64, 64, 3), np.uint8)])
+    assert row.error.startswith("The detector found a face at")
 
 
 def test_the_shipped_detector_finds_portraits_of_nobody(tiny_model, portraits):
