@@ -19,20 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from perceived import (
-        audit as audit,
-        backbones as backbones,
-        calibrate as calibrate,
-        card as card,
-        compare as compare,
-        data as data,
-        demo_faces as demo_faces,
-        evaluate as evaluate,
-        explore as explore,
-        export as export,
-        recipes as recipes,
-        robustness as robustness,
-        study as study,
-        train as train,
+        audit,
+        backbones,
+        calibrate,
+        card,
+        compare,
+        data,
+        demo_faces,
+        evaluate,
+        explore,
+        export,
+        recipes,
+        robustness,
+        study,
+        train,
     )
     from perceived.classifier import Classifier
     from perceived.errors import InputError, PerceivedError
