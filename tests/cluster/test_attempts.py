@@ -31,17 +31,17 @@ def sources(work, predictor):
 
 def test_a_picture_that_ends_processes_is_a_row_with_an_error(work, monkeypatch):
     predictor = Predictor(threads=1, detect=False)
-    healthy = predictor._prepare
+    healthy = predictor.prepare_one
     lost = 0
 
-    def prepare(source, name, *, keep):
+    def prepare(source, *, name, keep):
         nonlocal lost
         if name.endswith("00003.png"):
             lost += 1
             raise Lost
-        return healthy(source, name, keep=keep)
+        return healthy(source, name=name, keep=keep)
 
-    monkeypatch.setattr(predictor, "_prepare", prepare)
+    monkeypatch.setattr(predictor, "prepare_one", prepare)
     for _ in range(4):
         with pytest.raises(Lost):
             sources(work, predictor)
@@ -55,19 +55,19 @@ def test_a_picture_that_ends_processes_is_a_row_with_an_error(work, monkeypatch)
 
 def test_processes_lost_at_different_pictures_cost_none_of_them(work, monkeypatch):
     predictor = Predictor(threads=1, detect=False)
-    healthy = predictor._prepare
+    healthy = predictor.prepare_one
     ends = iter(["00001.png", "00004.png", "00002.png", "00005.png", "00003.png", None])
 
     def unlucky(at):
-        def prepare(source, name, *, keep):
+        def prepare(source, *, name, keep):
             if at and name.endswith(at):
                 raise Lost
-            return healthy(source, name, keep=keep)
+            return healthy(source, name=name, keep=keep)
 
         return prepare
 
     for at in ends:
-        monkeypatch.setattr(predictor, "_prepare", unlucky(at))
+        monkeypatch.setattr(predictor, "prepare_one", unlucky(at))
         if at:
             with pytest.raises(Lost):
                 sources(work, predictor)
