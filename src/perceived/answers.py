@@ -155,7 +155,7 @@ def parse_words(assignments: Iterable[str]) -> dict[str, str]:
                 f"--map {assignment} maps no word to a label.",
                 expected=f"--map WORD=LABEL, LABEL being one of {', '.join((*ANSWERS, NOTHING))}",
             )
-        words[word.strip().casefold()] = meaning
+        words[word.strip().lower()] = meaning
     return words
 
 

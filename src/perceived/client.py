@@ -59,6 +59,8 @@ class Client:
     ) -> None:
         if not _is_address(url):
             raise ConfigError(f"{url!r} is no server's address.", expected="like http://127.0.0.1:8000")
+        if tries < 1:
+            raise ConfigError(f"{tries} tries can ask nothing.", expected="1 or more")
         headers = {"User-Agent": f"perceived/{__version__}", **({"X-API-Key": key} if key else {})}
         self.url = url.rstrip("/")
         self._tries = tries

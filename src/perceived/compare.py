@@ -151,9 +151,9 @@ def _plan(
             plan["left_out"].pop(name, None)
             plan["epochs"][name] = affordable_epochs(recipe, asked["minutes"], probe, train, val)
         storage.write_json(path, plan)
-    if not plan["epochs"]:
+    if not base.keys() & plan["epochs"].keys():
         raise WeightsError(
-            f"No backbone can be compared: {next(iter(plan['left_out'].values()))}",
+            f"No backbone can be compared: {next(why for name, why in plan['left_out'].items() if name in base)}",
             mend="connect and try again, or name backbones that 'perceived backbones' lists",
         )
     return plan

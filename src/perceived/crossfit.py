@@ -73,4 +73,5 @@ def _features(rows: pl.DataFrame, recipe: Recipe, folder: Path) -> npt.NDArray[n
         pixels = cache.pixels(rows, preprocessing, folder, progress=tick)
     network, _ = build(recipe, backbone)
     key = [cache.cache_key(rows, preprocessing), preprocessing.to_dict(), precision_of(accelerator)]
-    return features.keep(pixels, network, folder, accelerator, key, title="features", quiet=False)
+    source = cache.bytes_of(rows["path"].to_list())
+    return features.keep(pixels, network, folder, accelerator, key, title="features", quiet=False, source=source)

@@ -22,11 +22,12 @@ BATCH = 64
 
 def keep(
     pixels: npt.NDArray[Any], network: Network, folder: Path, accelerator: Accelerator, key: Sequence[Any],
-    *, title: str, quiet: bool,
+    *, title: str, quiet: bool, source: str | None,
 ) -> npt.NDArray[np.float32]:  # fmt: skip
     """Return the pooled features, ``(n, features)``, of ``(n, height, width, 3)`` uint8 pictures, kept in ``folder``.
 
-    ``key`` is JSON data that tells the pictures from others; the backbone is told by its weights.
+    ``key`` is JSON data that tells the pictures from others, and ``source`` what changes with their files, as
+    :func:`perceived.data.cache.bytes_of` gives it; the backbone is told by its weights.
     """
     network.to(accelerator.device).eval()
 
@@ -34,7 +35,7 @@ def keep(
         with counter(title, quiet=quiet) as progress, open(file, "wb") as opened:
             np.save(opened, _compute(pixels, network, accelerator, progress))
 
-    return cache.keep(folder, f"features-{storage.sha256_json([*key, _digest(network)])[:16]}", write)
+    return cache.keep(folder, f"features-{storage.sha256_json([*key, _digest(network)])[:16]}", write, source=source)
 
 
 def _digest(network: Network) -> str:

@@ -66,7 +66,8 @@ def _fill(network: Network, spec: ModelSpec, path: Path, plain: Path) -> Network
             if f"{convolution}.bias" in state:
                 known[f"{convolution}.bias"] = torch.zeros_like(bias)
     known |= {name: tensors[other] for name, other in _unfolded(graph, norms).items()}
-    left = [name for name in state if name not in known and not name.endswith(("num_batches_tracked", "mean", "std"))]
+    own = {"mean", "std"} | {name for name in state if name.endswith("num_batches_tracked")}
+    left = [name for name in state if name not in known and name not in own]
     if left:
         raise _cannot_learn(path, f"it has nothing for {left[0]}")
     try:

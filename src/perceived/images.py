@@ -128,12 +128,12 @@ def decode_reduced(
         with _open(data) as image:
             width, height = image.size
             _check_size(image.size, name, max_pixels)
-            orientation = _orientation(image)
-            sideways = orientation in _SIDEWAYS
             integrity.check(image, data)
-            scale = at_least[::-1] if sideways else at_least
+            scale = at_least[::-1] if _orientation(image) in _SIDEWAYS else at_least
             _load_pixels(image, scale)
             integrity.check_filled(image, data, lambda longer: _load_pixels(_open(longer), scale))
+            orientation = _orientation(image)  # what is still to be done: Pillow turns a TIFF as it loads it
+            sideways = orientation in _SIDEWAYS
             pixels = _upright(image, orientation)
     except _DAMAGE as error:
         raise _unreadable(data, name, error, max_pixels) from error

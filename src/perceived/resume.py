@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from perceived.classifier import label_at
 from perceived.errors import ResumeError
-from perceived.storage import atomic_path
+from perceived.storage import atomic_path, storage_errors
 from perceived.types import SCHEMA_VERSION, Box, Face
 
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ def answered(path: Path, predictor: Predictor | Client) -> set[str]:
     Raises:
         ResumeError: the file is something else, another model answered, or an answer in it is not
             what ``predictor``, with its threshold and its choice of faces, would say.
-        StorageError: it cannot be written.
+        StorageError: it cannot be read or written.
     """
     if not path.exists():
         return set()
     sources: set[str] = set()
-    with open(path, "rb") as before, atomic_path(path) as partial, open(partial, "wb") as after:
+    with storage_errors(path), open(path, "rb") as before, atomic_path(path) as partial, open(partial, "wb") as after:
         for number, line in enumerate(before, 1):
             if not line.endswith(b"\n"):
                 if not (line.startswith(_BEGINNING) or _BEGINNING.startswith(line)):

@@ -20,7 +20,7 @@ from perceived import backbones, features, from_onnx, storage
 from perceived.acceleration import precision_of
 from perceived.backbones import Backbone
 from perceived.checkpoint import Run, TrainedModel
-from perceived.data import feed
+from perceived.data import cache, feed
 from perceived.data.feed import Feed
 from perceived.errors import ConfigError, ModelFileError, ResumeError
 from perceived.model import Network, build_head, freeze
@@ -111,7 +111,7 @@ def prepare_run(
         if recipe.cached_features:
             key = [config["data"], preprocessing.to_dict(), config["environment"]["precision"]]
             key += [recipe.validation_limit, recipe.seed]
-            pictures = with_features(pictures, network, Workspace(work).cache, accelerator, key, quiet=quiet)
+            pictures = with_features(pictures, network, Workspace(work), accelerator, key, quiet=quiet)
     _require_same(run, config)
     if accelerator.is_main_process:
         if run.config.is_file():
@@ -316,13 +316,19 @@ def opinion(
 
 
 def with_features(
-    pictures: Feed, network: Network, folder: Path, accelerator: Accelerator, key: Sequence[Any], *, quiet: bool
+    pictures: Feed, network: Network, workspace: Workspace, accelerator: Accelerator, key: Sequence[Any], *, quiet: bool
 ) -> Feed:
-    """Replace pictures by the frozen backbone's features; ``key`` is JSON data that tells the pictures from others."""
+    """Replace pictures by the frozen backbone's features; ``key`` is JSON data that tells how they were made.
+
+    The pictures themselves are told by their paths and files, as the cache of pixels tells them.
+    """
+    paths = workspace.read_split()["path"].to_list()
+    key, source = [*key, storage.sha256_json(paths)], cache.bytes_of(paths)
 
     def keep(name: str, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        title = f"Features of {name}"
         return features.keep(
-            pixels, network, folder, accelerator, [*key, name], title=f"Features of {name}", quiet=quiet
+            pixels, network, workspace.cache, accelerator, [*key, name], title=title, quiet=quiet, source=source
         )
 
     return dataclasses.replace(pictures, train=keep("train", pictures.train), val=keep("val", pictures.val))

@@ -223,6 +223,7 @@ def _fit(
                 checkpoint.save_state(run.last, learner.tensors(), asdict(progress))
                 if on_saved:
                     on_saved()
+            if validates or due:
                 saved = time.monotonic()
             if main and validates and after_validation:
                 after_validation(history[-1])

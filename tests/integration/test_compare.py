@@ -87,6 +87,17 @@ def test_the_leaderboard_holds_every_network(compared: Compared) -> None:
     assert "no_weights is left out" in (out / "leaderboard.html").read_text()
 
 
+def test_a_call_for_networks_that_cannot_be_had_alone_says_so(
+    compared: Compared, tiny_work: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise WeightsError("The weights of no_weights are out of reach.")
+
+    monkeypatch.setattr(training, "train", refuse)
+    with pytest.raises(WeightsError, match="No backbone can be compared: The weights of no_weights"):
+        compare.compare(tiny_work, ["no_weights"], compared[0], minutes=0.01, seeds=2, settings=settings)
+
+
 def test_networks_trained_at_the_same_time_come_in_their_order(
     compared: Compared, tiny_work: Path, settings: list[str]
 ) -> None:

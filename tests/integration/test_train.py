@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from perceived import curves, export, from_onnx, recipes, storage
@@ -250,6 +251,34 @@ def test_cached_features_train_only_the_head(tiny_work: Path, tiny: tuple[str, .
     training.train(tiny_work, random, tmp_path / "other", quiet=True)
     found = sorted(path.name for path in (tiny_work / "cache").glob("features-*.npy"))
     assert len(found) == 4, "another backbone has features of its own"
+
+
+def test_cached_features_are_those_of_the_pictures_that_are_there(
+    tiny_work: Path, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    """The same ids and labels, whose files were exchanged, or lie elsewhere."""
+    recipe = recipes.get("last-layer", [*tiny, "precision=fp32", "epochs=1"])
+    work, elsewhere = tmp_path / "work", tmp_path / "elsewhere"
+    shutil.copytree(tiny_work, work, ignore=shutil.ignore_patterns("cache"))
+    split = work / "split.parquet"
+
+    def files_below(folder: Path) -> None:
+        names = pl.read_parquet(split)["id"].to_list()
+        table = pl.read_parquet(split).with_columns(path=pl.Series([str(folder / name) for name in names]))
+        table.write_parquet(split)
+
+    def trained(name: str) -> float:
+        loss: float = training.train(work, recipe, tmp_path / name, quiet=True)["train_loss"]
+        return loss
+
+    files_below(work / "pictures")
+    first = trained("first")
+    for path in (work / "pictures").iterdir():
+        Image.new("RGB", (32, 32), "grey").save(path)
+    assert trained("exchanged") != first
+    shutil.copytree(tiny_work / "pictures", elsewhere)
+    files_below(elsewhere)
+    assert trained("elsewhere") == first
 
 
 def test_training_can_start_from_another_run(run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path) -> None:

@@ -173,6 +173,11 @@ def test_a_busy_server_is_asked_again_when_it_says(busy):
     assert 1 <= second - first < 5
 
 
+def test_not_even_one_try_is_refused():
+    with pytest.raises(ConfigError, match="0 tries"):
+        Client("http://127.0.0.1:9", tries=0)
+
+
 def test_patience_ends(busy):
     server = busy(FULL, FULL)
     with Client(server.url, tries=2) as client, pytest.raises(ServerError, match="503: full"):

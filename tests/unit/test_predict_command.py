@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -232,6 +233,20 @@ def test_resume_makes_the_folder_of_its_file(run, tiny_model, picture, tmp_path)
     log = tmp_path / "new" / "log.jsonl"
     assert run("predict", picture("a.png", 9), "--model", tiny_model, "--no-detect", "--resume", log).code == 0
     assert len(answers(log.read_text())) == 1
+
+
+def test_a_file_that_cannot_be_read_is_not_resumed(run, tiny_model, picture, tmp_path, monkeypatch):
+    log = tmp_path / "log.jsonl"
+    log.write_text("")
+
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("perceived.resume.open", refuse, raising=False)  # root may read everything
+    answer = run("predict", picture("a.png", 9), "--model", tiny_model, "--no-detect", "--resume", log)
+    assert answer.code == 2
+    assert f"{log} cannot be" in answer.err
+    assert "Permission denied" in answer.err
 
 
 def test_resume_refuses_other_models_and_other_files(run, tiny_model, make_model, picture, tmp_path):

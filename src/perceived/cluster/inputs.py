@@ -242,7 +242,7 @@ def _of_lance(location: str, number: int) -> Iterator[Named]:
     dataset = _dataset(location)
     column, key = _columns(dataset.schema, location)
     before = (f for f in dataset.get_fragments() if f.fragment_id < number)
-    first = 0 if key else sum(fragment.count_rows() for fragment in before)
+    first = sum(fragment.count_rows() for fragment in before)  # rows without a key are named by their numbers
     batches = dataset.get_fragment(number).to_batches(columns=_wanted(column, key), batch_size=ROWS)
     yield from _of_batches(batches, location, column, key, first)
 

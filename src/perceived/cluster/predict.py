@@ -22,6 +22,7 @@ import ray
 from ray import data
 from ray.exceptions import RayActorError
 
+from perceived import sources
 from perceived.cluster import answers, inputs
 from perceived.cluster.attempts import Attempts
 from perceived.cluster.connection import connected, failures, idle, on_every_node, resources
@@ -112,7 +113,7 @@ def predict(
     folder, options = Folder(out), dict(options or {})
     Predictor(model, **{**options, "device": "cpu", "threads": 1})  # what cannot be used is refused here and now
     content = find_model(model).read_bytes()
-    words = [word if is_address(word) else str(Path(word).absolute()) for word in words]
+    words = [word if is_address(word) or word == sources.STDIN else str(Path(word).absolute()) for word in words]
     asked = Job(
         words=tuple(words),
         model=str(model),

@@ -33,7 +33,7 @@ def pixels(
     """Return the framed pictures of ``table`` as a read-only memory map, ``(n, height, width, 3)`` RGB.
 
     Where the framing asks for alignment, the largest face of each picture is cut out, as a predictor
-    would; a picture in which none is found is taken as a face. The file is named after what it holds:
+    would for it; a picture in which none is found is taken as a face. The file is named after what it holds:
     the hash of the pictures' paths, their order and framing.
 
     Raises:

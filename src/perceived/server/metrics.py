@@ -47,6 +47,6 @@ def forget_the_dead(folder: Path) -> None:
 def _lives(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # nobody, or somebody else's process under an old number
         return False
     return True
