@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import threading
 import time
@@ -99,6 +100,7 @@ def test_pictures_that_wait_for_the_network_go_through_it_together(cluster, tiny
     """Eight come while the network, which takes four faces at once, is busy with another."""
     deployment = cluster.build({"model": str(tiny_model)})._bound_deployment
     monkeypatch.setattr("ray.serve.get_replica_context", lambda: deployment)  # for the bound on requests at once
+    monkeypatch.delattr("ray.serve.batching._BatchQueue.__del__")  # leaves an open event loop where none runs
     held, batches = threading.Event(), []
 
     class Watched(Predictor):
@@ -126,6 +128,7 @@ def test_pictures_that_wait_for_the_network_go_through_it_together(cluster, tiny
         return await asyncio.gather(first, *others)
 
     answers = asyncio.run(asyncio.wait_for(ask_all(), 60))
+    gc.collect()
     assert [answer.picture.source for answer in answers] == [upload.name for upload in uploads]
     assert batches == [1, 4, 4]
     for answer, upload in zip(answers, uploads, strict=True):
