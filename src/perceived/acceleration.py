@@ -22,11 +22,12 @@ def accelerator_for(precision: str) -> Accelerator:
     device is a CUDA card or the processor, or what ``ACCELERATE_TORCH_DEVICE`` names: others, such as
     Apple's ``mps``, have no float64 and lack a part of the operations that training uses.
     """
-    on_cpu = not torch.cuda.is_available() and "ACCELERATE_TORCH_DEVICE" not in os.environ
+    named = os.environ.get("ACCELERATE_TORCH_DEVICE")
+    device = torch.device(named or ("cuda" if torch.cuda.is_available() else "cpu"))
     AcceleratorState._reset_state()  # else the first precision would stay for the life of the process
     if precision == "auto":
-        precision = "bf16" if has_bf16() else "fp32"
-    return Accelerator(cpu=on_cpu, mixed_precision="bf16" if precision == "bf16" else "no")
+        precision = "bf16" if has_bf16(device) else "fp32"
+    return Accelerator(cpu=not named and device.type == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
 
 
 def precision_of(accelerator: Accelerator) -> str:
@@ -39,9 +40,11 @@ def sums(count: int, device: torch.device) -> Tensor:
     return torch.zeros(count, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
 
 
-def has_bf16() -> bool:
-    """Say whether the device that training uses computes with bf16 itself."""
-    if torch.cuda.is_available():
+def has_bf16(device: torch.device) -> bool:
+    """Say whether a device computes with bf16 itself."""
+    if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
     capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # absent before torch 2.10
     return any(capabilities.get(name, False) for name in _NATIVE_BF16)

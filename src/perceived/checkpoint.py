@@ -18,7 +18,7 @@ from torch import Tensor
 from perceived import backbones, storage
 from perceived.classifier import calibrated
 from perceived.errors import ModelFileError
-from perceived.model import Network, build_head
+from perceived.model import Network, build_head, planes
 from perceived.models import find_model
 from perceived.spec import METADATA_KEY, ModelSpec
 
@@ -119,7 +119,7 @@ class TrainedModel:
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return calibrated probabilities, ``(n, labels)``, of framed RGB pictures ``(n, h, w, 3)``."""
         device = next(self.network.parameters()).device
-        batch = torch.from_numpy(np.array(pixels)).to(device).permute(0, 3, 1, 2).float()
+        batch = planes(pixels, device)
         with torch.inference_mode():
             logits = self.network(batch).float().cpu().numpy()
         return calibrated(logits, self.spec.temperature, self.spec.power)

@@ -157,8 +157,8 @@ class YuNet:
         return [likeliest] if likeliest else []
 
 
-def main_face(faces: Sequence[Face]) -> Face | None:
-    """Return the largest face: the one a portrait is about."""
+def largest_face(faces: Sequence[Face]) -> Face | None:
+    """Return the largest face, by which training and evaluation frame a picture of one person."""
     return max(faces, key=lambda face: face.box.width * face.box.height, default=None)
 
 

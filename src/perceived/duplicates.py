@@ -102,16 +102,28 @@ def close(hashes: Hashes, *, most: int = MOST_BITS) -> Iterator[tuple[int, int, 
             yield int(rows[start + first]), int(rows[start + second]), int(bits[first, second])
 
 
-def find(paths: Sequence[str], hashes: Hashes) -> list[Pair]:
-    """Return the pairs of pictures that are the same but for size, compression and a little light."""
+def find(paths: Sequence[str], hashes: Hashes) -> tuple[list[Pair], set[int]]:
+    """Return the pairs of pictures that are the same but for size, compression and a little light.
+
+    And the rows that would have had to be looked at for it and cannot be read, though they have a hash:
+    pictures that have gone out of reach since.
+    """
+    unread: set[int] = set()
 
     @functools.lru_cache(maxsize=1024)
-    def seen(row: int) -> npt.NDArray[np.float32]:
-        return thumbnail(images.load(paths[row])).ravel()
+    def seen(row: int) -> npt.NDArray[np.float32] | None:
+        try:
+            return thumbnail(images.load(paths[row])).ravel()
+        except ImageError:
+            unread.add(row)
+            return None
 
     found = []
     for first, second, bits in close(hashes):
-        correlation = float(np.corrcoef(seen(first), seen(second))[0, 1])
+        one, other = seen(first), seen(second)
+        if one is None or other is None:
+            continue
+        correlation = float(np.corrcoef(one, other)[0, 1])
         if correlation >= LEAST_CORRELATION:
             found.append((first, second, bits, correlation))
-    return found
+    return found, unread

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from perceived import compact, storage
 from perceived.classifier import ACTIVATION, INPUT, OUTPUT, Classifier, calibrated
 from perceived.errors import ConfigError, ModelFileError
-from perceived.model import Network, explains
+from perceived.model import Network, explains, planes
 from perceived.models import model_file
 from perceived.preprocess import Pixels, frame
 from perceived.spec import METADATA_KEY, ModelSpec
@@ -63,7 +63,7 @@ def write(network: nn.Module, spec: ModelSpec, check: Pixels, out: Path, *, stor
     if store not in compact.STORES:
         raise ConfigError(f"Weights cannot be kept as {store!r}.", expected=f"one of {', '.join(compact.STORES)}")
     network.float().eval()
-    served = _Explained(network) if explains(network, _planes(check)) else _Served(network)
+    served = _Explained(network) if explains(network, planes(check)) else _Served(network)
     model = _to_onnx(served.eval(), spec)
     with storage.atomic_path(out) as partial:
         difference = _agree(model, network, spec, check, partial, TOLERANCES["float32"])
@@ -93,7 +93,7 @@ def largest_difference(network: nn.Module, spec: ModelSpec, check: Pixels, path:
     ONNX Runtime sees the first picture alone, so that another batch size than torch's is tried.
     """
     with torch.inference_mode():
-        logits = network(_planes(check)).cpu().numpy()
+        logits = network(planes(check)).cpu().numpy()
     expected = calibrated(logits, spec.temperature, spec.power)
     classifier = Classifier(path)
     found = np.concatenate([classifier.probabilities(part) for part in (check[:1], check[1:])])
@@ -120,11 +120,6 @@ def read_check_pictures(path: Path, spec: ModelSpec) -> Pixels:
             mend=mend,
         )
     return np.stack([frame(picture, spec.preprocessing) for picture in pixels])
-
-
-def _planes(pixels: Pixels) -> Tensor:
-    """Return pictures as a network takes them, ``(n, 3, h, w)`` float32."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float()
 
 
 class _Served(nn.Module):

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 
 from perceived import storage
 from perceived.data import cache
-from perceived.model import Network
+from perceived.model import Network, planes
 from perceived.progress import counter
 
 BATCH = 64
@@ -53,8 +53,8 @@ def _compute(
     parts = []
     with torch.inference_mode(), accelerator.autocast():
         for start in range(0, len(pixels), BATCH):
-            batch = torch.from_numpy(np.array(pixels[start : start + BATCH])).to(accelerator.device)
-            parts.append(network.features(batch.permute(0, 3, 1, 2).float()).float().cpu().numpy())
+            batch = planes(pixels[start : start + BATCH], accelerator.device)
+            parts.append(network.features(batch).float().cpu().numpy())
             if progress:
                 progress(min(start + BATCH, len(pixels)), len(pixels))
     return np.concatenate(parts)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from perceived import compact
 from perceived.classifier import Classifier, calibrated
 from perceived.errors import ModelFileError
-from perceived.model import Network
+from perceived.model import Network, planes
 from perceived.preprocess import Pixels
 from perceived.spec import ModelSpec
 
@@ -95,7 +94,7 @@ def settle(network: Network, pixels: Pixels) -> None:
 
     network.eval()
     with _watched(network, Norm, before=take):
-        network.features(_planes(pixels))
+        network.features(planes(pixels))
 
 
 def _unfolded(graph: Any, norms: Mapping[str, str]) -> dict[str, str]:
@@ -138,7 +137,7 @@ def _normalised(network: Network, spec: ModelSpec) -> dict[str, str]:
             found[convolved[id(inputs[0])][0]] = names[module]
 
     with _watched(network, nn.Conv2d, after=note), _watched(network, Norm, before=look):
-        network.features(_planes(_noise(spec, count=1)))
+        network.features(planes(_noise(spec, count=1)))
     return found
 
 
@@ -164,7 +163,7 @@ def _watched(
 def _require_same_answers(network: Network, spec: ModelSpec, path: Path, plain: Path) -> None:
     pixels = _noise(spec, count=2)
     with torch.inference_mode():
-        found = calibrated(network(_planes(pixels)).numpy(), spec.temperature, spec.power)
+        found = calibrated(network(planes(pixels)).numpy(), spec.temperature, spec.power)
     difference = float(np.abs(found - Classifier(plain).probabilities(pixels)).max())
     if not difference <= TOLERANCE:
         raise _cannot_learn(path, f"the network made of it differs by {difference:.2g} in probability")
@@ -181,7 +180,3 @@ def _cannot_learn(path: Path, why: str) -> ModelFileError:
 def _noise(spec: ModelSpec, *, count: int) -> Pixels:
     size = spec.preprocessing
     return np.random.default_rng(0).integers(0, 256, (count, size.height, size.width, 3), dtype=np.uint8)
-
-
-def _planes(pixels: npt.NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float()

@@ -130,13 +130,17 @@ def judge(answered: pl.DataFrame) -> dict[str, Any]:
 
 
 def contradictions(table: pl.DataFrame, folder: Path) -> dict[str, Any]:
-    """Return the near-duplicates of a split whose labels differ or that stand in two of its parts."""
+    """Return the near-duplicates of a split whose labels differ or that stand in two of its parts.
+
+    ``without_hash`` counts the pictures that could not be compared: unreadable, blank or out of reach.
+    """
     paths = table["path"].to_list()
     with progress.counter("hashing pictures", quiet=False) as tick:
         hashes = duplicates.hash_files(paths, folder, progress=tick)
     rows = table.select("id", "label", "split").to_dicts()
     pairs = []
-    for first, second, bits, correlation in duplicates.find(paths, hashes):
+    same, unread = duplicates.find(paths, hashes)
+    for first, second, bits, correlation in same:
         one, other = rows[first], rows[second]
         why = [
             words
@@ -147,7 +151,7 @@ def contradictions(table: pl.DataFrame, folder: Path) -> dict[str, Any]:
     found = [pair for pair in pairs if pair["why"]]
     return {
         "pictures": table.height,
-        "without_hash": int((hashes == duplicates.NOTHING).sum()),
+        "without_hash": int((hashes == duplicates.NOTHING).sum()) + len(unread),
         "pairs": len(pairs),
         "contradictions": sorted(found, key=lambda pair: (-len(pair["why"]), pair["why"], -pair["correlation"])),
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -82,6 +84,11 @@ class Network(nn.Module):
     def kept(self) -> dict[str, Tensor]:
         """Return the state of what answers for the label: all but ``attributes``."""
         return {key: value for key, value in self.state_dict().items() if not key.startswith("attributes.")}
+
+
+def planes(pixels: npt.NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
+    """Return RGB pictures, ``(n, h, w, 3)``, as a network takes them: ``(n, 3, h, w)`` float32, on ``device``."""
+    return torch.from_numpy(np.array(pixels)).to(device).permute(0, 3, 1, 2).float()
 
 
 def build_head(features: int, classes: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:

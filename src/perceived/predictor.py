@@ -7,7 +7,6 @@ of several pictures together. Answers come in the order of the pictures.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice, repeat
@@ -24,7 +23,7 @@ from perceived.devices import providers
 from perceived.errors import ConfigError, ImageError, InputError
 from perceived.given import ONE, Source, decode, name_of, several
 from perceived.models import find_model
-from perceived.overlap import ahead
+from perceived.overlap import ahead, processors
 from perceived.preprocess import Pixels, frame, frame_corners
 from perceived.selection import Selection
 from perceived.storage import sha256_file
@@ -321,10 +320,3 @@ def _batches(prepared: Iterable[Prepared], size: int) -> Iterator[list[Prepared]
 
 def _yunet(min_face: int | None) -> YuNet:
     return YuNet(min_face=min_face) if min_face else YuNet()
-
-
-def processors() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -7,7 +7,6 @@ align, keeps its row, with the reason.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from perceived import images, progress, storage
+from perceived import images, overlap, progress, storage
 from perceived.data.split import SPLITS
-from perceived.detector import YuNet, main_face
+from perceived.detector import YuNet, largest_face
 from perceived.errors import ConfigError, ImageError, ModelFileError, SplitError
 from perceived.preprocess import Pixels, Preprocessing, frame
 from perceived.spec import LABELS, ModelSpec
@@ -191,12 +190,12 @@ def _read_ahead(
             image = images.load(path)
         except ImageError as error:
             return error
-        face = main_face(detector.detect(image)) if detector else None
+        face = largest_face(detector.detect(image)) if detector else None
         if detector and face is None:
             return ImageError(f"No face is found in {path}.")
         return frame(image, preprocessing, face)
 
-    with ThreadPoolExecutor(min(_MAX_READERS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(_MAX_READERS, overlap.processors())) as pool:
         waiting: deque[list[Future[Pixels | ImageError]]] = deque()
         for start in range(0, len(paths), batch_size):
             waiting.append([pool.submit(read, path) for path in paths[start : start + batch_size]])

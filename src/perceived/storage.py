@@ -19,6 +19,8 @@ from perceived.errors import DataError, StorageError
 
 HOLDER = ".perceived-partial"
 """How the hidden folders end in which files are written before they take their names."""
+_REPLACED = ".perceived-replaced"
+"""A folder inside such a one: what makes room for a new folder stands there until the new one has its name."""
 _SHOWN = 40
 """Letters of a file's name that the name of its hidden folder shows."""
 
@@ -88,10 +90,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
             partial = holder / path.name
             yield partial
             if path.is_dir() and partial.is_dir():
-                path.rename(holder / f"{path.name}.old")
+                (holder / _REPLACED).mkdir()
+                path.rename(holder / _REPLACED / path.name)
             partial.replace(path)
         finally:
-            shutil.rmtree(holder, ignore_errors=True)
+            _remove_holder(holder)
             os.close(lock)
 
 
@@ -132,8 +135,17 @@ def _remove_abandoned(folder: Path) -> None:
             lock = os.open(holder, os.O_RDONLY)
             with contextlib.suppress(OSError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(holder, ignore_errors=True)
+                _remove_holder(holder)
             os.close(lock)
+
+
+def _remove_holder(holder: Path) -> None:
+    """Remove a hidden folder; what it made room with goes back to its name, if nothing new has come to bear it."""
+    with contextlib.suppress(OSError):
+        for replaced in (holder / _REPLACED).iterdir():
+            if not (holder.parent / replaced.name).exists():
+                replaced.rename(holder.parent / replaced.name)
+    shutil.rmtree(holder, ignore_errors=True)
 
 
 def check_folder(folder: Path) -> None:

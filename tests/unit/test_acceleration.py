@@ -30,6 +30,14 @@ def test_the_processor_decides_unless_a_precision_is_named(
         assert acceleration.precision_of(acceleration.accelerator_for(asked)) == found
 
 
+def test_the_device_that_is_named_decides_not_the_card_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False}, raising=False)
+    monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "cpu")
+    assert acceleration.precision_of(acceleration.accelerator_for("auto")) == "fp32"
+
+
 @pytest.fixture
 def mac(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine with Apple's graphics, as Accelerate sees it."""

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perceived import detector, images, yunet
-from perceived.detector import YuNet, main_face
+from perceived.detector import YuNet, largest_face
 from perceived.errors import ConfigError, WeightsError
 from perceived.types import Box, Face
 
@@ -198,10 +198,10 @@ def test_the_notice_names_the_file_that_ships() -> None:
     assert f"{yunet.WEIGHTS.stat().st_size:,} bytes" in notice
 
 
-def test_the_main_face_is_the_largest() -> None:
+def test_the_largest_face() -> None:
     small, large = (Face(box=Box(x0=0, y0=0, x1=side, y1=side)) for side in (10, 20))
-    assert main_face([small, large]) is large
-    assert main_face([]) is None
+    assert largest_face([small, large]) is large
+    assert largest_face([]) is None
 
 
 @given(st.integers(1, 20_000))

@@ -57,11 +57,23 @@ def test_pairs_are_confirmed_by_their_pictures(portraits: list[Pixels], tmp_path
     paths.append(str(tmp_path / "broken.png"))
     hashes = duplicates.hash_files(paths, tmp_path / "cache")
     assert (hashes == duplicates.NOTHING).tolist() == [False] * 4 + [True] * 3
-    found = duplicates.find(paths, hashes)
+    found, unread = duplicates.find(paths, hashes)
     assert [pair[:2] for pair in found] == [(1, 3)]
     assert found[0][3] > 0.99
+    assert unread == set()
     same_hash = np.full(4, hashes[0])
-    assert duplicates.find(paths[:3], same_hash[:3]) == [], "a hash alone is not enough"
+    assert duplicates.find(paths[:3], same_hash[:3]) == ([], set()), "a hash alone is not enough"
+
+
+def test_a_picture_that_has_gone_out_of_reach_does_not_end_the_comparison(
+    portraits: list[Pixels], tmp_path: Path
+) -> None:
+    paths = [saved(portraits[0], tmp_path / f"{i}.png") for i in range(3)]
+    hashes = duplicates.hash_files(paths, tmp_path / "cache")
+    (tmp_path / "1.png").unlink()
+    found, unread = duplicates.find(paths, hashes)
+    assert [pair[:2] for pair in found] == [(0, 2)]
+    assert unread == {1}
 
 
 def test_hashes_are_kept(portraits: list[Pixels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,41 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["other.txt"]
 
 
+KILLED_WHILE_REPLACING = """
+import os, signal, sys
+from pathlib import Path
+from perceived import storage
+Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+with storage.atomic_path(Path(sys.argv[1])) as partial:
+    partial.mkdir()
+"""
+"""A writer that is killed after the folder of before has made room and before the new one has its name."""
+
+
+def test_a_folder_that_made_room_for_one_that_never_came_goes_back(tmp_path: Path) -> None:
+    target = tmp_path / "set"
+    target.mkdir()
+    (target / "before").touch()
+    done = subprocess.run([sys.executable, "-c", KILLED_WHILE_REPLACING, str(target)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not target.exists()
+    storage.write_text(tmp_path / "other.txt", "whole")
+    assert [path.name for path in target.iterdir()] == ["before"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.txt", "set"]
+
+
+def test_a_folder_goes_back_where_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "set"
+    target.mkdir()
+    (target / "before").touch()
+    monkeypatch.setattr(Path, "replace", lambda *_: os.stat(tmp_path / "missing"))
+    with pytest.raises(FileNotFoundError), storage.atomic_path(target) as partial:
+        partial.mkdir()
+    assert [path.name for path in target.iterdir()] == ["before"]
+
+
 def test_a_folder_is_listed_once_for_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = []
     monkeypatch.setattr(Path, "glob", lambda folder, pattern: listed.append(folder) or iter(()))

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import polars as pl
 from numpy.lib.format import open_memmap
 
-from perceived import archive, images, storage
-from perceived.detector import YuNet, main_face
+from perceived import archive, images, overlap, storage
+from perceived.detector import YuNet, largest_face
 from perceived.errors import DataError, ImageError, StorageError
 from perceived.preprocess import Preprocessing, frame
 from perceived.wording import counted
@@ -127,12 +127,12 @@ def _decode(
     def fill(row: int) -> None:
         try:
             image = images.load(paths[row])
-            face = main_face(detector.detect(image)) if detector else None
+            face = largest_face(detector.detect(image)) if detector else None
             array[row] = frame(image, preprocessing, face)
         except ImageError as error:
             broken.append(error.what)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(overlap.processors()) as pool:
         for start in range(0, len(paths), CHUNK):
             stop = min(start + CHUNK, len(paths))
             list(pool.map(fill, range(start, stop)))

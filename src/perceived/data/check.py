@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import polars as pl
 
-from perceived import images
+from perceived import images, overlap
 from perceived.errors import ImageError
 
 Check = Literal["size", "decode"]
@@ -26,7 +25,7 @@ def pictures(paths: Sequence[str], check: Check = "size", *, progress: Progress 
     """Try every picture and return, in order, ``width`` and ``height`` in pixels or what is wrong in ``_failure``."""
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
     rows: list[_Row] = []
-    with ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1))) as pool:
+    with ThreadPoolExecutor(min(16, 4 * overlap.processors())) as pool:
         for found in pool.map(lambda chunk: [_try(path, check) for path in chunk], chunks):
             rows += found
             if progress:
