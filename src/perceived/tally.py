@@ -19,6 +19,8 @@ class Tally:
     answered_before: int = 0
     parts_before: int = 0
     """Parts of a cluster's job that earlier runs finished."""
+    unreadable_before: int = 0
+    """Pictures of those parts that could not be read."""
 
     def add(self, picture: Picture) -> None:
         self.pictures += 1
@@ -28,7 +30,9 @@ class Tally:
 
     def __str__(self) -> str:
         before = f", besides {self.answered_before:,} answered before" if self.answered_before else ""
-        before += f", besides {counted(self.parts_before, 'part')} finished before" if self.parts_before else ""
+        if self.parts_before:
+            unread = f" ({self.unreadable_before:,} unreadable)" if self.unreadable_before else ""
+            before += f", besides {counted(self.parts_before, 'part')} finished before{unread}"
         return (
             f"{counted(self.pictures, 'picture')}, {counted(self.faces, 'face')}"
             f" ({counted(self.faceless, 'picture')} without a face, {self.unreadable:,} unreadable){before}"

@@ -6,6 +6,9 @@ import pytest
 
 pytest.importorskip("ray", reason="needs the extra perceived[cluster]")
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from perceived.cluster import predict
 from perceived.cluster.folder import Folder
 from perceived.cluster.plan import Job, Part, open_job
@@ -26,7 +29,12 @@ def work(album, tmp_path):
 
 
 def sources(work, predictor):
-    return [(one.picture.source[-9:], one.picture.error) for one in predict.prepared(work, predictor, 0)]
+    """Answer the part as an actor does, and return what it has written."""
+    actor = object.__new__(predict.Answerer)
+    actor._work, actor._predictor = work, predictor
+    list(actor(pa.table({"part": [0]})))
+    with work.folder.open("answers/part-00000000-0000-end.parquet") as file:
+        return [(row["source"][-9:], row["error"]) for row in pq.read_table(file).to_pylist()]
 
 
 def test_a_picture_that_ends_processes_is_a_row_with_an_error(work, monkeypatch):
@@ -51,6 +59,27 @@ def test_a_picture_that_ends_processes_is_a_row_with_an_error(work, monkeypatch)
     assert [name for name, _ in found] == [f"0000{number}.png" for number in range(6)]
     assert "ended the process that read it 2 times" in found[3][1]
     assert not work.folder.names("attempts"), "what is finished is forgotten"
+
+
+def test_a_picture_whose_faces_end_processes_in_the_network_is_found_among_those_of_its_batch(work, monkeypatch):
+    predictor = Predictor(threads=1, detect=False)
+    healthy, lost = predictor.classify, []
+
+    def classify(batch):
+        if any(one.faces and one.picture.source.endswith("00002.png") for one in batch):
+            lost.append(len(batch))
+            raise Lost
+        return healthy(batch)
+
+    monkeypatch.setattr(predictor, "classify", classify)
+    for _ in range(4):
+        with pytest.raises(Lost):
+            sources(work, predictor)
+    found = sources(work, predictor)
+    assert [name for name, error in found if error] == ["00002.png"]
+    assert len(found) == 6
+    assert lost == [predictor.batch_size] * 2 + [1, 1], "with care, each picture is answered alone"
+    assert not work.folder.names("attempts")
 
 
 def test_processes_lost_at_different_pictures_cost_none_of_them(work, monkeypatch):

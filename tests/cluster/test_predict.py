@@ -22,6 +22,7 @@ from perceived.cluster import connection
 from perceived.cluster import predict as cluster
 from perceived.cluster.predict import predict
 from perceived.errors import ClusterError, ConfigError, ModelFileError
+from perceived.types import Picture
 
 WHOLE = {"detect": False}
 """The tiny model answers for a picture as a face."""
@@ -63,6 +64,7 @@ def test_a_node_is_killed_and_nothing_is_lost_or_there_twice(nodes, album, tiny_
     again = predict(
         [str(folder)], str(out), address=nodes.address, model=str(tiny_model), options=WHOLE, part_size=2, quiet=True
     )
+    assert (again.unreadable, again.unreadable_before) == (0, 1)
     assert (again.pictures, again.parts_before) == (4, 58), "finished parts are answered again, or others are not"
     assert rows(out) == expected
 
@@ -157,9 +159,17 @@ def test_nothing_is_started_where_everything_is_finished(album, tiny_model, tmp_
     with pytest.raises(ClusterError):
         predict([str(folder)], str(out), address="127.0.0.1:1", model=str(tiny_model), options=WHOLE)
     assert plan.read_part(Folder(str(out)), 0).locations == tuple(map(str, sorted(folder.iterdir())))
-    answers.write(Folder(str(out)), 0, 0, [], ("female", "male"), last=True)
+    labels = ("female", "male")
+    answers.write(Folder(str(out)), 0, 0, [], labels, last=True)
     tally = predict([str(folder)], str(out), address="127.0.0.1:1", model=str(tiny_model), options=WHOLE)
     assert str(tally).endswith("besides 1 part finished before")
+
+    (out / "answers" / "part-00000000-0000-end.parquet").unlink()
+    read, unread = (Picture(source="a.png", error=error) for error in (None, "broken"))
+    answers.write(Folder(str(out)), 0, 0, [read, unread], labels, last=False)
+    answers.write(Folder(str(out)), 0, 1, [unread], labels, last=True)
+    tally = predict([str(folder)], str(out), address="127.0.0.1:1", model=str(tiny_model), options=WHOLE)
+    assert str(tally).endswith("besides 1 part finished before (2 unreadable)")
 
 
 def test_what_cannot_be_used_is_refused_before_anything_is_started(album, tmp_path):

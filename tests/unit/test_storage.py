@@ -89,7 +89,7 @@ def test_a_folder_goes_back_where_the_new_one_cannot_take_its_place(
     target = tmp_path / "set"
     target.mkdir()
     (target / "before").touch()
-    monkeypatch.setattr(Path, "replace", lambda *_: os.stat(tmp_path / "missing"))
+    monkeypatch.setattr(Path, "replace", lambda *_: (tmp_path / "missing").stat())
     with pytest.raises(FileNotFoundError), storage.atomic_path(target) as partial:
         partial.mkdir()
     assert [path.name for path in target.iterdir()] == ["before"]

@@ -10,6 +10,7 @@ import io
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +19,8 @@ from perceived.cluster.folder import Folder
 from perceived.types import Picture
 
 FOLDER = "answers"
+_READERS = 16
+"""Files looked at together: an object store lets each wait."""
 _NAME = re.compile(r"part-(\d{8,})-(\d{4,})(-end)?\.parquet")
 
 
@@ -74,6 +77,19 @@ def finished(folder: Folder) -> set[int]:
     done = {part for part, end in ends.items() if chunks[part].keys() == set(range(end + 1))}
     _remove(folder, (name for part in chunks.keys() - done for name in chunks[part].values()))
     return done
+
+
+def unreadable(folder: Folder, parts: set[int]) -> int:
+    """Return how many pictures of finished parts could not be read."""
+
+    def errors(name: str) -> int:
+        with folder.open(f"{FOLDER}/{name}") as file:
+            column = pq.read_table(file, columns=["error"])["error"]
+        return len(column) - int(column.null_count)
+
+    names = [name for name in folder.names(FOLDER) if (match := _NAME.fullmatch(name)) and int(match[1]) in parts]
+    with ThreadPoolExecutor(_READERS) as pool:
+        return sum(pool.map(errors, names))
 
 
 def _remove(folder: Folder, names: Iterable[str]) -> None:

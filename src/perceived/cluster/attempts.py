@@ -2,8 +2,8 @@
 
 Whatever is lost is begun again, so such a picture would be tried for ever. Each part's beginnings are
 therefore counted, in the job's folder. A part that was lost several times is gone through with care:
-each picture is noted before it is read, and one that was noted when the process was lost, twice, is
-given up.
+each picture is noted before it is read and answered, and one that was noted when the process was
+lost, twice, is given up.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Attempts:
         return self._begun > CAREFUL_AFTER
 
     def one_by_one(self, pictures: Iterable[Named]) -> Iterator[Named]:
-        """Yield pictures, each noted while it is read, and an error in place of one that is given up."""
+        """Yield pictures, each noted until the next is asked for, and an error in place of one that is given up."""
         for number, (name, picture) in enumerate(pictures):
             losses = self._lost_at.get(str(number), 0)
             if losses >= GIVEN_UP_AFTER:

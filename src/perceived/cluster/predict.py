@@ -122,8 +122,9 @@ def predict(
         part_size=part_size,
     )
     job = open_job(folder, asked, content, inputs.parts(words, part_size))
-    todo = sorted(set(range(job.parts)) - answers.finished(folder))
-    tally = Tally(parts_before=job.parts - len(todo))
+    finished = answers.finished(folder)
+    todo = sorted(set(range(job.parts)) - finished)
+    tally = Tally(parts_before=job.parts - len(todo), unreadable_before=answers.unreadable(folder, finished))
     if not todo:
         return tally
     with connected(address), failures("Predicting"), counter("parts", quiet=quiet) as progress:
@@ -207,9 +208,13 @@ class Answerer:
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         (number,) = batch["part"].to_pylist()
-        pictures = self._predictor.answer(prepared(self._work, self._predictor, number))
+        attempts = Attempts(self._work.folder, number)
+        found = prepared(self._work, self._predictor, number, attempts)
+        batches = ([one] for one in found) if attempts.careful else [found]  # alone, none is noted for another
+        pictures = chain.from_iterable(map(self._predictor.answer, batches))
         for chunk, last, some in inputs.chunks(pictures, self._work.job.part_size):
             yield _write(self._work, self._predictor, number, chunk, some, last=last)
+        attempts.end()
 
 
 class Preparer:
@@ -220,10 +225,12 @@ class Preparer:
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         (number,) = batch["part"].to_pylist()
-        found = prepared(self._work, self._predictor, number)
+        attempts = Attempts(self._work.folder, number)
+        found = prepared(self._work, self._predictor, number, attempts)
         for chunk, last, some in inputs.chunks(found, self._work.job.part_size):
             row = {"part": number, "chunk": chunk, "last": last, "prepared": pickle.dumps(some)}
             yield pa.Table.from_pylist([row])
+        attempts.end()
 
 
 class Classifying:
@@ -239,9 +246,8 @@ class Classifying:
         return _write(self._work, self._predictor, row["part"], row["chunk"], pictures, last=row["last"])
 
 
-def prepared(work: Work, predictor: Predictor, number: int) -> Iterator[Prepared]:
+def prepared(work: Work, predictor: Predictor, number: int, attempts: Attempts) -> Iterator[Prepared]:
     """Decode and frame a part's pictures; of a part that loses its process again and again, one after another."""
-    attempts = Attempts(work.folder, number)
     named = inputs.read(read_part(work.folder, number))
     if attempts.careful:
         for name, picture in attempts.one_by_one(named):
@@ -249,7 +255,6 @@ def prepared(work: Work, predictor: Predictor, number: int) -> Iterator[Prepared
     else:
         named, pictures = tee(named)
         yield from predictor.prepare((picture for _, picture in pictures), (name for name, _ in named))
-    attempts.end()
 
 
 def _write(

@@ -160,7 +160,7 @@ def _report(tally: Tally, target: str | Path | None) -> None:
     """Say what became of the pictures, and exit with 1 if one could not be read."""
     if target is not None:
         typer.echo(f"answers: {target}: {tally}")
-    if tally.unreadable:
+    if tally.unreadable or tally.unreadable_before:
         raise typer.Exit(1)
 
 
