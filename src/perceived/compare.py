@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -34,7 +35,7 @@ PROBE_STEPS = 12
 """Optimizer steps of the trial run that measures a backbone's pace."""
 _PROBE_VALIDATION = 32
 _FORWARD_SHARE = 0.35
-"""What a picture costs in validation, relative to training."""
+"""What a pass forward costs, relative to training on the picture."""
 
 RunAll = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterator[Any]]
 """What calls a function with each of several arguments and yields the answers in order, as ``itertools.starmap``."""
@@ -114,15 +115,17 @@ def recipe_for(backbone: str, name: str, settings: Sequence[str] = ()) -> Recipe
 def affordable_epochs(recipe: Recipe, minutes: float, probe: Mapping[str, Any], train: int, val: int) -> float:
     """Return the epochs that fit the budget, at the pace of a probe: seconds for its image-steps.
 
-    Validations are part of the budget, at the share of training's cost that a forward pass has.
+    Validations are part of the budget, the one at the end too, at what passes forward cost.
     """
     val = min(val, recipe.validation_limit or val)
     every = recipe.validate_every or train
-    equivalent = probe["image_steps"] + _FORWARD_SHARE * min(val, _PROBE_VALIDATION)
-    pace = equivalent / max(probe["seconds"], 1e-3)
-    per_epoch = train + _FORWARD_SHARE * val * train / every
+    share = _FORWARD_SHARE * (2 if recipe.average_flip else 1)
+    equivalent = probe["image_steps"] + share * min(val, _PROBE_VALIDATION)
+    affordable = minutes * 60 * equivalent / max(probe["seconds"], 1e-3)
+    validations = max(1, math.ceil(affordable / (every + share * val)))
+    pictures = max((validations - 1) * every, affordable - validations * share * val)
     one_step = 1 / max(1, train // recipe.batch_size)
-    return float(round(max(minutes * 60 * pace / per_epoch, one_step), 3))
+    return float(round(max(pictures / train, one_step), 3))
 
 
 def _plan(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy.typing as npt
 import torch
 from accelerate import Accelerator
 
-from perceived import storage
+from perceived import backbones, storage
 from perceived.data import cache
 from perceived.model import Network, planes
 from perceived.progress import counter
@@ -35,16 +34,10 @@ def keep(
         with counter(title, quiet=quiet) as progress, open(file, "wb") as opened:
             np.save(opened, _compute(pixels, network, accelerator, progress))
 
-    return cache.keep(folder, f"features-{storage.sha256_json([*key, _digest(network)])[:16]}", write, source=source)
-
-
-def _digest(network: Network) -> str:
-    """Return a hash of all weights and statistics that features depend on."""
-    found = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        if not name.startswith("head."):
-            found.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
+    told = backbones.digest(
+        {name: value for name, value in network.state_dict().items() if not name.startswith("head.")}
+    )
+    return cache.keep(folder, f"features-{storage.sha256_json([*key, told])[:16]}", write, source=source)
 
 
 def _compute(

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from perceived import answers, corruptions, groups, progress, results_file, robustness_page, scoring, storage
+from perceived import answers, corruptions, groups, metrics, progress, results_file, robustness_page, scoring, storage
 from perceived.audit import BY_NAME_ONLY, OURS
 from perceived.corruptions import KINDS, SEVERITIES
 from perceived.data import split as splits
@@ -118,6 +118,7 @@ def robustness(
             "ids_sha256": storage.sha256_json(readable["id"].to_list()),
         },
         "seed": seed,
+        "notes": metrics.dependent(readable["identity"]),
         **assess(trial.answers, readable, opened.spec.labels, opened.spec.threshold, by=by),
     }
     if before is not None and reference is not None:

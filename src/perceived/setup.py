@@ -65,7 +65,7 @@ class Setup:
         height, width = line["size"]
         recipe = {**self.config["recipe"], "teacher": ",".join(one.name for one in self.recipe.teachers)}
         return ModelSpec(
-            name=self.run.root.name,
+            name=self.run.root.resolve().name,
             backbone=self.recipe.backbone,
             labels=LABELS,
             preprocessing=dataclasses.replace(self.preprocessing, height=height, width=width),

@@ -59,8 +59,14 @@ class Space:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The values that this recipe leaves to be chosen, in the order of :data:`NAMES`."""
-        return tuple(name for name in NAMES if not (self.recipe.cached_features and name in OF_PICTURES))
+        """The values that this recipe leaves to be chosen, in the order of :data:`NAMES`.
+
+        What is frozen stays as it is in a recipe that freezes other parts than the first stages, as the study's does.
+        """
+        fixed = set(OF_PICTURES if self.recipe.cached_features else ())
+        if self.recipe.frozen != self.stages[: len(self.recipe.frozen)]:
+            fixed.add("frozen_stages")
+        return tuple(name for name in NAMES if name not in fixed)
 
     @property
     def heads(self) -> dict[str, tuple[int, ...]]:
@@ -68,13 +74,12 @@ class Space:
         return {_name(hidden): hidden for hidden in dict.fromkeys((self.recipe.hidden, *HEADS))}
 
     def own(self) -> dict[str, Any]:
-        """Return the values of the recipe itself; one that freezes other parts than the first begins with none."""
+        """Return the values of the recipe itself."""
         recipe = self.recipe
-        count = len(recipe.frozen)
         values = {
             "learning_rate": recipe.learning_rate,
             "head_learning_rate": recipe.head_learning_rate,
-            "frozen_stages": count if recipe.frozen == self.stages[:count] else 0,
+            "frozen_stages": len(recipe.frozen),
             "strength": 1.0,
             "hidden": _name(recipe.hidden),
             "dropout": min(recipe.dropout, MOST_DROPOUT),
@@ -108,9 +113,10 @@ class Space:
         if not self.recipe.cached_features:
             settings |= {
                 "learning_rate": _short(values["learning_rate"]),
-                "frozen": self.stages[: values["frozen_stages"]],
                 "augmentation": self.recipe.augmentation.scaled(values["strength"]),
             }
+        if "frozen_stages" in values:
+            settings["frozen"] = self.stages[: values["frozen_stages"]]
         return dataclasses.replace(self.recipe, **settings)
 
 

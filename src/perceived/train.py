@@ -213,6 +213,8 @@ def _fit(
                 _check_numbers(learner, recipe, accelerator)
             if validates:
                 line = _validate(learner, schedule, feed, accelerator)
+                progress.seconds = before + time.monotonic() - started
+                line["seconds"] = round(progress.seconds, 3)
                 _judge(progress, recipe, line)
                 if main:
                     history.append(line)
@@ -305,7 +307,6 @@ def _validate(learner: Learner, schedule: Schedule, feed: Feed, accelerator: Acc
         "train_accuracy": training[1] / training[2],
         "val_loss": validation[0] / validation[2],
         "val_accuracy": validation[1] / validation[2],
-        "seconds": round(learner.progress.seconds, 3),
     }
 
 

@@ -16,6 +16,7 @@ import pytest
 from perceived import compare, leaderboard, recipes, scoring, storage
 from perceived import train as training
 from perceived.errors import ConfigError, DivergedError, ImageError, ResumeError, SplitError, WeightsError
+from perceived.schedule import Schedule
 
 NETWORKS = ["test_resnet", "resnet10t"]
 Compared = tuple[Path, dict[str, Any], list[str]]
@@ -193,13 +194,27 @@ def test_what_makes_no_comparison_is_refused(tiny_work: Path, tmp_path: Path, se
         compare.compare(tiny_work, ["no_such_net"], tmp_path, minutes=1, settings=settings)
 
 
-def test_a_budget_twice_as_long_is_twice_as_many_epochs() -> None:
-    recipe = compare.recipe_for("resnet10t", "fast")
-    probe = {"image_steps": 384, "seconds": 10.0}
-    once, twice = (compare.affordable_epochs(recipe, minutes, probe, 20_000, 5_000) for minutes in (10, 20))
-    assert twice == pytest.approx(2 * once, rel=1e-3)
-    assert 0.85 < once * 20_000 / (384 / 10 * 600) < 1.05, "about as many pictures as the pace allows"
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("minutes", [2, 4, 10, 33])
+def test_a_budget_pays_for_every_validation_and_the_one_at_the_end(minutes: float, flip: bool) -> None:
+    recipe = dataclasses.replace(compare.recipe_for("resnet10t", "fast"), average_flip=flip, validate_every=12_000)
     assert recipe.frozen == ()
+    forward = 0.35 * (2 if flip else 1)
+    probe = {"image_steps": 384, "seconds": 10.0}
+    per_picture = 10 / (384 + 32 * forward)
+
+    epochs = compare.affordable_epochs(recipe, minutes, probe, 20_000, 5_000)
+    schedule = Schedule(dataclasses.replace(recipe, epochs=epochs), 20_000)
+    validations = sum(schedule.validates_after(step) for step in range(schedule.steps))
+    seconds = per_picture * (schedule.steps * schedule.batch_size + forward * 5_000 * validations)
+    room = per_picture * (forward * 5_000 + schedule.batch_size)
+    assert minutes * 60 - room < seconds < minutes * 60 + per_picture * schedule.batch_size
+
+
+def test_a_budget_too_small_for_a_validation_is_a_step() -> None:
+    recipe = compare.recipe_for("resnet10t", "fast")
+    epochs = compare.affordable_epochs(recipe, 0.1, {"image_steps": 384, "seconds": 10.0}, 20_000, 5_000)
+    assert Schedule(dataclasses.replace(recipe, epochs=epochs), 20_000).steps == 1
 
 
 def run(right: list[int], val_accuracy: float = 0.9) -> leaderboard.Run:

@@ -189,6 +189,15 @@ def test_a_finished_run_is_left_as_it_is(run: Path, tiny_work: Path, recipe: Rec
     assert len(Run(run).metrics.read_text().splitlines()) == 3
 
 
+def test_a_run_in_the_present_folder_bears_its_name(
+    tiny_work: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "named").mkdir()
+    monkeypatch.chdir(tmp_path / "named")
+    training.train(tiny_work.resolve(), dataclasses.replace(recipe, epochs=0.1), Path(), quiet=True)
+    assert TrainedModel.load(tmp_path / "named").spec.name == "named"
+
+
 def test_a_run_of_another_recipe_is_not_resumed(run: Path, tiny_work: Path, tiny: tuple[str, ...]) -> None:
     with pytest.raises(ResumeError, match=r"its recipe .* is"):
         training.train(tiny_work, recipes.get("fast", [*tiny, "batch_size=4"]), run, quiet=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from perceived import answers
+from perceived import answers, audit
 from perceived.answers import Reading
 from perceived.errors import ConfigError, DataError, InputError
 
@@ -96,6 +96,16 @@ def test_the_folder_of_a_cluster_says_what_the_json_lines_say(tmp_path: Path) ->
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no answers"):
         answers.read_predictions(tmp_path / "empty", reading=reading)
+
+
+def test_the_folder_of_a_cluster_is_audited_beside_a_workspace_too(tiny_work: Path, tmp_path: Path) -> None:
+    rows = answers.read_workspace(tiny_work, "test")
+    said = [{"source": path, "faces": [face(10, "male", 0.8)], "schema": 1, "model": "m"} for path in rows["path"]]
+    (tmp_path / "answers").mkdir()
+    pl.DataFrame(said, schema=FIELDS).write_parquet(tmp_path / "answers" / "part-00000000-0000-end.parquet")
+    table, _ = audit.audit_workspace(tmp_path, tiny_work)
+    assert table.height == rows.height
+    assert set(table["answer"]) == {"male"}
 
 
 def test_the_csv_of_predict_gives_the_largest_face_of_each_picture(write: Callable[..., Path]) -> None:

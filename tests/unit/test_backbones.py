@@ -106,10 +106,15 @@ def test_a_package_is_fetched_and_converted_once(fetched: list[list[str]], origi
     assert len(fetched) == 1
 
 
-def test_damaged_converted_weights_are_made_again(fetched: list[list[str]], original: Any, cache: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut off", "a bit turned"])
+def test_damaged_converted_weights_are_made_again(
+    damage: str, fetched: list[list[str]], original: Any, cache: Path
+) -> None:
     backbones.create(NAME)
     (converted,) = cache.iterdir()
-    converted.write_bytes(converted.read_bytes()[:-1000])
+    content = bytearray(converted.read_bytes())
+    content[-2] ^= 1
+    converted.write_bytes(content if damage == "a bit turned" else content[:-1000])
     assert_loaded(backbones.create(NAME), original[1])
     assert len(fetched) == 2
 
@@ -235,6 +240,21 @@ def test_no_package_for_a_network() -> None:
     with pytest.raises(WeightsError, match="No package") as error:
         backbones.create("resnet10t", weights="package")
     assert "inception_v3" in error.value.expected
+
+
+def test_weights_of_the_hub_are_told_by_a_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    build, versions = timm.create_model, iter((1, 2, 1))
+
+    def on_the_hub(name: str, *, pretrained: bool, **settings: Any) -> torch.nn.Module:
+        assert pretrained
+        torch.manual_seed(next(versions))
+        return build(name, pretrained=False, **settings)
+
+    monkeypatch.setattr(timm, "create_model", on_the_hub)
+    found = [backbones.create("resnet10t", weights="hub").source for _ in range(3)]
+    assert found[0] == found[2]
+    assert found[0]["tensors_sha256"] != found[1]["tensors_sha256"]
+    assert found[0]["file"] == found[1]["file"]
 
 
 @pytest.mark.parametrize("name", [NAME, "resnet10t"])

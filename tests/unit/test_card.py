@@ -36,6 +36,16 @@ ROBUSTNESS = {
     "mean_corruption_error": 0.87,
     "reference": "other",
     "corruptions": {"blur": [POINT] * 5},
+    "groups": {
+        "race": {
+            "Latino_Hispanic": {
+                "n": 1234,
+                "clean": POINT,
+                "mean_error": 0.31,
+                "mean_accuracy_by_severity": [0.74, 0.72, 0.7, 0.66, 0.63],
+            }
+        }
+    },
 }
 
 
@@ -124,6 +134,8 @@ def test_the_card_holds_every_result(model: Path, results: list[Path], tmp_path:
         "### By race",
         "A\\|B",
         "| blur |",
+        "### Robustness by race",
+        "| Latino\\_Hispanic | 1,234 | 75.0% | 74.0% | 72.0% | 70.0% | 66.0% | 63.0% | 69.0% |",
         "87",
         "20,000",
         "30.0 minutes",

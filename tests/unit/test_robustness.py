@@ -54,6 +54,17 @@ def test_light_decides_for_a_model_that_reads_brightness(work: Path, tiny_model:
     assert {"curves.png", "groups-0.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
+def test_people_who_come_back_are_told(work: Path, tiny_model: Path, tmp_path: Path) -> None:
+    alone = robustness.robustness(tiny_model, work, kinds=("blur",), out=tmp_path / "alone")
+    assert alone["notes"] == []
+    examples = pl.read_parquet(Workspace(work).split)
+    identity = pl.Series("identity", [1, 1, 1, *range(2, 10), None])
+    examples.with_columns(identity).write_parquet(Workspace(work).split)
+    again = robustness.robustness(tiny_model, work, kinds=("blur",), out=tmp_path / "again")
+    assert again["notes"][0].startswith("12 pictures show about 10 people.")
+    assert again["notes"][0] in (tmp_path / "again" / "robustness.html").read_text()
+
+
 def test_charts_of_an_earlier_trial_do_not_stay(work: Path, tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "groups-7.png").touch()
     for by, there in ((("race",), True), ((), False)):

@@ -11,7 +11,7 @@ from perceived import recipes
 from perceived.space import HEADS, MOST_STRENGTH, Space
 
 
-@pytest.mark.parametrize("name", ["fast", "demo", "small", "last-layer"])
+@pytest.mark.parametrize("name", ["fast", "demo", "small", "last-layer", "study"])
 def test_the_recipe_lies_in_its_own_space(name: str) -> None:
     recipe = recipes.get(name)
     space = Space.around(recipe)
@@ -25,9 +25,10 @@ def test_stages_go_from_the_picture_to_the_head() -> None:
     assert [name for name in small if name.startswith("blocks.")] == [f"blocks.{i}" for i in range(7)]
 
 
-def test_parts_frozen_elsewhere_begin_with_none() -> None:
+def test_parts_frozen_elsewhere_stay_frozen() -> None:
     space = Space.around(dataclasses.replace(recipes.fast(), frozen=("Mixed_5b",)))
-    assert space.own()["frozen_stages"] == 0
+    assert "frozen_stages" not in space.own()
+    assert space.recipe_of(space.own() | {"dropout": 0.1}).frozen == ("Mixed_5b",)
 
 
 def test_every_value_reaches_the_recipe() -> None:
