@@ -158,6 +158,7 @@ def render(
         version=perceived.__version__,
         group_table=_group_table,
         worst=audit_page.worst_rows,
+        tested_on=lambda found: _tested_on(found, datasets),
         mean=lambda curve, name: sum(point[name]["value"] for point in curve) / len(curve),
     )
     return page.rstrip() + "\n"

@@ -33,9 +33,8 @@ from perceived.workspace import Workspace
 RECIPE = "fast"
 PROBE_STEPS = 12
 """Optimizer steps of the trial run that measures a backbone's pace."""
-_PROBE_VALIDATION = 32
-_FORWARD_SHARE = 0.35
-"""What a pass forward costs, relative to training on the picture."""
+PROBE_VALIDATION = 256
+"""Pictures of the validation at its end, which measures what one costs."""
 
 RunAll = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterator[Any]]
 """What calls a function with each of several arguments and yields the answers in order, as ``itertools.starmap``."""
@@ -71,6 +70,8 @@ def compare(
             f"{counted(len(backbones), 'backbone')}, {minutes:g} minutes, {counted(seeds, 'seed')}: no comparison.",
             expected="at least one backbone, some minutes and one seed",
         )
+    if on == "train":
+        raise ConfigError("Networks cannot be compared on the pictures they learn from.", expected="--on val or test")
     work, out = Path(work), Path(out)
     base = {name: recipe_for(name, recipe, settings) for name in dict.fromkeys(backbones)}
     rows = scoring.read_split(Workspace(work), on)
@@ -113,17 +114,15 @@ def recipe_for(backbone: str, name: str, settings: Sequence[str] = ()) -> Recipe
 
 
 def affordable_epochs(recipe: Recipe, minutes: float, probe: Mapping[str, Any], train: int, val: int) -> float:
-    """Return the epochs that fit the budget, at the pace of a probe: seconds for its image-steps.
+    """Return the epochs that fit the budget, at the pace of a probe: the last line of its metrics.
 
-    Validations are part of the budget, the one at the end too, at what passes forward cost.
+    Validations are part of the budget, the one at the end too.
     """
-    val = min(val, recipe.validation_limit or val)
-    every = recipe.validate_every or train
-    share = _FORWARD_SHARE * (2 if recipe.average_flip else 1)
-    equivalent = probe["image_steps"] + share * min(val, _PROBE_VALIDATION)
-    affordable = minutes * 60 * equivalent / max(probe["seconds"], 1e-3)
-    validations = max(1, math.ceil(affordable / (every + share * val)))
-    pictures = max((validations - 1) * every, affordable - validations * share * val)
+    pace = probe["image_steps"] / max(probe["seconds"] - probe["validation_seconds"], 1e-3)
+    validation = probe["validation_seconds"] * min(val, recipe.validation_limit or val) / min(val, PROBE_VALIDATION)
+    every, budget = recipe.validate_every or train, minutes * 60
+    validations = max(1, math.ceil(budget / (every / pace + validation)))
+    pictures = max((validations - 1) * every, (budget - validations * validation) * pace)
     one_step = 1 / max(1, train // recipe.batch_size)
     return float(round(max(pictures / train, one_step), 3))
 
@@ -166,7 +165,7 @@ def _probe(work: Path, out: Path, recipe: Recipe, train: int) -> dict[str, Any] 
     """Train for a few steps through all picture sizes; return the last line of the metrics, or why there is none."""
     steps_per_epoch = max(1, train // recipe.batch_size)
     short = dataclasses.replace(
-        recipe, epochs=PROBE_STEPS / steps_per_epoch, validate_every=0, validation_limit=_PROBE_VALIDATION, patience=0
+        recipe, epochs=PROBE_STEPS / steps_per_epoch, validate_every=0, validation_limit=PROBE_VALIDATION, patience=0
     )
     folder = out / "probes" / recipe.backbone
     shutil.rmtree(folder, ignore_errors=True)

@@ -213,8 +213,9 @@ def _fit(
                 _check_numbers(learner, recipe, accelerator)
             if validates:
                 line = _validate(learner, schedule, feed, accelerator)
-                progress.seconds = before + time.monotonic() - started
+                learnt, progress.seconds = progress.seconds, before + time.monotonic() - started
                 line["seconds"] = round(progress.seconds, 3)
+                line["validation_seconds"] = round(progress.seconds - learnt, 3)
                 _judge(progress, recipe, line)
                 if main:
                     history.append(line)

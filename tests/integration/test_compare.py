@@ -190,30 +190,32 @@ def test_what_makes_no_comparison_is_refused(tiny_work: Path, tmp_path: Path, se
         compare.compare(tiny_work, [], tmp_path, minutes=1)
     with pytest.raises(ConfigError, match="no comparison"):
         compare.compare(tiny_work, ["resnet10t"], tmp_path, minutes=0)
+    with pytest.raises(ConfigError, match="learn from"):
+        compare.compare(tiny_work, ["resnet10t"], tmp_path, minutes=1, on="train")
     with pytest.raises(ConfigError, match="no backbone named"):
         compare.compare(tiny_work, ["no_such_net"], tmp_path, minutes=1, settings=settings)
 
 
-@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("validating", [0.004, 0.015])
 @pytest.mark.parametrize("minutes", [2, 4, 10, 33])
-def test_a_budget_pays_for_every_validation_and_the_one_at_the_end(minutes: float, flip: bool) -> None:
-    recipe = dataclasses.replace(compare.recipe_for("resnet10t", "fast"), average_flip=flip, validate_every=12_000)
+def test_a_budget_pays_for_every_validation_and_the_one_at_the_end(minutes: float, validating: float) -> None:
+    recipe = dataclasses.replace(compare.recipe_for("resnet10t", "fast"), validate_every=12_000)
     assert recipe.frozen == ()
-    forward = 0.35 * (2 if flip else 1)
-    probe = {"image_steps": 384, "seconds": 10.0}
-    per_picture = 10 / (384 + 32 * forward)
+    probe = {"image_steps": 384, "seconds": 10.0 + 256 * validating, "validation_seconds": 256 * validating}
+    per_picture = 10 / 384
 
     epochs = compare.affordable_epochs(recipe, minutes, probe, 20_000, 5_000)
     schedule = Schedule(dataclasses.replace(recipe, epochs=epochs), 20_000)
     validations = sum(schedule.validates_after(step) for step in range(schedule.steps))
-    seconds = per_picture * (schedule.steps * schedule.batch_size + forward * 5_000 * validations)
-    room = per_picture * (forward * 5_000 + schedule.batch_size)
+    seconds = per_picture * schedule.steps * schedule.batch_size + validating * 5_000 * validations
+    room = validating * 5_000 + per_picture * schedule.batch_size
     assert minutes * 60 - room < seconds < minutes * 60 + per_picture * schedule.batch_size
 
 
 def test_a_budget_too_small_for_a_validation_is_a_step() -> None:
     recipe = compare.recipe_for("resnet10t", "fast")
-    epochs = compare.affordable_epochs(recipe, 0.1, {"image_steps": 384, "seconds": 10.0}, 20_000, 5_000)
+    probe = {"image_steps": 384, "seconds": 13.0, "validation_seconds": 3.0}
+    epochs = compare.affordable_epochs(recipe, 0.1, probe, 20_000, 5_000)
     assert Schedule(dataclasses.replace(recipe, epochs=epochs), 20_000).steps == 1
 
 

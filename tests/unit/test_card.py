@@ -133,6 +133,7 @@ def test_the_card_holds_every_result(model: Path, results: list[Path], tmp_path:
         "95.12% (94.00–96.00)",
         "### By race",
         "A\\|B",
+        "| FairFace, test | 5,000 |",
         "| blur |",
         "### Robustness by race",
         "| Latino\\_Hispanic | 1,234 | 75.0% | 74.0% | 72.0% | 70.0% | 66.0% | 63.0% | 69.0% |",
@@ -198,6 +199,19 @@ def test_what_is_unknown_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[]")
     with pytest.raises(DataError, match="no results"):
         card.write(tiny_model, tmp_path / "c.md", datasets=["demo"], results=[tmp_path / "x.json"])
+
+
+@pytest.mark.parametrize("folder", [".", "packages/research-weights"])
+def test_the_cards_of_models_that_ship_hold_every_section(root: Path, folder: str) -> None:
+    text = (root / folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    for section in (
+        "## Intended use", "## Out of scope", "## Law", "## Data and licence", "## Training", "## Quality",
+        "## When it would rather not say", "## For whom it fails", "### By race", "### By age", "## Robustness",
+        "### Robustness by race", "## Limits",
+    ):  # fmt: skip
+        assert f"\n{section}\n" in text
+    for tested in ("| FairFace, test |", "| CelebA, test |"):
+        assert tested in text
 
 
 @pytest.mark.parametrize(("folder", "name"), [(".", "default"), ("packages/research-weights", "research")])
