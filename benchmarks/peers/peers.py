@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -34,18 +35,19 @@ Rows = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """A model that is compared; ``environment`` is where it runs, ``own`` being perceived's."""
+    """A model that is compared; ``environment`` is where it runs, ``own`` being perceived's, with that ``model``."""
 
     name: str
     version: str
     detector: str
     runner: str
     environment: Literal["own", "python", "node"]
+    model: str = ""
 
     @property
     def stem(self) -> str:
         """The start of the names of its files: another version answers anew."""
-        return f"{self.name.replace('@', '').replace('/', '-')}-{self.version}"
+        return f"{re.sub(r'[^a-z0-9]+', '-', self.name).strip('-')}-{self.version}"
 
 
 PEERS = (
@@ -73,10 +75,11 @@ PEERS = (
 )
 
 
-def own(model: str) -> Peer:
+def own(model: str, name: str = "perceived") -> Peer:
     """Return perceived with a model, whose version is the start of the model file's hash."""
     return Peer(
-        name="perceived",
+        name=name,
+        model=model,
         version=sha256_file(find_model(model))[:12],
         detector="YuNet",
         runner="answer_perceived.py",
@@ -109,9 +112,7 @@ def install(environment: str, build: Path) -> None:
     write_text(stamp, pins)
 
 
-def answer(
-    peer: Peer, rows: Rows, out: Path, *, build: Path, crop: float | None = None, model: str = "default", processes: int
-) -> None:
+def answer(peer: Peer, rows: Rows, out: Path, *, build: Path, crop: float | None = None, processes: int) -> None:
     """Append the answers of a peer to the CSV ``out``, which is complete with them; those that are there are kept.
 
     ``crop`` gives the peer the square in the middle of each picture, of this share of the shorter
@@ -120,7 +121,7 @@ def answer(
     Raises:
         subprocess.CalledProcessError: a runner failed; what it answered before is kept.
     """
-    command, folder = _command(peer, build, model)
+    command, folder = _command(peer, build)
     command += [] if crop is None else ["--crop", str(crop)]
     rows = pending(rows, out)
     if not out.exists():
@@ -140,14 +141,14 @@ def pending(rows: Rows, out: Path) -> Rows:
     return [row for row in rows if row[0] not in answered]
 
 
-def _command(peer: Peer, build: Path, model: str) -> tuple[list[str], Path]:
+def _command(peer: Peer, build: Path) -> tuple[list[str], Path]:
     """Return how a peer's runner is started, and in which folder."""
     runner = str(HERE / peer.runner)
     if peer.environment == "node":
         return ["node", runner], build / "node"
     if peer.environment == "python":
         return [str(build / "python/bin/python"), runner], HERE
-    return [sys.executable, runner, "--model", str(find_model(model).resolve())], HERE
+    return [sys.executable, runner, "--model", str(find_model(peer.model).resolve())], HERE
 
 
 def _start(command: list[str], folder: Path, rows: Rows, answers: int) -> subprocess.Popen[bytes]:

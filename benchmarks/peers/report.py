@@ -42,12 +42,14 @@ def result(
     left_out: Mapping[str, str],
     *,
     own: Peer,
+    groups: Mapping[str, Sequence[dict[str, Any]]] | None = None,
 ) -> dict[str, Any]:
-    """Return the record: the figures beside those of the best peer, and a table of all for each set."""
+    """Return the record: the figures beside those of the best peer, and tables of all for each set and its groups."""
     figures = {key: value for name, rows in sets.items() for key, value in beside(name, rows).items()}
     figures |= _speeds(speeds)
     missing = [{"model": name, "faces": why} for name, why in left_out.items()]
     tables = [{"title": TITLES[name], "rows": [*rows, *missing]} for name, rows in sets.items()]
+    tables += [{"title": title, "rows": list(rows)} for title, rows in (groups or {}).items()]
     tables += [{"title": TITLES["speed"], "rows": list(speeds)}] if speeds else []
     return {
         "what": "perceived beside other open models: accuracy for whom, missed faces counted as errors, and speed",
@@ -67,7 +69,7 @@ def beside(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for what in COMPARED:
         key = f"{name}_{what.replace(' ', '_')}"
         ours = [row[what] for row in rows if row["model"] == OWN and what in row]
-        theirs = [row[what] for row in rows if row["model"] != OWN and what in row]
+        theirs = [row[what] for row in rows if not row["model"].startswith(OWN) and what in row]
         found |= {key: max(ours, key=_value)} if ours else {}
         found |= {f"{key}_of_best_peer": max(theirs, key=_value)} if theirs else {}
     return found
@@ -79,7 +81,7 @@ def write(path: Path, record: Mapping[str, Any]) -> None:
 
 def _speeds(speeds: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     per_second = {row["model"]: row["pictures per second of a processor"] for row in speeds}
-    peers = {name: figure for name, figure in per_second.items() if name != OWN}
+    peers = {name: figure for name, figure in per_second.items() if not name.startswith(OWN)}
     if OWN not in per_second or not peers:
         return {}
     fastest = max(peers.values())

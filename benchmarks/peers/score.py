@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,17 @@ def figures(name: str, predictions: Path, labels: Path, out: Path) -> dict[str, 
         "share missed": float(overall["missed"]["value"]),
         "n": found["rows"],
     }
+
+
+def cells(audits: Mapping[str, Mapping[str, Any]], by: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a row for each group of the grouping ``by``, and in it the accuracy of each audited model."""
+    rows: dict[str, dict[str, Any]] = {}
+    for model, found in audits.items():
+        (grouping,) = (grouping for grouping in found["groupings"] if grouping["by"] == list(by))
+        for group in grouping["groups"]:
+            row = rows.setdefault(group["name"], {" and ".join(by): group["name"], "n": group["n"]})
+            row[f"accuracy, {model}"] = _interval(group["correct"])
+    return [rows[name] for name in sorted(rows)]
 
 
 def either(first: Path, second: Path, out: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,6 +73,22 @@ def test_a_missed_face_is_an_error(bench: dict[str, ModuleType], labels: Path, t
     assert (tmp_path / "audit.json").exists()
 
 
+def test_groups_of_all_models_stand_side_by_side(bench: dict[str, ModuleType], labels: Path, tmp_path: Path) -> None:
+    audits = {}
+    for model, wrong in (("one", 10), ("two", 20)):
+        change = {f"train/Blackfemale{i}.jpg": "male" for i in range(wrong)}
+        said = answered(labels, tmp_path / f"{model}.csv", change)
+        bench["score"].figures("fairface", said, labels, tmp_path / f"{model}.json")
+        audits[model] = json.loads((tmp_path / f"{model}.json").read_text())
+    rows = bench["score"].cells(audits, ["race", "gender"])
+    assert [row["race and gender"] for row in rows] == [
+        f"{race} · {gender}" for race in ("Black", "White") for gender in ("female", "male")
+    ]
+    assert rows[0]["n"] == 40
+    assert (rows[0]["accuracy, one"]["value"], rows[0]["accuracy, two"]["value"]) == (0.75, 0.5)
+    assert rows[3]["accuracy, two"]["value"] == 1
+
+
 def test_what_is_not_answered_yet_is_no_error(bench: dict[str, ModuleType], labels: Path, tmp_path: Path) -> None:
     said = answered(labels, tmp_path / "said.csv", {})
     kept = said.read_text().splitlines()[:61]
@@ -126,7 +143,12 @@ def test_we_stand_beside_the_best_peer(bench: dict[str, ModuleType]) -> None:
         names = bench["report"].COMPARED
         return {"model": model, "n": n, **{name: {"value": value} for name, value in zip(names, values, strict=True)}}
 
-    rows = [row("perceived", 0.9, 0.8, 0.7), row("one", 0.6, 0.5, 0.45), row("one", 0.7, 0.4, 0.3)]
+    rows = [
+        row("perceived", 0.9, 0.8, 0.7),
+        row("perceived, research", 0.95, 0.9, 0.8),
+        row("one", 0.6, 0.5, 0.45),
+        row("one", 0.7, 0.4, 0.3),
+    ]
     found = bench["report"].beside("fairface", [*rows, row("two", 1.0, 1.0, 1.0, n=40)])
     assert found["fairface_accuracy"] == {"value": 0.9}
     assert found["fairface_accuracy_of_best_peer"] == {"value": 0.7}
