@@ -3,13 +3,14 @@
     python benchmarks/peers/run.py install
     python benchmarks/peers/run.py answer --fairface WORK --celeba WORK     # hours; goes on where it was stopped
     python benchmarks/peers/run.py speed
-    python benchmarks/peers/run.py record --fairface WORK --celeba WORK     # docs/results/peers.json; --also research
+    python benchmarks/peers/run.py record --fairface WORK --celeba WORK     # docs/results/peers.json
     python docs/make_results.py
 
 WORK is a folder of ``perceived prepare`` and ``perceived split``: of FairFace, whose val files are the
-test set, and of CelebA with its official partition; ``--also research`` takes another model of ours beside. Python's peers come from PyPI and those under
+test set, and of CelebA with its official partition. Python's peers come from PyPI and those under
 TensorFlow.js from npm, in pinned versions, into ``build/peers``. After a new model of ours, ``answer
---only perceived`` and ``record`` are all that is needed. ``--count`` takes fewer pictures.
+--only perceived`` and ``record`` are all that is needed. ``--count`` takes fewer pictures, and ``--also
+research`` another model of ours beside.
 
 Each peer is measured in three ways: with its own detector, where a missed face is an error; given the
 crop it reads best, chosen on validation pictures; and with its own detector, given that crop where it
