@@ -141,7 +141,7 @@ def _sets(choice: argparse.Namespace) -> list[tuple[str, Path]]:
 
 def _chosen(choice: argparse.Namespace) -> list[peers.Peer]:
     """Return the models to take: those asked for, without those whose environment cannot be had."""
-    also = [peers.own(choice.also, f"{report.OWN}, {choice.also}")] if choice.also else []
+    also = [peers.own(choice.also, f"{report.OWN} {choice.also}")] if choice.also else []
     known = [peers.own(choice.model), *also, *peers.PEERS]
     asked = choice.only.split(",") if choice.only else [peer.name for peer in known]
     if unknown := set(asked) - {peer.name for peer in known}:

@@ -145,7 +145,7 @@ def test_we_stand_beside_the_best_peer(bench: dict[str, ModuleType]) -> None:
 
     rows = [
         row("perceived", 0.9, 0.8, 0.7),
-        row("perceived, research", 0.95, 0.9, 0.8),
+        row("perceived research", 0.95, 0.9, 0.8),
         row("one", 0.6, 0.5, 0.45),
         row("one", 0.7, 0.4, 0.3),
     ]
