@@ -30,7 +30,7 @@ const { tf } = human;
 async function detect(pixels) {
   const { face: faces } = await human.detect(pixels);
   const face = largest(faces, ({ box }) => box[2] * box[3]);
-  if (face === null) return null;
+  if (!Number.isFinite(face?.genderScore)) return null; // no face, or one that was found and not read
   return 0.5 + (face.gender === "male" ? 0.5 : -0.5) * face.genderScore;
 }
 
