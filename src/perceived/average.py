@@ -1,0 +1,109 @@
+"""The mean of the weights of networks that went on from one another: a model soup.
+
+Between the weights of networks that were trained from the same ones lie, as a rule, better ones, and
+they cost what one network costs (Wortsman et al. 2022, "Model soups", arXiv:2203.05482).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from perceived.checkpoint import Run, TrainedModel, save_model
+from perceived.errors import ConfigError, ModelFileError
+from perceived.model import Network
+from perceived.scoring import weights_sha256
+
+Norm = nn.modules.batchnorm._BatchNorm
+
+
+def average(models: Sequence[Path], out: Path) -> None:
+    """Write ``out``, a run's folder, whose best model has the mean of the weights of ``models``.
+
+    They are folders of runs, ONNX files or names, and one that is named twice counts twice. The
+    specification is the last one's, which must be a run; its check pictures are taken over.
+
+    Raises:
+        ConfigError: there are fewer than two models, or the last is no run.
+        ModelFileError: the models are not of one network and preprocessing, or ``out`` is there already.
+    """
+    if len(models) < 2:
+        raise ConfigError(f"{len(models)} model has no mean.", expected="two or more")
+    last = Run(Path(models[-1]))
+    if not last.check_pictures.is_file():
+        raise ConfigError(
+            f"{last.root}, the last model, is no folder that 'perceived train' wrote.",
+            expected="a run: its specification and its check pictures are taken over",
+            mend="name a run last",
+        )
+    if Path(out).exists():
+        raise ModelFileError(f"{out} exists already.", mend="give --out another name")
+    trained = [TrainedModel.load(model) for model in models]
+    for path, one in zip(models, trained, strict=True):
+        _require_same(path, one, trained[-1])
+    network, spec = trained[-1].network, trained[-1].spec
+    network.load_state_dict(mean([one.network for one in trained]))
+    weights = {**spec.provenance.get("weights", {}), "mean_of_sha256": [weights_sha256(path) for path in models]}
+    spec = dataclasses.replace(
+        spec, name=Path(out).name, provenance={**spec.provenance, "weights": weights}, threshold=0.5
+    )
+    recipe = spec.provenance["recipe"]
+    run = Run(Path(out))
+    save_model(run.best, network, spec, {key: recipe[key] for key in ("hidden", "dropout", "average_flip")})
+    shutil.copyfile(last.check_pictures, run.check_pictures)
+
+
+@torch.inference_mode()
+def mean(networks: Sequence[Network]) -> dict[str, Tensor]:
+    """Return the state whose weights are the mean of the networks', with the batch statistics of the last.
+
+    What a batch norm does to a value, once its statistics are fixed, is to scale and to shift it; the
+    means are of scales and shifts. Weights and statistics alone may differ without a difference in either.
+    """
+    states = [network.state_dict() for network in networks]
+    found = {
+        key: torch.stack([state[key] for state in states]).mean(0) if value.is_floating_point() else value.clone()
+        for key, value in states[-1].items()
+    }
+    for name, norm in networks[-1].named_modules():
+        if isinstance(norm, Norm):
+            center, variance, _, _ = _parts(norm)
+            scale, shift = (
+                torch.stack(part).mean(0) for part in zip(*(_affine(one, name) for one in networks), strict=True)
+            )
+            found[f"{name}.running_mean"], found[f"{name}.running_var"] = center.clone(), variance.clone()
+            found[f"{name}.weight"] = scale * (variance + norm.eps).sqrt()
+            found[f"{name}.bias"] = shift + scale * center
+    return found
+
+
+def _affine(network: Network, name: str) -> tuple[Tensor, Tensor]:
+    """Return the scale and the shift of a network's batch norm."""
+    norm = network.get_submodule(name)
+    assert isinstance(norm, Norm)
+    center, variance, weight, bias = _parts(norm)
+    scale = weight / (variance + norm.eps).sqrt()
+    return scale, bias - center * scale
+
+
+def _parts(norm: Norm) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return a batch norm's running mean and variance, its weight and its bias."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    return norm.running_mean, norm.running_var, norm.weight, norm.bias
+
+
+def _require_same(path: Path, one: TrainedModel, other: TrainedModel) -> None:
+    kinds = [(each.spec.backbone, each.spec.labels, each.spec.preprocessing) for each in (one, other)]
+    shapes = [{key: value.shape for key, value in each.network.state_dict().items()} for each in (one, other)]
+    if kinds[0] != kinds[1] or shapes[0] != shapes[1]:
+        raise ModelFileError(
+            f"{path} is of another network or preprocessing: {one.spec.backbone}.",
+            expected=f"{other.spec.backbone}, with the same head, labels and preprocessing as the last model",
+            mend="average runs of one recipe that started from one another's weights",
+        )
