@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,8 @@ import polars as pl
 from perceived.errors import ConfigError
 
 _NOT_GROUPS = ("id", "path", "partition", "label", "split")
+MOST_NAMED = 20
+"""Values of a column that a message names."""
 
 
 def groups(table: pl.DataFrame) -> list[str]:
@@ -38,7 +41,35 @@ def weights(table: pl.DataFrame, by: Sequence[str]) -> pl.Series:
         kinds = pl.col(name).n_unique()
         shares = shares / (kinds.over(by[:level]) if level else kinds)
     counts = pl.len().over(by) if by else pl.len()
-    return table.select(weight=(shares * pl.len() / counts).cast(pl.Float64))["weight"]
+    return table.with_columns(weight=(shares * pl.len() / counts).cast(pl.Float64))["weight"]
+
+
+def boosted(table: pl.DataFrame, shares: pl.Series, boost: Mapping[str, float]) -> pl.Series:
+    """Return the weights ``shares`` with those of some groups multiplied, and a mean of 1 again.
+
+    ``boost`` gives factors of groups, which are named ``"COLUMN=VALUE"``; see :func:`check_boost`.
+    """
+    found = shares.to_numpy().copy()
+    for group, factor in boost.items():
+        column, _, value = group.partition("=")
+        found[(table[column] == value).fill_null(False).to_numpy()] *= factor
+    return pl.Series("weight", found / found.mean())
+
+
+def check_boost(table: pl.DataFrame, boost: Mapping[str, float]) -> None:
+    """Raise :class:`ConfigError` if ``boost`` names a group that ``table`` has not, or a factor that is none."""
+    known = ["label", *groups(table)]
+    for group, factor in boost.items():
+        column, _, value = group.partition("=")
+        if column not in known:
+            raise ConfigError(f"There is no group {group!r} to boost.", expected=f"a value of {', '.join(known)}")
+        values = table[column].drop_nulls().unique().sort().to_list()
+        if value not in values:
+            raise ConfigError(
+                f"No picture's {column} is {value!r}.", expected=f"one of {', '.join(values[:MOST_NAMED])}"
+            )
+        if not 0 < factor < math.inf:
+            raise ConfigError(f"{group} cannot be shown {factor:g} times as often.", expected="a number above 0")
 
 
 def draw(shares: npt.NDArray[np.float64], *, seed: int, epoch: int) -> npt.NDArray[np.int64]:

@@ -8,7 +8,7 @@ machine or library version; and a smaller split of the same seed lies inside a l
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,7 @@ def make(
     everything: bool = False,
     balance: bool = True,
     weigh_by: Sequence[str] = (),
+    boost: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> pl.DataFrame:
     """Choose the pictures of each split and write ``split.parquet`` and ``split.json``.
@@ -48,9 +49,10 @@ def make(
     pictures (one more female where a size is odd); without it each label keeps its share of the partition.
     ``everything`` takes every picture, in natural proportions, whatever the sizes say. ``weigh_by`` adds
     a column ``weight``: how often to draw each picture, so that the groups of a split count alike.
+    ``boost`` multiplies it for some groups: ``{"race=Black": 2}``.
 
     Raises:
-        ConfigError: ``weigh_by`` names no group.
+        ConfigError: ``weigh_by`` or ``boost`` names no group, or a factor is no number above 0.
         DataError: the workspace was never prepared, or its table has changed since.
         SplitError: a size is impossible, or a partition holds too few pictures; the message says
             how many there are.
@@ -60,9 +62,12 @@ def make(
     examples_sha256 = _verified_sha256(workspace)
     sizes = {"train": train, "val": val, "test": test}
     frame = choose(examples, sizes=None if everything else sizes, balance=balance and not everything, seed=seed)
-    if weigh_by:
+    boost = boost or {}
+    sampling.check_boost(frame, boost)
+    if weigh_by or boost:
         parts = frame.partition_by("split", maintain_order=True)
-        frame = pl.concat([part.with_columns(sampling.weights(part, weigh_by)) for part in parts])
+        shares = [sampling.boosted(part, sampling.weights(part, weigh_by), boost) for part in parts]
+        frame = pl.concat([part.with_columns(share) for part, share in zip(parts, shares, strict=True)])
     with atomic_path(workspace.split) as partial:
         frame.write_parquet(partial)
     write_json(
@@ -72,6 +77,7 @@ def make(
             "balance": balance and not everything,
             "everything": everything,
             "weigh_by": list(weigh_by),
+            "boost": dict(boost),
             "sizes": {name: frame.filter(pl.col("split") == name).height for name in SPLITS},
             "counts": count(frame, "split"),
             "examples_sha256": examples_sha256,

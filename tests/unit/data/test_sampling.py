@@ -48,6 +48,28 @@ def test_something_else_than_a_group_is_refused() -> None:
         sampling.weights(frame([("a", "b", "c")]), ["source", "colour"])
 
 
+def test_a_group_is_boosted() -> None:
+    found = frame([("one", "f", "x"), ("one", "f", "y"), ("two", "m", None), ("two", "f", "x")])
+    boosted = sampling.boosted(found, pl.Series([1.0, 2.0, 0.5, 0.5]), {"race=x": 3, "source=two": 2})
+    raw = np.array([3, 2, 1, 3])
+    np.testing.assert_allclose(boosted, raw / raw.mean())
+
+
+@pytest.mark.parametrize(
+    ("boost", "said"),
+    [
+        ({"colour=x": 2}, r"no group 'colour=x'[\s\S]*label, source, race"),
+        ({"race=z": 2}, r"race is 'z'[\s\S]*one of x, y"),
+        ({"race": 2}, r"race is ''"),
+        ({"race=x": 0}, "0 times as often"),
+        ({"race=x": float("nan")}, "nan times as often"),
+    ],
+)
+def test_a_boost_that_makes_no_sense_is_refused(boost: dict[str, float], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        sampling.check_boost(frame([("a", "b", "x"), ("a", "b", "y"), ("a", "b", None)]), boost)
+
+
 shares = hnp.arrays(float, st.integers(1, 60), elements=st.floats(0.05, 8))
 
 
@@ -80,4 +102,8 @@ def test_a_split_carries_the_weights_of_each_side(faces: Any, tmp_path: Path) ->
     sums = made.group_by("split", "label").agg(pl.col("weight").sum())
     np.testing.assert_allclose(sums["weight"], 4)
     assert json.loads((tmp_path / "work" / "split.json").read_text())["weigh_by"] == ["source", "label"]
+    boosted = split.make(tmp_path / "work", everything=True, boost={"label=female": 3})
+    sums = boosted.filter(split="train").group_by("label").agg(pl.col("weight").sum())
+    assert dict(sums.iter_rows()) == pytest.approx({"female": 6, "male": 2})
+    assert json.loads((tmp_path / "work" / "split.json").read_text())["boost"] == {"label=female": 3}
     assert "weight" not in split.make(tmp_path / "work", everything=True).columns
