@@ -1,7 +1,8 @@
 """A model's calibration and its threshold of doubt, fitted to labelled pictures and written into a new file.
 
 Calibration never changes which label is likelier: it changes how sure the model says it is, and
-below which confidence it would rather say ``uncertain``.
+below which confidence it would rather say ``uncertain``. A second look at doubtful faces, their mirror
+images, can be asked for here too; it makes a few answers others, and better ones on average.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import numpy.typing as npt
 import polars as pl
 
 from perceived import charts, metrics, progress, storage
-from perceived.classifier import Classifier, calibrated, raised, softmax
+from perceived.classifier import Classifier, Probabilities, calibrated, look, raised, softmax
 from perceived.data import sampling
 from perceived.data import split as splits
 from perceived.errors import ConfigError, ModelFileError, SplitError
 from perceived.metrics import Booleans, Floats, Integers
 from perceived.models import beside, find_model, model_file
+from perceived.preprocess import Pixels
 from perceived.scoring import read_split, readable, score
 from perceived.spec import METADATA_KEY, ModelSpec
 from perceived.workspace import Workspace
@@ -165,9 +167,18 @@ def abstention(scored: pl.DataFrame, confidence: Floats, correct: Booleans, thre
 
 
 def calibrate(
-    model: str | Path, work: Path, *, on: str = "val", target_error: float = TARGET_ERROR, out: Path | None = None
+    model: str | Path,
+    work: Path,
+    *,
+    on: str = "val",
+    target_error: float = TARGET_ERROR,
+    mirror_below: float | None = None,
+    out: Path | None = None,
 ) -> dict[str, Any]:
     """Fit a model file to a split, write it anew as ``out``, and return what the report holds.
+
+    ``mirror_below`` is from which difference of logits on the model is sure enough not to look at the
+    mirror image too (see :class:`perceived.spec.ModelSpec`); without it, the model's own.
 
     The report, ``calibration.json`` and ``risk-coverage.png``, stands in a folder ``NAME-calibration``
     beside ``out``, by default ``NAME-calibrated.onnx`` beside the model, or in the working folder for
@@ -176,20 +187,33 @@ def calibrate(
     Raises:
         ModelFileError: the model cannot be opened or is a run's folder.
         SplitError: none of the pictures can be read, or no threshold reaches ``target_error``.
-        ConfigError: ``target_error`` is no rate, or ``out`` is a folder.
+        ConfigError: ``target_error`` is no rate, ``mirror_below`` is negative, or ``out`` is a folder.
     """
     if not 0 <= target_error < 1:
         raise ConfigError(f"A target error of {target_error} is no rate.", expected="a number from 0 to below 1")
     path, workspace = find_model(model), Workspace(Path(work))
     target = model_file(beside(model, "calibrated") if out is None else out)
     opened = Classifier(path)
-    with progress.counter(f"scoring {opened.spec.name}", quiet=False) as tick:
+    spec = opened.spec if mirror_below is None else dataclasses.replace(opened.spec, mirror_below=mirror_below)
+    looks = 0
+
+    def network(pixels: Pixels) -> Probabilities:
+        nonlocal looks
+        looks += len(pixels)
+        return opened.first_look(pixels)
+
+    with progress.counter(f"scoring {spec.name}", quiet=False) as tick:
         scored = score(
-            read_split(workspace, on), lambda pixels: softmax(opened.logits(pixels) / _MILD), opened.spec, tick=tick
+            read_split(workspace, on),
+            lambda pixels: softmax(look(network, pixels, spec.mirror_below) / _MILD),
+            spec,
+            tick=tick,
         )
     answered = readable(scored)
-    spec, found, curve = fit(answered, opened.spec, target_error)
-    found = {"model": opened.spec.name, "split": on, "unreadable": scored.height - answered.height, **found}
+    mirrored = looks / answered.height - 1
+    spec, found, curve = fit(answered, spec, target_error)
+    found = {"model": spec.name, "split": on, "unreadable": scored.height - answered.height, **found}
+    found["mirrored"] = {"below": spec.mirror_below, "share": mirrored}
     found["split_sha256"] = splits.fingerprint(workspace.read_split())
     spec = dataclasses.replace(spec, provenance={**spec.provenance, "calibration": found})
     write(path, spec, target)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from perceived import backbones, storage
-from perceived.classifier import calibrated
+from perceived.classifier import calibrated, look
 from perceived.errors import ModelFileError
 from perceived.model import Network, build_head, planes
 from perceived.models import find_model
@@ -118,11 +118,14 @@ class TrainedModel:
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return calibrated probabilities, ``(n, labels)``, of framed RGB pictures ``(n, h, w, 3)``."""
-        device = next(self.network.parameters()).device
-        batch = planes(pixels, device)
-        with torch.inference_mode():
-            logits = self.network(batch).float().cpu().numpy()
+        logits = look(self._first_look, pixels, self.spec.mirror_below)
         return calibrated(logits, self.spec.temperature, self.spec.power)
+
+    def _first_look(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        batch = planes(pixels, next(self.network.parameters()).device)
+        with torch.inference_mode():
+            logits: npt.NDArray[np.float32] = self.network(batch).float().cpu().numpy()
+        return logits
 
 
 def save_model(folder: Path, network: Network, spec: ModelSpec, head: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ file itself, so any file that ``perceived export`` wrote can take the place of a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,7 +63,14 @@ class Classifier:
         self.explains = ACTIVATION in self._shapes
 
     def logits(self, pixels: Pixels) -> Probabilities:
-        """Return the network's raw outputs, ``(n, labels)``, for framed pixels (see :meth:`probabilities`)."""
+        """Return the network's raw outputs, ``(n, labels)``, for framed pixels (see :meth:`probabilities`).
+
+        Where they are close, they are the mean over a picture and its mirror image; see :func:`look`.
+        """
+        return look(self.first_look, pixels, self.spec.mirror_below)
+
+    def first_look(self, pixels: Pixels) -> Probabilities:
+        """Return what :meth:`logits` does, of the pictures as they are alone."""
         return self._run(OUTPUT, pixels)
 
     def activations(self, pixels: Pixels) -> Probabilities:
@@ -150,6 +157,20 @@ def check_threshold(threshold: float) -> float:
     if not 0.0 <= threshold <= 1.0:
         raise ConfigError(f"A threshold of {threshold} is impossible.", expected="a number from 0 to 1")
     return threshold
+
+
+def look(network: Callable[[Pixels], Probabilities], pixels: Pixels, mirror_below: float) -> Probabilities:
+    """Return a network's logits, ``(n, labels)``, averaged with those of the mirror image where they leave doubt.
+
+    They do where the two largest differ by less than ``mirror_below``. Only such answers can change by a
+    second look, so few pictures are looked at twice, for nearly all that looking twice at all of them gives.
+    """
+    logits = network(pixels)
+    largest = np.sort(logits, axis=1)
+    doubtful = np.flatnonzero(largest[:, -1] - largest[:, -2] < mirror_below)
+    if doubtful.size:
+        logits[doubtful] = (logits[doubtful] + network(np.ascontiguousarray(pixels[doubtful, :, ::-1]))) / 2
+    return logits
 
 
 def calibrated(logits: npt.NDArray[np.floating[Any]], temperature: float, power: float = 1.0) -> Probabilities:

@@ -16,6 +16,7 @@ import typer
 
 from perceived import __version__, terminal
 from perceived.commands import audit as audit_command
+from perceived.commands import average as average_command
 from perceived.commands import card as card_command
 from perceived.commands import compare as compare_command
 from perceived.commands import labels as labels_command
@@ -28,7 +29,7 @@ from perceived.commands import train as train_command
 from perceived.commands import tune as tune_command
 from perceived.commands import video as video_command
 from perceived.commands.options import Settings, Work
-from perceived.errors import MissingExtraError, PerceivedError
+from perceived.errors import ConfigError, MissingExtraError, PerceivedError
 from perceived.extras import needed_for
 
 app = typer.Typer(
@@ -213,13 +214,29 @@ def split(
     weigh_by: Annotated[
         str, typer.Option(metavar="COLUMNS", help="Train on groups alike, however unequal: source,label,race.")
     ] = "",
+    boost: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=VALUE:TIMES",
+            help="Show a group so many times as often: race=Black:2; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Draw training, validation and test pictures. Each comes from its official partition."""
     from perceived.data import split as splits
 
     sizes = {"train": train, "val": val, "test": test}
-    drawn = splits.make(work, **sizes, everything=everything, balance=balance, weigh_by=_words(weigh_by), seed=seed)
+    drawn = splits.make(
+        work,
+        **sizes,
+        everything=everything,
+        balance=balance,
+        weigh_by=_words(weigh_by),
+        boost=dict(_factor(one) for one in boost or ()),
+        seed=seed,
+    )
     counts = drawn.group_by("split", "label").len().sort("split", "label")
     terminal.table(("split", "label", "pictures"), counts.iter_rows())
 
@@ -268,6 +285,7 @@ def recipes(
 
 
 app.command()(train_command.train)
+app.command()(average_command.average)
 
 
 app.command()(tune_command.tune)
@@ -318,6 +336,14 @@ def calibrate(
     target_error: Annotated[
         float, typer.Option(help="Share of the given answers that may be wrong; below it, 'uncertain'.")
     ] = 0.03,
+    mirror_below: Annotated[
+        float | None,
+        typer.Option(
+            metavar="LOGITS",
+            help="Look at a face's mirror image too where its logits are closer than this. 0: never.",
+            show_default="the model's own",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="OUT.onnx", help="File to write.", show_default="MODEL-calibrated.onnx")
     ] = None,
@@ -325,10 +351,12 @@ def calibrate(
     """Refit a model's confidence and its threshold to labelled pictures. Write them into a new file."""
     from perceived import calibrate as calibration
 
-    found = calibration.calibrate(model, work, on=on, target_error=target_error, out=out)
+    found = calibration.calibrate(model, work, on=on, target_error=target_error, mirror_below=mirror_below, out=out)
     terminal.table((f"on {on}", "before", "after"), terminal.calibration(found))
     chosen = found["threshold"]
     typer.echo(f"{chosen['coverage']:.1%} of the pictures are answered, {chosen['error']:.2%} of those wrongly")
+    if found["mirrored"]["below"]:
+        typer.echo(f"of {found['mirrored']['share']:.1%} the mirror image was looked at too")
     for note in found["notes"]:
         typer.echo(note)
     typer.echo(f"model: {found['file']}\nreport: {found['report']}")
@@ -377,6 +405,15 @@ def info(
     terminal.table(("what", "version"), installed.describe().items())
     terminal.table(("weights", "bytes", "sha256", "as packed"), installed.weights())
     terminal.table(("device", "here"), installed.devices())
+
+
+def _factor(text: str) -> tuple[str, float]:
+    """Read ``COLUMN=VALUE:TIMES``."""
+    group, _, times = text.rpartition(":")
+    try:
+        return group, float(times)
+    except ValueError as error:
+        raise ConfigError(f"--boost {text} gives no number.", expected="COLUMN=VALUE:TIMES, as race=Black:2") from error
 
 
 def _words(text: str) -> tuple[str, ...]:

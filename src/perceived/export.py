@@ -96,8 +96,8 @@ def largest_difference(network: nn.Module, spec: ModelSpec, check: Pixels, path:
         logits = network(planes(check)).cpu().numpy()
     expected = calibrated(logits, spec.temperature, spec.power)
     classifier = Classifier(path)
-    found = np.concatenate([classifier.probabilities(part) for part in (check[:1], check[1:])])
-    return float(np.abs(found - expected).max())
+    found = np.concatenate([classifier.first_look(part) for part in (check[:1], check[1:])])
+    return float(np.abs(calibrated(found, spec.temperature, spec.power) - expected).max())
 
 
 def read_check_pictures(path: Path, spec: ModelSpec) -> Pixels:

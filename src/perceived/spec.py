@@ -29,7 +29,8 @@ class ModelSpec:
 
     ``labels[i]`` names output ``i``. ``power`` and ``temperature`` calibrate the logits, as
     :func:`perceived.classifier.calibrated` says. An answer whose confidence lies below ``threshold`` is
-    ``"uncertain"``; 0.5 always answers.
+    ``"uncertain"``; 0.5 always answers. Where the two largest logits of a face lie within ``mirror_below``
+    of each other, those of its mirror image are averaged with them; 0: nowhere.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ModelSpec:
     temperature: float = 1.0
     power: float = 1.0
     threshold: float = 0.5
+    mirror_below: float = 0.0
     provenance: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
@@ -50,6 +52,7 @@ class ModelSpec:
             "temperature": 0 < self.temperature < math.inf,
             "power": 0 < self.power < math.inf,
             "threshold": 0 <= self.threshold <= 1,
+            "mirror_below": 0 <= self.mirror_below < math.inf,
             "provenance": isinstance(self.provenance, Mapping),
             "metrics": isinstance(self.metrics, Mapping),
         }
@@ -73,6 +76,7 @@ class ModelSpec:
             "preprocessing": self.preprocessing.to_dict(),
             "calibration": {"temperature": self.temperature, "power": self.power},
             "threshold": self.threshold,
+            "mirror_below": self.mirror_below,
             "provenance": dict(self.provenance),
             "metrics": dict(self.metrics),
         }
@@ -103,6 +107,7 @@ class ModelSpec:
                 temperature=float(value["calibration"]["temperature"]),
                 power=float(value["calibration"].get("power", 1.0)),
                 threshold=float(value["threshold"]),
+                mirror_below=float(value.get("mirror_below", 0.0)),
                 provenance=value["provenance"],
                 metrics=value["metrics"],
             )

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from perceived import calibrate, metrics
+from perceived import calibrate, images, metrics
 from perceived.classifier import Classifier, calibrated, softmax
 from perceived.data import split as splits
 from perceived.errors import ConfigError, ModelFileError, SplitError
@@ -168,6 +168,19 @@ def test_a_model_file_is_refitted(tiny_model: Path, work: Path, tmp_path: Path) 
     assert set(report["groups"]) == {"label", "race"}
     assert {name: group["pictures"] for name, group in report["groups"]["race"].items()} == {"a": 20, "b": 20}
     assert (tmp_path / "better-calibration" / "risk-coverage.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_second_look_is_counted_and_kept(tiny_model: Path, work: Path, tmp_path: Path) -> None:
+    found = calibrate.calibrate(tiny_model, work, target_error=0.1, mirror_below=1.5, out=tmp_path / "twice.onnx")
+    pictures = [images.load(path) for path in pl.read_parquet(work / "split.parquet")["path"]]
+    doubtful = [abs(picture.mean() - 128) / 16 < 1.5 for picture in pictures]
+    assert found["mirrored"] == {"below": 1.5, "share": pytest.approx(np.mean(doubtful))}
+    assert 0 < found["mirrored"]["share"] < 1
+    twice = Classifier(tmp_path / "twice.onnx").spec
+    assert twice.mirror_below == 1.5
+    assert twice.provenance["calibration"]["mirrored"] == found["mirrored"]
+    again = calibrate.calibrate(tmp_path / "twice.onnx", work, target_error=0.1, out=tmp_path / "again.onnx")
+    assert again["mirrored"] == found["mirrored"], "without being told, the model's own is kept"
 
 
 def test_the_threshold_holds_for_the_answers_of_the_file(tiny_model: Path, work: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from perceived.classifier import Classifier, answer, softmax, whole
+from perceived.classifier import Classifier, answer, look, softmax, whole
 from perceived.errors import ConfigError, InputError, ModelFileError
 
 BRIGHT = np.full((1, 6, 4, 3), 160, np.uint8)
@@ -37,6 +37,42 @@ def test_temperature_divides_the_logits(make_model, tmp_path):
 def test_labels_in_another_order_are_not_assumed(make_model, tmp_path):
     classifier = Classifier(make_model(tmp_path / "turned.onnx", labels=("male", "female")))
     assert classifier.predict(BRIGHT)[0].perceived_gender == "female"
+
+
+def left_column(pixels):
+    """A network that sees the left column alone: the mirror image of a picture is another picture to it."""
+    male = (pixels[:, :, 0].mean((1, 2), dtype=np.float32) - 128) / 32
+    return np.stack([-male, male], axis=1)
+
+
+def test_where_logits_are_close_those_of_the_mirror_image_are_averaged_with_them():
+    pixels = np.full((3, 6, 4, 3), 128, np.uint8)
+    pixels[:, :, 0] = np.array([120, 250, 136], np.uint8)[:, None, None]
+    pixels[:, :, -1] = np.array([160, 0, 128], np.uint8)[:, None, None]
+    asked = []
+
+    def network(seen):
+        asked.append(len(seen))
+        return left_column(seen)
+
+    np.testing.assert_array_equal(look(network, pixels, 0), left_column(pixels))
+    assert asked == [3]
+    looked = look(network, pixels, 0.75)
+    assert asked == [3, 3, 2]
+    np.testing.assert_allclose(looked[:, 1], [(-8 + 32) / 64, (250 - 128) / 32, 8 / 64])
+    np.testing.assert_allclose(look(network, pixels[:0], 0.75), np.zeros((0, 2)))
+
+
+def test_a_model_file_says_where_it_looks_twice(make_model, tmp_path, monkeypatch):
+    classifier = Classifier(make_model(tmp_path / "twice.onnx", mirror_below=0.75))
+    assert classifier.spec.mirror_below == 0.75
+    monkeypatch.setattr(classifier, "first_look", left_column)
+    pixels = np.full((1, 6, 4, 3), 128, np.uint8)
+    pixels[:, :, -1] = 160
+    assert classifier.logits(pixels)[0, 1] == pytest.approx(0.5)
+    assert classifier.predict(pixels)[0].perceived_gender == "male"
+    with pytest.raises(ConfigError, match="mirror_below cannot be -1"):
+        make_model(tmp_path / "wrong.onnx", mirror_below=-1)
 
 
 def test_no_pictures_give_no_rows(tiny_model):

@@ -115,7 +115,7 @@ def test_split(run, called):
     calls = called("perceived.data.split.make", drawn)
     answer = run("split", "work", "--train", "2", "--val", "0", "--test", "1", "--no-balance", "--seed", "7")
     settings = {"train": 2, "val": 0, "test": 1, "everything": False, "balance": False, "weigh_by": (), "seed": 7}
-    assert calls == [((Path("work"),), settings)]
+    assert calls == [((Path("work"),), {**settings, "boost": {}})]
     assert [line.split() for line in answer.out.splitlines()[1:]] == [["test", "male", "1"], ["train", "male", "2"]]
     run("split", "work", "--all")
     assert calls[1][1] == {
@@ -125,10 +125,15 @@ def test_split(run, called):
         "everything": True,
         "balance": True,
         "weigh_by": (),
+        "boost": {},
         "seed": 0,
     }
     run("split", "work", "--weigh-by", "source, label,race")
     assert calls[2][1]["weigh_by"] == ("source", "label", "race")
+    run("split", "work", "--boost", "race=Black:2", "--boost", "ratio=16:9:1.5")
+    assert calls[3][1]["boost"] == {"race=Black": 2.0, "ratio=16:9": 1.5}
+    assert "--boost race=Black gives no number" in run("split", "work", "--boost", "race=Black").err
+    assert len(calls) == 4
 
 
 def test_explore(run, called):
@@ -181,16 +186,22 @@ def test_calibrate(run, called):
         "power": {"before": 1.0, "after": 1.5},
         "threshold": {"before": 0.5, "after": 0.75, "coverage": 0.9, "error": 0.03},
         "calibration_error": {"bins": 15, "before": 0.05, "after": 0.01},
+        "mirrored": {"below": 1.5, "share": 0.125},
         "notes": ["a note"],
         "file": "better.onnx",
         "report": "better-calibration",
     }
     calls = called("perceived.calibrate.calibrate", found)
-    answer = run("calibrate", "model.onnx", "work", "--target-error", "0.05", "--out", "better.onnx")
-    assert calls == [(("model.onnx", Path("work")), {"on": "val", "target_error": 0.05, "out": Path("better.onnx")})]
+    given = ("calibrate", "model.onnx", "work", "--target-error", "0.05", "--out", "better.onnx")
+    answer = run(*given, "--mirror-below", "1.5")
+    settings = {"on": "val", "target_error": 0.05, "mirror_below": 1.5, "out": Path("better.onnx")}
+    assert calls == [(("model.onnx", Path("work")), settings)]
     assert "temperature        1.0000  1.2500\npower              1.0000  1.5000\n" in answer.out
-    assert "90.0% of the pictures are answered, 3.00% of those wrongly\na note\n" in answer.out
-    assert "model: better.onnx\nreport: better-calibration\n" in answer.out
+    assert "90.0% of the pictures are answered, 3.00% of those wrongly\nof 12.5% the mirror" in answer.out
+    assert "a note\nmodel: better.onnx\nreport: better-calibration\n" in answer.out
+    found["mirrored"] = {"below": 0.0, "share": 0.0}
+    assert "mirror" not in run(*given).out
+    assert calls[1][1]["mirror_below"] is None
 
 
 def test_evaluate(run, called):
