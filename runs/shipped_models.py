@@ -1,7 +1,7 @@
 """Build a model from the data, with one command:
 
     python runs/shipped_models.py default FAIRFACE
-    python runs/shipped_models.py research CELEBA FAIRFACE --default build/default/default
+    python runs/shipped_models.py research CELEBA FAIRFACE --default build/default
 
 CELEBA and FAIRFACE are folders in a layout that 'perceived prepare' reads. ImageNet weights come from
 packages of the registry, or from the hub with --weights hub. Interrupted, the same command goes on.
@@ -9,19 +9,19 @@ Networks are trained, chosen and calibrated on training and validation pictures;
 opened once, by the last stage.
 
 ``default`` learns from FairFace (CC BY 4.0) alone: no picture, model or label of CelebA touches it.
-``research`` goes on from it with both, for non-commercial research as CelebA asks. Each takes the place
-of the one that ships.
+``research`` goes on from one of its runs with both, for non-commercial research as CelebA asks. Each takes
+the place of the one that ships.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from perceived import calibrate, evaluate, export, models, quantize, recipes, storage, train
+from perceived import average, calibrate, evaluate, export, models, quantize, recipes, storage, train
 from perceived.data import split, table
 from perceived.workspace import Workspace
 
@@ -35,13 +35,26 @@ SOURCES = {"default": {"fairface"}, "research": {"celeba", "fairface"}}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One training: a recipe with settings, from the run ``init``, taught by the runs ``teachers``."""
+    """One training: a recipe with settings, from the run ``init``, taught by the runs ``teachers``.
+
+    ``weigh_by`` and ``boost`` say how often it sees which pictures, as for ``perceived split``.
+    """
 
     run: str
     recipe: str
     settings: tuple[str, ...] = ()
     init: str = ""
     teachers: tuple[str, ...] = ()
+    weigh_by: tuple[str, ...] = ()
+    boost: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mean:
+    """No training: the mean of the weights of runs; one that is named twice counts twice."""
+
+    run: str
+    of: tuple[str, ...]
 
 
 FEWER_FAULTS = (
@@ -51,22 +64,39 @@ FEWER_FAULTS = (
     "degradation.jpeg=0.15",
     "degradation.cover=0.1",
 )
+MIRROR_BELOW = 1.5
+"""On validation as good as always looking twice, for a fifth of the faces."""
 GO_ON = ("sizes=[[0, 128, 128]]", "frozen=[]", "learning_rate=2.5e-4", "head_learning_rate=5e-4", "warmup=0.05")
 """For a network that has learnt already: all of it goes on learning, at lower rates."""
-STAGES = {
+LABELS_ALONE = (*GO_ON, *FEWER_FAULTS, "label_smoothing=0")
+STAGES: Mapping[str, tuple[Stage | Mean, ...]] = {
     "default": (
         Stage(run="first", recipe="small"),
         Stage(run="second", recipe="small", settings=(*GO_ON, *FEWER_FAULTS, "epochs=3"), init="first"),
         Stage(run="teacher", recipe="teacher", settings=FEWER_FAULTS),
         Stage(
-            run="default",
+            run="third",
             recipe="small",
             settings=(*GO_ON, "label_smoothing=0", "epochs=4"),
             init="second",
             teachers=("second", "teacher"),
         ),
+        Stage(run="fourth", recipe="small", settings=(*LABELS_ALONE, "epochs=3"), init="third", weigh_by=("label",)),
+        Mean(run="middle", of=("third", "fourth")),
+        Stage(
+            run="fifth",
+            recipe="small",
+            settings=(*LABELS_ALONE, "epochs=2.5", "seed=1"),
+            init="middle",
+            weigh_by=("label",),
+            boost={"race=Black": 1.75},
+        ),
+        Mean(run="default", of=("fifth", "third", "fourth")),
     ),
-    "research": (Stage(run="research", recipe="small", settings=(*GO_ON, *FEWER_FAULTS, "epochs=3"), init="default"),),
+    "research": (
+        Stage(run="both", recipe="small", settings=(*GO_ON, *FEWER_FAULTS, "epochs=3"), init="third"),
+        Mean(run="research", of=("both", "fourth")),
+    ),
 }
 
 
@@ -76,7 +106,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, help="build/NAME unless said otherwise")
     parser.add_argument(
-        "--default", type=Path, default=Path("build/default/default"), help="the run 'default', for research"
+        "--default", type=Path, default=Path("build/default"), help="what 'default' was built in, for research"
     )
     parser.add_argument("--weights", default="auto", help="auto, hub or package; see 'perceived backbones'")
     choice = parser.parse_args()
@@ -85,17 +115,23 @@ def main() -> None:
     if not Workspace(work).examples.is_file():
         table.prepare(choice.data, work)
     require_sources(work, SOURCES[choice.name])
-    split.make(work, everything=True, balance=False)
-    runs = {"default": choice.default} | {stage.run: out / stage.run for stage in STAGES[choice.name]}
+    runs = {stage.run: choice.default / stage.run for stage in STAGES["default"]}
+    runs |= {stage.run: out / stage.run for stage in STAGES[choice.name]}
     for stage in STAGES[choice.name]:
+        if isinstance(stage, Mean):
+            if not runs[stage.run].is_dir():
+                average.average([runs[name] for name in stage.of], runs[stage.run])
+            continue
+        split.make(work, everything=True, balance=False, weigh_by=stage.weigh_by, boost=stage.boost)
         teachers = ",".join(str(runs[name]) for name in stage.teachers)
         settings = [f"weights={choice.weights}", *stage.settings, *([f"teacher={teachers}"] if teachers else [])]
         recipe = recipes.get(stage.recipe, settings)
         train.train(work, recipe, runs[stage.run], init=runs[stage.init] if stage.init else None)
+    split.make(work, everything=True, balance=False)
     model = out / f"{choice.name}.onnx"
     raw = export.export(runs[choice.name], out / "raw.onnx", store="int8")
     faster = Path(quantize.quantize(raw, work, out=out / "int8.onnx")["file"])
-    calibrate.calibrate(faster, fairface_only(choice.data, out), on="val", out=model)
+    calibrate.calibrate(faster, fairface_only(choice.data, out), on="val", mirror_below=MIRROR_BELOW, out=model)
     evaluate.evaluate(model, work, on="test")
     ship(model, SHIPPED[choice.name])
 

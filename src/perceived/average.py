@@ -22,45 +22,55 @@ from perceived.scoring import weights_sha256
 Norm = nn.modules.batchnorm._BatchNorm
 
 
+UNDONE = ("calibration", "int8", "export")
+"""What a model file tells of itself that is not true of the mean any more."""
+
+
 def average(models: Sequence[Path], out: Path) -> None:
     """Write ``out``, a run's folder, whose best model has the mean of the weights of ``models``.
 
-    They are folders of runs, ONNX files or names, and one that is named twice counts twice. The
-    specification is the last one's, which must be a run; its check pictures are taken over.
+    They are folders of runs, ONNX files or names; one that is named twice counts twice. What the first
+    tells of itself is told of the mean, but for its calibration; check pictures are those of the first run
+    among them.
 
     Raises:
-        ConfigError: there are fewer than two models, or the last is no run.
+        ConfigError: there are fewer than two models, or none of them is a run.
         ModelFileError: the models are not of one network and preprocessing, or ``out`` is there already.
     """
     if len(models) < 2:
         raise ConfigError(f"{len(models)} model has no mean.", expected="two or more")
-    last = Run(Path(models[-1]))
-    if not last.check_pictures.is_file():
+    pictures = next((run for model in models if (run := Run(Path(model)).check_pictures).is_file()), None)
+    if pictures is None:
         raise ConfigError(
-            f"{last.root}, the last model, is no folder that 'perceived train' wrote.",
-            expected="a run: its specification and its check pictures are taken over",
-            mend="name a run last",
+            "None of the models is a folder that 'perceived train' wrote.",
+            expected="a run among them: its check pictures are needed to export the mean",
         )
     if Path(out).exists():
-        raise ModelFileError(f"{out} exists already.", mend="give --out another name")
+        raise ConfigError(f"{out} exists already.", mend="give --out another name")
     trained = [TrainedModel.load(model) for model in models]
     for path, one in zip(models, trained, strict=True):
-        _require_same(path, one, trained[-1])
-    network, spec = trained[-1].network, trained[-1].spec
+        _require_same(path, one, trained[0])
+    network, spec = trained[0].network, trained[0].spec
     network.load_state_dict(mean([one.network for one in trained]))
-    weights = {**spec.provenance.get("weights", {}), "mean_of_sha256": [weights_sha256(path) for path in models]}
-    spec = dataclasses.replace(
-        spec, name=Path(out).name, provenance={**spec.provenance, "weights": weights}, threshold=0.5
+    kept = {key: value for key, value in spec.provenance.items() if key not in UNDONE}
+    weights = {**kept.get("weights", {}), "mean_of_sha256": [weights_sha256(Path(model)) for model in models]}
+    told = dataclasses.replace(
+        spec,
+        name=Path(out).name,
+        provenance={**kept, "weights": weights},
+        temperature=1.0,
+        power=1.0,
+        threshold=0.5,
+        mirror_below=0.0,
     )
-    recipe = spec.provenance["recipe"]
-    run = Run(Path(out))
-    save_model(run.best, network, spec, {key: recipe[key] for key in ("hidden", "dropout", "average_flip")})
-    shutil.copyfile(last.check_pictures, run.check_pictures)
+    written, recipe = Run(Path(out)), spec.provenance["recipe"]
+    save_model(written.best, network, told, {key: recipe[key] for key in ("hidden", "dropout", "average_flip")})
+    shutil.copyfile(pictures, written.check_pictures)
 
 
 @torch.inference_mode()
 def mean(networks: Sequence[Network]) -> dict[str, Tensor]:
-    """Return the state whose weights are the mean of the networks', with the batch statistics of the last.
+    """Return the state whose weights are the mean of the networks', with the batch statistics of the first.
 
     What a batch norm does to a value, once its statistics are fixed, is to scale and to shift it; the
     means are of scales and shifts. Weights and statistics alone may differ without a difference in either.
@@ -68,9 +78,9 @@ def mean(networks: Sequence[Network]) -> dict[str, Tensor]:
     states = [network.state_dict() for network in networks]
     found = {
         key: torch.stack([state[key] for state in states]).mean(0) if value.is_floating_point() else value.clone()
-        for key, value in states[-1].items()
+        for key, value in states[0].items()
     }
-    for name, norm in networks[-1].named_modules():
+    for name, norm in networks[0].named_modules():
         if isinstance(norm, Norm):
             center, variance, _, _ = _parts(norm)
             scale, shift = (
@@ -104,6 +114,6 @@ def _require_same(path: Path, one: TrainedModel, other: TrainedModel) -> None:
     if kinds[0] != kinds[1] or shapes[0] != shapes[1]:
         raise ModelFileError(
             f"{path} is of another network or preprocessing: {one.spec.backbone}.",
-            expected=f"{other.spec.backbone}, with the same head, labels and preprocessing as the last model",
-            mend="average runs of one recipe that started from one another's weights",
+            expected=f"{other.spec.backbone}, with the same head, labels and preprocessing as the first model",
+            mend="average models of one recipe that started from the same weights",
         )

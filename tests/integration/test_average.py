@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from perceived import average, export, recipes
+from perceived import average, calibrate, export, recipes
 from perceived import train as training
 from perceived.backbones import Input
 from perceived.checkpoint import Run, TrainedModel
+from perceived.classifier import Classifier
 from perceived.errors import ConfigError, ModelFileError
 from perceived.model import Network, build_head
 from perceived.recipes import Recipe
@@ -49,14 +50,26 @@ def test_the_mean_of_runs_is_a_run(run: Path, tiny_work: Path, recipe: Recipe, t
     assert spec.name == "mean"
     assert spec.provenance["weights"]["mean_of_sha256"] == [weights_sha256(one) for one in (run, on, on)]
     assert export.export(tmp_path / "mean", tmp_path / "mean.onnx").is_file()
-    with pytest.raises(ModelFileError, match="exists already"):
+    file = Classifier(tmp_path / "mean.onnx").spec
+    calibrate.write(
+        tmp_path / "mean.onnx",
+        dataclasses.replace(file, temperature=2.0, mirror_below=1.0, threshold=0.75),
+        tmp_path / "calibrated.onnx",
+    )
+    average.average([tmp_path / "calibrated.onnx", run], tmp_path / "of-file")
+    again = TrainedModel.load(tmp_path / "of-file").spec
+    assert (again.temperature, again.mirror_below, again.threshold) == (1.0, 0.0, 0.5)
+    assert "export" in file.provenance
+    assert "export" not in again.provenance
+    with pytest.raises(ConfigError, match="exists already"):
         average.average([run, on], tmp_path / "mean")
     with pytest.raises(ConfigError, match="1 model has no mean"):
         average.average([run], tmp_path / "one")
-    with pytest.raises(ConfigError, match="is no folder that 'perceived train' wrote"):
-        average.average([run, tmp_path / "mean.onnx"], tmp_path / "file")
+    with pytest.raises(ConfigError, match="None of the models is a folder that 'perceived train' wrote"):
+        average.average([Path("default"), tmp_path / "mean.onnx"], tmp_path / "file")
     with pytest.raises(ModelFileError, match="default is of another network"):
-        average.average([Path("default"), run], tmp_path / "other")
+        average.average([run, Path("default")], tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_what_a_network_does_is_averaged_not_how_its_batch_norms_say_it() -> None:

@@ -13,7 +13,7 @@ def average(
         list[Path],
         typer.Argument(
             metavar="MODEL...",
-            help="Two or more: RUNs, ONNX files, or names; the last is a RUN. One named twice counts twice.",
+            help="Two or more RUNs, ONNX files, or names; at least one RUN. One named twice counts twice.",
             show_default=False,
         ),
     ],
