@@ -30,6 +30,7 @@ from perceived.spec import METADATA_KEY, ModelSpec
 from perceived.workspace import Workspace
 
 TARGET_ERROR = 0.03
+CERTAINTY = 0.95
 TEMPERATURES = (0.05, 20.0)
 """Bounds of a temperature; a fit that ends at one of them has met no optimum."""
 COVERAGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
@@ -118,28 +119,46 @@ def points(curve: tuple[Floats, Floats, Floats], coverages: Sequence[float] = CO
     ]
 
 
-def choose_threshold(confidence: Floats, correct: Booleans, target_error: float, *, classes: int = 2) -> Threshold:
+def choose_threshold(
+    confidence: Floats, correct: Booleans, target_error: float, *, certainty: float = 0.0, classes: int = 2
+) -> Threshold:
     """Return the smallest threshold at which at most ``target_error`` of the answers given are wrong.
 
-    It lies half-way between the last picture answered and the first one that is not, so that a last
-    digit decides nothing; where all are answered it is ``1 / classes``, below which no confidence lies.
+    With a ``certainty`` they are so not only of these pictures but, that certainly, of others like them: the
+    error's upper limit (Clopper and Pearson) has to keep to the target (Geifman and El-Yaniv 2017,
+    arXiv:1705.08500). It lies half-way between the last picture answered and the first one that is not, so
+    that a last digit decides nothing; where all are answered it is ``1 / classes``, below which no
+    confidence lies.
 
     Raises:
-        SplitError: even the most confident answers are wrong more often.
+        SplitError: even the most confident answers are wrong more often, or too few to tell.
     """
     values, coverage, risk = risk_coverage(confidence, correct)
-    good = np.flatnonzero(risk <= target_error)
+    good = np.flatnonzero(_upper_limit(risk, np.rint(coverage * len(correct)), certainty) <= target_error)
     if not len(good):
+        sure = f" with a certainty of {certainty:.0%}" if certainty else ""
         raise SplitError(
-            f"No threshold keeps {1 - target_error:.1%} of the answers right: "
-            f"of the {round(coverage[0] * len(correct))} most confident, {risk[0]:.1%} are wrong.",
-            expected="a model whose confident answers are right more often than that",
-            mend="allow more with --target-error, or train a better model",
+            f"No threshold keeps {1 - target_error:.1%} of the answers right{sure}: "
+            f"of all {len(correct)}, {risk[-1]:.1%} are wrong.",
+            expected="a model whose confident answers are right more often than that, and enough of them to tell",
+            mend="allow more with --target-error, label more pictures, or train a better model"
+            + ("; --certainty 0 looks at these pictures alone" if certainty else ""),
         )
     last = good[-1]
     everything = last == len(values) - 1
     value = 1 / classes if everything else (float(values[last]) + float(values[last + 1])) / 2
     return Threshold(value=value, coverage=float(coverage[last]), error=float(risk[last]))
+
+
+def _upper_limit(risk: Floats, answered: Floats, certainty: float) -> Floats:
+    """Return below which rate an error lies with a ``certainty``, where ``risk`` was seen; without one, ``risk``."""
+    if not certainty:
+        return risk
+    from scipy.stats import beta
+
+    wrong = np.rint(risk * answered)
+    limit: Floats = np.where(wrong < answered, beta.ppf(certainty, wrong + 1, np.maximum(answered - wrong, 1)), 1.0)
+    return limit
 
 
 def abstention(scored: pl.DataFrame, confidence: Floats, correct: Booleans, threshold: float) -> dict[str, Any]:
@@ -172,13 +191,16 @@ def calibrate(
     *,
     on: str = "val",
     target_error: float = TARGET_ERROR,
+    certainty: float = CERTAINTY,
     mirror_below: float | None = None,
     out: Path | None = None,
 ) -> dict[str, Any]:
     """Fit a model file to a split, write it anew as ``out``, and return what the report holds.
 
-    ``mirror_below`` is from which difference of logits on the model is sure enough not to look at the
-    mirror image too (see :class:`perceived.spec.ModelSpec`); without it, the model's own.
+    At most ``target_error`` of the answers above the threshold are wrong, with a ``certainty`` on other
+    pictures like these; 0: on these alone. ``mirror_below`` is from which difference of logits on the model
+    is sure enough not to look at the mirror image too (see :class:`perceived.spec.ModelSpec`); without it,
+    the model's own.
 
     The report, ``calibration.json`` and ``risk-coverage.png``, stands in a folder ``NAME-calibration``
     beside ``out``, by default ``NAME-calibrated.onnx`` beside the model, or in the working folder for
@@ -187,10 +209,13 @@ def calibrate(
     Raises:
         ModelFileError: the model cannot be opened or is a run's folder.
         SplitError: none of the pictures can be read, or no threshold reaches ``target_error``.
-        ConfigError: ``target_error`` is no rate, ``mirror_below`` is negative, or ``out`` is a folder.
+        ConfigError: ``target_error`` or ``certainty`` is no rate, ``mirror_below`` is negative, or ``out`` is a
+            folder.
     """
     if not 0 <= target_error < 1:
         raise ConfigError(f"A target error of {target_error} is no rate.", expected="a number from 0 to below 1")
+    if not 0 <= certainty < 1:
+        raise ConfigError(f"A certainty of {certainty} is no rate.", expected="a number from 0 to below 1")
     path, workspace = find_model(model), Workspace(Path(work))
     target = model_file(beside(model, "calibrated") if out is None else out)
     opened = Classifier(path)
@@ -211,7 +236,7 @@ def calibrate(
         )
     answered = readable(scored)
     mirrored = looks / answered.height - 1
-    spec, found, curve = fit(answered, spec, target_error)
+    spec, found, curve = fit(answered, spec, target_error, certainty)
     found = {"model": spec.name, "split": on, "unreadable": scored.height - answered.height, **found}
     found["mirrored"] = {"below": spec.mirror_below, "share": mirrored}
     found["split_sha256"] = splits.fingerprint(workspace.read_split())
@@ -225,7 +250,7 @@ def calibrate(
 
 
 def fit(
-    scored: pl.DataFrame, spec: ModelSpec, target_error: float
+    scored: pl.DataFrame, spec: ModelSpec, target_error: float, certainty: float = CERTAINTY
 ) -> tuple[ModelSpec, dict[str, Any], tuple[Floats, Floats]]:
     """Return the calibrated specification, what is to be told of it, and its curve of coverage and risk.
 
@@ -244,11 +269,12 @@ def fit(
         temperature, power = fit_temperature(logits, truth), 1.0
     confidence = calibrated(logits.astype(np.float32), temperature, power).max(axis=1).astype(np.float64)
     curve = risk_coverage(confidence, correct)
-    threshold = choose_threshold(confidence, correct, target_error, classes=len(spec.labels))
+    threshold = choose_threshold(confidence, correct, target_error, certainty=certainty, classes=len(spec.labels))
     found = {
         "pictures": scored.height,
         "accuracy": float(correct.mean()),
         "target_error": target_error,
+        "certainty": certainty,
         "temperature": {"before": spec.temperature, "after": temperature},
         "power": {"before": spec.power, "after": power},
         "calibration_error": {

@@ -336,6 +336,9 @@ def calibrate(
     target_error: Annotated[
         float, typer.Option(help="Share of the given answers that may be wrong; below it, 'uncertain'.")
     ] = 0.03,
+    certainty: Annotated[
+        float, typer.Option(help="How certainly that holds of other pictures like these. 0: of these alone.")
+    ] = 0.95,
     mirror_below: Annotated[
         float | None,
         typer.Option(
@@ -351,7 +354,9 @@ def calibrate(
     """Refit a model's confidence and its threshold to labelled pictures. Write them into a new file."""
     from perceived import calibrate as calibration
 
-    found = calibration.calibrate(model, work, on=on, target_error=target_error, mirror_below=mirror_below, out=out)
+    found = calibration.calibrate(
+        model, work, on=on, target_error=target_error, certainty=certainty, mirror_below=mirror_below, out=out
+    )
     terminal.table((f"on {on}", "before", "after"), terminal.calibration(found))
     chosen = found["threshold"]
     typer.echo(f"{chosen['coverage']:.1%} of the pictures are answered, {chosen['error']:.2%} of those wrongly")

@@ -121,6 +121,29 @@ def test_the_threshold_keeps_its_promise_and_none_smaller_does(found: list[tuple
     assert confidence[answered].min() == min(good)
 
 
+def test_a_certain_threshold_keeps_its_promise_on_other_pictures() -> None:
+    """Confidence is the true rate of right answers: what a threshold lets through can be said without drawing more."""
+    random = np.random.default_rng(0)
+    grid = np.linspace(0.5, 1, 200_001)
+    broken = {0.0: 0, 0.95: 0}
+    for _ in range(300):
+        confidence = random.uniform(0.5, 1, 1000)
+        correct = random.random(1000) < confidence
+        for certainty in broken:
+            chosen = calibrate.choose_threshold(confidence, correct, 0.1, certainty=certainty)
+            broken[certainty] += (1 - grid[grid >= chosen.value]).mean() > 0.1
+    assert broken[0.0] > 100
+    assert broken[0.95] < 30
+
+
+def test_few_pictures_promise_nothing() -> None:
+    right = np.ones(90, bool)
+    assert calibrate.choose_threshold(np.full(90, 0.9), right, 0.03).coverage == 1
+    with pytest.raises(SplitError, match=r"97\.0% of the answers right with a certainty of 95%[\s\S]*--certainty 0"):
+        calibrate.choose_threshold(np.full(90, 0.9), right, 0.03, certainty=0.95)
+    assert calibrate.choose_threshold(np.full(100, 0.9), np.ones(100, bool), 0.03, certainty=0.95).coverage == 1
+
+
 def test_risk_and_coverage_by_hand() -> None:
     values, coverage, risk = calibrate.risk_coverage(
         np.array([0.9, 0.6, 0.6, 1.0]), np.array([True, False, True, True])
@@ -150,7 +173,7 @@ def work(tmp_path: Path, picture: Callable[..., Path]) -> Path:
 
 def test_a_model_file_is_refitted(tiny_model: Path, work: Path, tmp_path: Path) -> None:
     out = tmp_path / "better.onnx"
-    found = calibrate.calibrate(tiny_model, work, target_error=0.1, out=out)
+    found = calibrate.calibrate(tiny_model, work, target_error=0.1, certainty=0, out=out)
     old, new = Classifier(tiny_model), Classifier(out)
     assert new.spec.temperature == found["temperature"]["after"] != old.spec.temperature
     assert new.spec.threshold == found["threshold"]["after"] > 0.5
@@ -171,7 +194,9 @@ def test_a_model_file_is_refitted(tiny_model: Path, work: Path, tmp_path: Path) 
 
 
 def test_a_second_look_is_counted_and_kept(tiny_model: Path, work: Path, tmp_path: Path) -> None:
-    found = calibrate.calibrate(tiny_model, work, target_error=0.1, mirror_below=1.5, out=tmp_path / "twice.onnx")
+    found = calibrate.calibrate(
+        tiny_model, work, target_error=0.1, certainty=0, mirror_below=1.5, out=tmp_path / "twice.onnx"
+    )
     pictures = [images.load(path) for path in pl.read_parquet(work / "split.parquet")["path"]]
     doubtful = [abs(picture.mean() - 128) / 16 < 1.5 for picture in pictures]
     assert found["mirrored"] == {"below": 1.5, "share": pytest.approx(np.mean(doubtful))}
@@ -179,7 +204,9 @@ def test_a_second_look_is_counted_and_kept(tiny_model: Path, work: Path, tmp_pat
     twice = Classifier(tmp_path / "twice.onnx").spec
     assert twice.mirror_below == 1.5
     assert twice.provenance["calibration"]["mirrored"] == found["mirrored"]
-    again = calibrate.calibrate(tmp_path / "twice.onnx", work, target_error=0.1, out=tmp_path / "again.onnx")
+    again = calibrate.calibrate(
+        tmp_path / "twice.onnx", work, target_error=0.1, certainty=0, out=tmp_path / "again.onnx"
+    )
     assert again["mirrored"] == found["mirrored"], "without being told, the model's own is kept"
 
 
@@ -187,7 +214,7 @@ def test_the_threshold_holds_for_the_answers_of_the_file(tiny_model: Path, work:
     """What the report promises is what the new file does, down to the last digit of a float."""
     from perceived.scoring import score
 
-    found = calibrate.calibrate(tiny_model, work, target_error=0.1, out=tmp_path / "better.onnx")
+    found = calibrate.calibrate(tiny_model, work, target_error=0.1, certainty=0, out=tmp_path / "better.onnx")
     model = Classifier(tmp_path / "better.onnx")
     scored = score(pl.read_parquet(work / "split.parquet"), model.probabilities, model.spec)
     answered = scored.filter(pl.col("confidence") >= model.spec.threshold)
@@ -204,7 +231,7 @@ def test_answers_without_a_mistake_keep_the_temperature(
 
     told = score(rows, model.probabilities, model.spec)["perceived_gender"]
     rows.with_columns(label=told).write_parquet(work / "split.parquet")
-    found = calibrate.calibrate(tmp_path / "cold.onnx", work)
+    found = calibrate.calibrate(tmp_path / "cold.onnx", work, certainty=0)
     assert found["temperature"] == {"before": 0.7, "after": 0.7}
     assert found["threshold"]["after"] == 0.5
     assert any("No answer is wrong" in note for note in found["notes"])
@@ -214,6 +241,8 @@ def test_answers_without_a_mistake_keep_the_temperature(
 def test_what_cannot_be_calibrated_is_refused(tiny_model: Path, work: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no rate"):
         calibrate.calibrate(tiny_model, work, target_error=1.5)
+    with pytest.raises(ConfigError, match="certainty of 1"):
+        calibrate.calibrate(tiny_model, work, certainty=1)
     with pytest.raises(ConfigError, match="is a folder"):
         calibrate.calibrate(tiny_model, work, target_error=0.4, out=tmp_path)
     with pytest.raises(ModelFileError, match="is a folder, not a model file"):

@@ -194,7 +194,7 @@ def test_calibrate(run, called):
     calls = called("perceived.calibrate.calibrate", found)
     given = ("calibrate", "model.onnx", "work", "--target-error", "0.05", "--out", "better.onnx")
     answer = run(*given, "--mirror-below", "1.5")
-    settings = {"on": "val", "target_error": 0.05, "mirror_below": 1.5, "out": Path("better.onnx")}
+    settings = {"on": "val", "target_error": 0.05, "certainty": 0.95, "mirror_below": 1.5, "out": Path("better.onnx")}
     assert calls == [(("model.onnx", Path("work")), settings)]
     assert "temperature        1.0000  1.2500\npower              1.0000  1.5000\n" in answer.out
     assert "90.0% of the pictures are answered, 3.00% of those wrongly\nof 12.5% the mirror" in answer.out
