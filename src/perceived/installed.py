@@ -12,7 +12,7 @@ from perceived import __version__
 from perceived.devices import available, missing
 from perceived.errors import MissingExtraError
 from perceived.extras import EXTRAS
-from perceived.models import SHIPPED, sums
+from perceived.models import SHIPPED, installed, sums
 from perceived.storage import sha256_file
 
 CORE = ("numpy", "onnxruntime", "opencv-python-headless", "pillow", "rich", "typer")
@@ -31,15 +31,17 @@ def describe() -> dict[str, str]:
 
 
 def weights() -> Iterator[tuple[str, str, str, str]]:
-    """Yield name, bytes, SHA-256 of each network that ships with the package, and whether it is what was packed.
+    """Yield name, bytes, SHA-256 of each network that ships with a package, and whether it is what was packed.
 
     Their licences lie beside them.
     """
-    packed = sums(SHIPPED)
-    for file in sorted(SHIPPED.glob("*.onnx")):
-        found = sha256_file(file)
+    for file in (*sorted(SHIPPED.glob("*.onnx")), *installed().values()):
+        if not file.is_file():
+            yield file.stem, "", "", "no: it is missing; install its package again"
+            continue
+        packed, found = sums(file.parent), sha256_file(file)
         whole = "yes" if packed.get(file.name) == found else "no: damaged or changed; install the package again"
-        yield file.stem, f"{file.stat().st_size:,}", found, whole
+        yield file.stem, f"{file.stat().st_size:,}", found, whole if packed else "its package names no hash"
 
 
 def devices() -> Iterator[tuple[str, str]]:

@@ -42,10 +42,30 @@ def test_weights_that_are_not_what_was_packed_are_marked(monkeypatch, tmp_path):
     with open(tmp_path / "default.onnx", "r+b") as file:
         file.write(b"?")
     monkeypatch.setattr("perceived.installed.SHIPPED", tmp_path)
+    monkeypatch.setattr("perceived.installed.installed", dict)
     assert {name: whole.partition(":")[0] for name, _, _, whole in weights()} == {
         "default": "no",
         "face_detection_yunet_2023mar": "yes",
     }
+
+
+def test_weights_of_other_packages_are_told_too(monkeypatch, tmp_path):
+    folders = [tmp_path / name for name in ("whole", "silent", "gone")]
+    for folder in folders:
+        folder.mkdir()
+    for folder in folders[:2]:
+        (folder / "other.onnx").write_bytes(b"?")
+    digest = hashlib.sha256(b"?").hexdigest()
+    (folders[0] / "SHA256SUMS").write_text(f"{digest}  other.onnx\n")
+    monkeypatch.setattr("perceived.installed.SHIPPED", tmp_path)
+    monkeypatch.setattr(
+        "perceived.installed.installed", lambda: {folder.name: folder / "other.onnx" for folder in folders}
+    )
+    assert list(weights()) == [
+        ("other", "1", digest, "yes"),
+        ("other", "1", digest, "its package names no hash"),
+        ("other", "", "", "no: it is missing; install its package again"),
+    ]
 
 
 def test_the_cpu_is_always_there_and_what_is_missing_says_what_brings_it():

@@ -19,11 +19,11 @@ def package(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """A folder on the path that holds an installed package with a model named research."""
     (tmp_path / "some_weights").mkdir()
     (tmp_path / "some_weights" / "__init__.py").touch()
-    shutil.copyfile(tiny_model, tmp_path / "some_weights" / "research.onnx")
+    shutil.copyfile(tiny_model, tmp_path / "some_weights" / "brought.onnx")
     record = tmp_path / "some_weights-1.0.dist-info"
     record.mkdir()
     (record / "METADATA").write_text("Metadata-Version: 2.1\nName: some-weights\nVersion: 1.0\n")
-    (record / "entry_points.txt").write_text(f"[{models.ENTRY_POINTS}]\nresearch = some_weights\n")
+    (record / "entry_points.txt").write_text(f"[{models.ENTRY_POINTS}]\nbrought = some_weights\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "some_weights", raising=False)
     return tmp_path
@@ -43,16 +43,16 @@ def test_a_shipped_model_is_found_by_its_name(tiny_model: Path, monkeypatch: pyt
 
 
 def test_a_model_that_a_package_brings_is_found_by_its_name(package: Path) -> None:
-    assert find_model("research") == package / "some_weights" / "research.onnx"
+    assert find_model("brought") == package / "some_weights" / "brought.onnx"
 
 
 def test_a_model_that_is_not_as_it_was_packed_is_refused(package: Path) -> None:
-    model = package / "some_weights" / "research.onnx"
+    model = package / "some_weights" / "brought.onnx"
     (model.parent / models.SUMS).write_text(f"{hashlib.sha256(model.read_bytes()).hexdigest()}  {model.name}\n")
-    assert find_model("research") == model
+    assert find_model("brought") == model
     model.write_bytes(model.read_bytes() + b"\0")
     with pytest.raises(ModelFileError, match="damaged, or was changed") as caught:
-        find_model("research")
+        find_model("brought")
     assert "install" in caught.value.mend
 
 
