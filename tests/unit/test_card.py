@@ -116,6 +116,21 @@ def test_the_card_says_what_int8_has_changed(make_model: Callable[..., Path], tm
     assert "91.99% (before: 92.05%)" in text
 
 
+def test_the_card_tells_of_a_mean_and_of_a_second_look(make_model: Callable[..., Path], tmp_path: Path) -> None:
+    weights = {"file": "net.pth", "mean_of_sha256": ["a", "b", "b"]}
+    provenance = {"weights": weights, "calibration": DOUBT | {"certainty": 0.95}}
+    mean = make_model(tmp_path / "m.onnx", provenance=provenance, mirror_below=1.5)
+    text = card.write(mean, tmp_path / "mean.md", datasets=["fairface"])
+    assert "| weights | the mean of those of 3 models; this table tells of the first |\n" in text
+    assert "| second look | at the mirror image too where the logits lie within 1.5 of each other |\n| cal" in text
+    assert "3.0% of the answers given are wrong, with a certainty of 95.0% on other pictures like them. There" in text
+    plain = make_model(tmp_path / "plain.onnx", provenance={"calibration": DOUBT})
+    text = card.write(plain, tmp_path / "plain.md", datasets=["fairface"])
+    assert "the mean of" not in text.partition("## Training")[2].partition("## Quality")[0]
+    assert "second look" not in text
+    assert "with a certainty" not in text
+
+
 def test_the_card_says_when_the_model_would_rather_not_say(model: Path, tmp_path: Path) -> None:
     text = card.write(model, tmp_path / "MODEL_CARD.md", datasets=["fairface"])
     assert "Below a confidence of 75.0% the answer is `uncertain`: chosen on 4,321 val pictures" in text
