@@ -22,7 +22,7 @@ PLAIN_SECONDS = 20.0
 
 def say(line: str) -> None:
     """Print one line about what begins, to standard error."""
-    Console(stderr=True, markup=False, highlight=False).print(line)
+    Console(stderr=True, markup=False, highlight=False).print(line, soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -48,7 +48,7 @@ def _lines(title: str, console: Console) -> Callable[[int, int], None]:
         nonlocal told
         if time.monotonic() - told >= PLAIN_SECONDS:
             told = time.monotonic()
-            console.print(f"{title}: {done:,} of {total:,}", markup=False)
+            console.print(f"{title}: {done:,} of {total:,}", markup=False, soft_wrap=True)
 
     return tell
 
@@ -96,7 +96,7 @@ class Reporter:
             self._bar.update(self._task, completed=done, description=text)
         else:
             left = (self._schedule.steps - done) / pace / 60
-            self._console.print(f"step {done}/{self._schedule.steps}  {text}  {left:.1f} min left at this pace")
+            self._print(f"step {done}/{self._schedule.steps}  {text}  {left:.1f} min left at this pace")
 
     def validation(self, line: Mapping[str, Any], *, is_best: bool) -> None:
         """Tell of a validation."""
@@ -104,8 +104,12 @@ class Reporter:
             return
         self._mark = (time.monotonic(), line["step"])
         height, width = line["size"]
-        self._console.print(
+        self._print(
             f"epoch {line['epoch']:.2f}  {line['image_steps']:,} image-steps at {width}×{height}"
             f"  train {line['train_loss']:.4f} / {line['train_accuracy']:.2%}"
             f"  validation {line['val_loss']:.4f} / {line['val_accuracy']:.2%}{'  (best)' if is_best else ''}"
         )
+
+    def _print(self, text: str) -> None:
+        """Print a line that stays one line in a log, however narrow a terminal would be."""
+        self._console.print(text, soft_wrap=True)
