@@ -47,8 +47,11 @@ def weights(table: pl.DataFrame, by: Sequence[str]) -> pl.Series:
 def boosted(table: pl.DataFrame, shares: pl.Series, boost: Mapping[str, float]) -> pl.Series:
     """Return the weights ``shares`` with those of some groups multiplied, and a mean of 1 again.
 
-    ``boost`` gives factors of groups, which are named ``"COLUMN=VALUE"``; see :func:`check_boost`.
+    ``boost`` gives factors of groups, which are named ``"COLUMN=VALUE"``; see :func:`check_boost`. Without
+    any, the weights stay the same to the bit: runs know their split by them.
     """
+    if not boost:
+        return shares
     found = shares.to_numpy().copy()
     for group, factor in boost.items():
         column, _, value = group.partition("=")

@@ -66,8 +66,9 @@ def make(
     sampling.check_boost(frame, boost)
     if weigh_by or boost:
         parts = frame.partition_by("split", maintain_order=True)
-        shares = [sampling.boosted(part, sampling.weights(part, weigh_by), boost) for part in parts]
-        frame = pl.concat([part.with_columns(share) for part, share in zip(parts, shares, strict=True)])
+        frame = pl.concat(
+            [part.with_columns(sampling.boosted(part, sampling.weights(part, weigh_by), boost)) for part in parts]
+        )
     with atomic_path(workspace.split) as partial:
         frame.write_parquet(partial)
     write_json(

@@ -55,6 +55,13 @@ def test_a_group_is_boosted() -> None:
     np.testing.assert_allclose(boosted, raw / raw.mean())
 
 
+def test_without_a_boost_weights_stay_the_same_to_the_bit() -> None:
+    found = frame([("one", "f", "x")] * 3 + [("two", "m", "y")] * 7)
+    weighed = sampling.weights(found, ["source"])
+    assert weighed.mean() != 1, "rounding leaves a little to divide by"
+    assert sampling.boosted(found, weighed, {}).equals(weighed)
+
+
 @pytest.mark.parametrize(
     ("boost", "said"),
     [
