@@ -12,15 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from perceived.checkpoint import Run, TrainedModel, save_model
+from perceived.checkpoint import HEAD, Run, TrainedModel, save_model
 from perceived.errors import ConfigError, ModelFileError
-from perceived.model import Network
+from perceived.model import Network, Norm, affine, norm_state
 from perceived.scoring import weights_sha256
-
-Norm = nn.modules.batchnorm._BatchNorm
-
 
 UNDONE = ("calibration", "int8", "export")
 """What a model file tells of itself that is not true of the mean any more."""
@@ -34,8 +31,8 @@ def average(models: Sequence[Path], out: Path) -> None:
     among them.
 
     Raises:
-        ConfigError: there are fewer than two models, or none of them is a run.
-        ModelFileError: the models are not of one network and preprocessing, or ``out`` is there already.
+        ConfigError: there are fewer than two models, none of them is a run, or ``out`` is there already.
+        ModelFileError: a model cannot be opened, or they are not of one network and preprocessing.
     """
     if len(models) < 2:
         raise ConfigError(f"{len(models)} model has no mean.", expected="two or more")
@@ -64,7 +61,7 @@ def average(models: Sequence[Path], out: Path) -> None:
         mirror_below=0.0,
     )
     written, recipe = Run(Path(out)), spec.provenance["recipe"]
-    save_model(written.best, network, told, {key: recipe[key] for key in ("hidden", "dropout", "average_flip")})
+    save_model(written.best, network, told, {key: recipe[key] for key in HEAD})
     shutil.copyfile(pictures, written.check_pictures)
 
 
@@ -82,30 +79,12 @@ def mean(networks: Sequence[Network]) -> dict[str, Tensor]:
     }
     for name, norm in networks[0].named_modules():
         if isinstance(norm, Norm):
-            center, variance, _, _ = _parts(norm)
-            scale, shift = (
-                torch.stack(part).mean(0) for part in zip(*(_affine(one, name) for one in networks), strict=True)
-            )
-            found[f"{name}.running_mean"], found[f"{name}.running_var"] = center.clone(), variance.clone()
-            found[f"{name}.weight"] = scale * (variance + norm.eps).sqrt()
-            found[f"{name}.bias"] = shift + scale * center
+            amounts = [affine(one.get_submodule(name)) for one in networks]
+            scale, shift = (torch.stack(part).mean(0) for part in zip(*amounts, strict=True))
+            statistics = [states[0][f"{name}.{key}"] for key in ("running_mean", "running_var")]
+            state = norm_state(scale, shift, *statistics, eps=norm.eps)
+            found |= {f"{name}.{key}": value for key, value in state.items()}
     return found
-
-
-def _affine(network: Network, name: str) -> tuple[Tensor, Tensor]:
-    """Return the scale and the shift of a network's batch norm."""
-    norm = network.get_submodule(name)
-    assert isinstance(norm, Norm)
-    center, variance, weight, bias = _parts(norm)
-    scale = weight / (variance + norm.eps).sqrt()
-    return scale, bias - center * scale
-
-
-def _parts(norm: Norm) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return a batch norm's running mean and variance, its weight and its bias."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    return norm.running_mean, norm.running_var, norm.weight, norm.bias
 
 
 def _require_same(path: Path, one: TrainedModel, other: TrainedModel) -> None:

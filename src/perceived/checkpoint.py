@@ -24,6 +24,8 @@ from perceived.spec import METADATA_KEY, ModelSpec
 
 MODEL_FILE = "model.safetensors"
 STATE_FILE = "state.json"
+HEAD = ("hidden", "dropout", "average_flip")
+"""What a network's shape takes from its recipe, beside the backbone that its specification names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class TrainedModel:
 
         spec = Classifier(path).spec
         head = spec.provenance.get("recipe", {})
-        if not {"hidden", "dropout", "average_flip"} <= head.keys():
+        if not head.keys() >= {*HEAD}:
             raise ModelFileError(
                 f"{path} does not say how it was trained.",
                 expected="a model that 'perceived export' wrote of a run",

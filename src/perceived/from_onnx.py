@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from perceived import compact
-from perceived.classifier import Classifier, calibrated
 from perceived.errors import ModelFileError
-from perceived.model import Network, planes
+from perceived.export import largest_difference
+from perceived.model import Network, Norm, affine, norm_state, planes
 from perceived.preprocess import Pixels
 from perceived.spec import ModelSpec
 
@@ -32,8 +32,6 @@ NORM_INPUTS = ("weight", "bias", "running_mean", "running_var")
 """What a batch norm is made of, in the order of ONNX."""
 TOLERANCE = 1e-3
 """Largest difference in probability between the file and the network that is made of it."""
-
-Norm = nn.modules.batchnorm._BatchNorm
 
 
 def fill(network: Network, spec: ModelSpec, path: Path) -> Network:
@@ -82,15 +80,8 @@ def settle(network: Network, pixels: Pixels) -> None:
     """Give batch norms the statistics of framed pictures, ``(n, h, w, 3)`` uint8, and leave all answers as they are."""
 
     def take(norm: Norm, inputs: tuple[Tensor, ...]) -> None:
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-        shift = norm.bias - norm.running_mean * scale
         variance, mean = torch.var_mean(inputs[0].float(), dim=(0, 2, 3), correction=0)
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
-        norm.weight.copy_(scale * (variance + norm.eps).sqrt())
-        norm.bias.copy_(shift + mean * scale)
+        norm.load_state_dict(norm_state(*affine(norm), mean, variance, eps=norm.eps), strict=False)
 
     network.eval()
     with _watched(network, Norm, before=take):
@@ -162,10 +153,7 @@ def _watched(
 
 def _require_same_answers(network: Network, spec: ModelSpec, path: Path, plain: Path) -> None:
     pixels = _noise(spec, count=2)
-    with torch.inference_mode():
-        found = calibrated(network(planes(pixels)).numpy(), spec.temperature, spec.power)
-    expected = calibrated(Classifier(plain).first_look(pixels), spec.temperature, spec.power)
-    difference = float(np.abs(found - expected).max())
+    difference = largest_difference(network, spec, pixels, plain)
     if not difference <= TOLERANCE:
         raise _cannot_learn(path, f"the network made of it differs by {difference:.2g} in probability")
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from perceived.backbones import Input
 from perceived.errors import ConfigError
 
+Norm = nn.modules.batchnorm._BatchNorm
+
 
 class Network(nn.Module):
     """Pixels in, logits out: ``(n, 3, h, w)`` float RGB on the scale 0-255 to ``(n, classes)``.
@@ -91,6 +93,25 @@ def planes(pixels: npt.NDArray[np.uint8], device: torch.device | str = "cpu") ->
     return torch.from_numpy(np.array(pixels)).to(device).permute(0, 3, 1, 2).float()
 
 
+def affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return the scale and the shift that a batch norm amounts to while its statistics are fixed."""
+    assert isinstance(norm, Norm)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    return scale, norm.bias - norm.running_mean * scale
+
+
+def norm_state(scale: Tensor, shift: Tensor, mean: Tensor, variance: Tensor, *, eps: float) -> dict[str, Tensor]:
+    """Return the state of a batch norm that has these statistics and amounts to this scale and shift."""
+    return {
+        "running_mean": mean,
+        "running_var": variance,
+        "weight": scale * (variance + eps).sqrt(),
+        "bias": shift + mean * scale,
+    }
+
+
 def build_head(features: int, classes: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:
     """Return a multilayer perceptron with dropout after its first hidden layer (or before the output).
 
@@ -157,5 +178,5 @@ def training_mode(network: Network, frozen: Sequence[nn.Module], *, freeze_batch
         module.eval()
     if freeze_batch_norm:
         for module in network.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if isinstance(module, Norm):
                 module.eval()
