@@ -162,7 +162,7 @@ def check_threshold(threshold: float) -> float:
 def look(network: Callable[[Pixels], Probabilities], pixels: Pixels, mirror_below: float) -> Probabilities:
     """Return a network's logits, ``(n, labels)``, averaged with those of the mirror image where they leave doubt.
 
-    They do where the two largest differ by less than ``mirror_below``. Only such answers can change by a
+    They do where the two largest differ by less than ``mirror_below``. Other answers hardly ever change by a
     second look, so few pictures are looked at twice, for nearly all that looking twice at all of them gives.
     """
     logits = network(pixels)
