@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from perceived import compact, storage
-from perceived.classifier import ACTIVATION, INPUT, OUTPUT, Classifier, calibrated
+from perceived.classifier import ACTIVATION, INPUT, OUTPUT
 from perceived.errors import ConfigError, ModelFileError
+from perceived.from_onnx import largest_difference
 from perceived.model import Network, explains, planes
 from perceived.models import model_file
 from perceived.preprocess import Pixels, frame
@@ -85,19 +86,6 @@ def _agree(model: Any, network: nn.Module, spec: ModelSpec, check: Pixels, parti
             mend="report this with the run's config.json; evaluate the run itself meanwhile",
         )
     return difference
-
-
-def largest_difference(network: nn.Module, spec: ModelSpec, check: Pixels, path: Path) -> float:
-    """Return the largest difference in probability between torch and the ONNX file at ``path`` on ``check``.
-
-    ONNX Runtime sees the first picture alone, so that another batch size than torch's is tried.
-    """
-    with torch.inference_mode():
-        logits = network(planes(check)).cpu().numpy()
-    expected = calibrated(logits, spec.temperature, spec.power)
-    classifier = Classifier(path)
-    found = np.concatenate([classifier.first_look(part) for part in (check[:1], check[1:])])
-    return float(np.abs(calibrated(found, spec.temperature, spec.power) - expected).max())
 
 
 def read_check_pictures(path: Path, spec: ModelSpec) -> Pixels:

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from perceived import compact
+from perceived.classifier import Classifier, calibrated
 from perceived.errors import ModelFileError
-from perceived.export import largest_difference
 from perceived.model import Network, Norm, affine, norm_state, planes
 from perceived.preprocess import Pixels
 from perceived.spec import ModelSpec
@@ -149,6 +149,19 @@ def _watched(
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def largest_difference(network: nn.Module, spec: ModelSpec, check: Pixels, path: Path) -> float:
+    """Return the largest difference in probability between torch and the ONNX file at ``path`` on ``check``.
+
+    ONNX Runtime sees the first picture alone, so that another batch size than torch's is tried.
+    """
+    with torch.inference_mode():
+        logits = network(planes(check)).cpu().numpy()
+    expected = calibrated(logits, spec.temperature, spec.power)
+    classifier = Classifier(path)
+    found = np.concatenate([classifier.first_look(part) for part in (check[:1], check[1:])])
+    return float(np.abs(calibrated(found, spec.temperature, spec.power) - expected).max())
 
 
 def _require_same_answers(network: Network, spec: ModelSpec, path: Path, plain: Path) -> None:
