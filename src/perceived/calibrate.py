@@ -42,6 +42,9 @@ LEAST_WRONG = 100
 MOST_GROUPS = 30
 """A column of more values than this tells pictures apart, not groups."""
 
+STEPS = 50
+"""Thresholds that are tried for a certain one, the strictest first."""
+
 _BISECTIONS = 60
 _MILD = np.float32(TEMPERATURES[1])
 """Temperature at which answers are scored: at 1, a model much too sure gives probabilities of zero, and from
@@ -124,17 +127,26 @@ def choose_threshold(
 ) -> Threshold:
     """Return the smallest threshold at which at most ``target_error`` of the answers given are wrong.
 
-    With a ``certainty`` they are so not only of these pictures but, that certainly, of others like them: the
-    error's upper limit (Clopper and Pearson) has to keep to the target (Geifman and El-Yaniv 2017,
-    arXiv:1705.08500). It lies half-way between the last picture answered and the first one that is not, so
-    that a last digit decides nothing; where all are answered it is ``1 / classes``, below which no
-    confidence lies.
+    With a ``certainty`` they are so not only of these pictures but, that certainly, of others like them. From
+    the threshold that confidence itself calls safest, ever smaller ones are tried until the error's upper
+    limit (Clopper and Pearson) passes the target. The first that fails ends the search, so that many tries
+    make no promise weaker (fixed-sequence testing; Angelopoulos et al. 2021, "Learn then Test",
+    arXiv:2110.01052).
+
+    A threshold lies half-way between the last picture answered and the first one that is not, so that a last
+    digit decides nothing; where all are answered it is ``1 / classes``, below which no confidence lies.
 
     Raises:
         SplitError: even the most confident answers are wrong more often, or too few to tell.
     """
     values, coverage, risk = risk_coverage(confidence, correct)
-    good = np.flatnonzero(_upper_limit(risk, np.rint(coverage * len(correct)), certainty) <= target_error)
+    good = np.flatnonzero(risk <= target_error)
+    if certainty:
+        answered = np.rint(coverage * len(correct)).astype(np.int64)
+        doubts = np.cumsum(1 - np.sort(confidence)[::-1])[answered - 1]
+        tried = _to_try(_upper_limit(doubts, answered, certainty), answered)
+        passes = _upper_limit(np.rint(risk * answered)[tried], answered[tried], certainty) <= target_error
+        good = tried[np.logical_and.accumulate(passes)]
     if not len(good):
         sure = f" with a certainty of {certainty:.0%}" if certainty else ""
         raise SplitError(
@@ -150,13 +162,18 @@ def choose_threshold(
     return Threshold(value=value, coverage=float(coverage[last]), error=float(risk[last]))
 
 
-def _upper_limit(risk: Floats, answered: Floats, certainty: float) -> Floats:
-    """Return below which rate an error lies with a ``certainty``, where ``risk`` was seen; without one, ``risk``."""
-    if not certainty:
-        return risk
+def _to_try(expected: Floats, answered: Integers) -> Integers:
+    """Return the places of the thresholds to try, in even steps of pictures ``answered`` from the safest on.
+
+    That is the one of the lowest ``expected`` limit, which no label has told.
+    """
+    return np.searchsorted(answered, np.linspace(answered[expected.argmin()], answered[-1], STEPS))
+
+
+def _upper_limit(wrong: Floats, answered: Integers, certainty: float) -> Floats:
+    """Return below which rate an error lies with a ``certainty``."""
     from scipy.stats import beta
 
-    wrong = np.rint(risk * answered)
     limit: Floats = np.where(wrong < answered, beta.ppf(certainty, wrong + 1, np.maximum(answered - wrong, 1)), 1.0)
     return limit
 
