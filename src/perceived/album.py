@@ -14,7 +14,8 @@ from perceived import draw
 from perceived.crop import cut
 from perceived.errors import StorageError
 from perceived.preprocess import Pixels
-from perceived.storage import atomic_path
+from perceived.sources import real
+from perceived.storage import atomic_path, storage_errors
 from perceived.types import Picture, Prediction
 
 QUALITY = 92
@@ -36,6 +37,8 @@ class Album:
         self._annotated = annotated
         self._crops = crops
         self._explain = explain
+        self.folders = tuple(real(folder) for folder in (annotated, crops) if folder is not None)
+        """Where drawings go, as real paths."""
 
     def add(self, relative: PurePath, picture: Picture, image: Pixels) -> None:
         """Draw one answered picture; ``image`` is what its boxes refer to, RGB ``(h, w, 3)``.
@@ -57,17 +60,21 @@ class Album:
 
 def _save(pixels: Pixels, path: Path) -> None:
     """Write a drawing, over an earlier one only."""
-    if path.is_file() and not _is_drawing(path):
+    with storage_errors(path):
+        in_the_way = path.is_file() and not is_drawing(path)
+    if in_the_way:
         raise StorageError(
             f"{path} is in the way, and is no drawing of ours.", mend="draw into another folder, or move it away"
         )
     with atomic_path(path) as partial:
         signed = PngInfo()
         signed.add_text("Comment", SIGNATURE)
-        Image.fromarray(pixels).save(partial, quality=QUALITY, comment=SIGNATURE, pnginfo=signed)
+        form = "JPEG" if path.suffix == ".jpg" else "PNG"  # Pillow sees no ending in a name of dots
+        Image.fromarray(pixels).save(partial, form, quality=QUALITY, comment=SIGNATURE, pnginfo=signed)
 
 
-def _is_drawing(path: Path) -> bool:
+def is_drawing(path: Path) -> bool:
+    """Say whether a file is a drawing of ours."""
     try:
         with Image.open(path) as image:
             image.load()  # what a PNG says of itself may come after its pixels

@@ -140,7 +140,7 @@ def choose_threshold(
         SplitError: even the most confident answers are wrong more often, or too few to tell.
     """
     values, coverage, risk = risk_coverage(confidence, correct)
-    good = np.flatnonzero(risk <= target_error)
+    good: Integers = np.flatnonzero(risk <= target_error)
     if certainty:
         answered = np.rint(coverage * len(correct)).astype(np.int64)
         doubts = np.cumsum(1 - np.sort(confidence)[::-1])[answered - 1]

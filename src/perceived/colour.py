@@ -57,11 +57,7 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     if image.mode not in ("RGB", "CMYK", "L"):
         image = image.convert("RGB")
     transform = _transform(profile, image.mode)
-    if transform is None:
-        return image
-    if image.mode == "RGB":
-        return transform.apply_in_place(image) or image
-    return transform.apply(image)
+    return image if transform is None else transform.apply(image)
 
 
 @functools.lru_cache(maxsize=32)

@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Callable
 
+import numpy as np
 from PIL import Image
 
 MAX_SCANNED_PIXELS = 1_500_000_000
@@ -20,8 +21,8 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_HEAD = struct.Struct(">I4s")
 _CRC_BYTES = 4
 _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
-_FILLED = {"L": 128, "RGB": (128, 128, 128)}
-"""What libjpeg shows of a block without data, by Pillow's mode."""
+_MIDDLE = 128
+"""What libjpeg shows of a block without data, in every channel; turned around, as CMYK is stored, one less."""
 _MORE_DATA = bytes(range(1, 129))
 """Entropy-coded data: of no effect behind a whole picture, and drawn by a decoder that lacks some."""
 
@@ -51,9 +52,10 @@ def check_filled(image: Image.Image, data: bytes, reload: Callable[[bytes], Imag
     Raises:
         ValueError: the decoder ran out of data, and filled the rest of the picture.
     """
-    if image.format not in ("JPEG", "MPO") or image.mode not in _FILLED:
+    if image.format not in ("JPEG", "MPO"):
         return
-    if image.getpixel((image.width - 1, image.height - 1)) != _FILLED[image.mode]:
+    last = np.asarray(image.crop((image.width - 1, image.height - 1, image.width, image.height)))
+    if not ((last == _MIDDLE) | (last == _MIDDLE - 1)).all():
         return
     end = data.rfind(_END_OF_IMAGE)
     if end > 0 and reload(data[:end] + _MORE_DATA + data[end:]).tobytes() != image.tobytes():

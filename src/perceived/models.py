@@ -72,23 +72,29 @@ def beside(model: str | Path, ending: str) -> Path:
         ModelFileError: as :func:`find_model`.
     """
     path = find_model(model)
-    return (path.parent if Path(model).exists() else Path()) / f"{path.stem}-{ending}.onnx"
+    return (path.parent if path == Path(model) else Path()) / f"{path.stem}-{ending}.onnx"
 
 
 def find_model(model: str | Path) -> Path:
     """Return the file of a model given by path, or by the name of one that is installed.
 
+    What lies here under the name of a model that ships, as ``./default`` would say, does not hide it, and a folder
+    hides none at all: no folder is a model file.
+
     Raises:
         ModelFileError: there is neither such a file nor such a name, or the model of that name is damaged.
     """
     path, name = Path(model), str(model)
-    if name and os.path.exists(path):  # noqa: PTH110 -- Path.exists raises where the name is too long
-        return path
     known = shipped()
-    if name not in known:
-        known |= installed()
     if name in known:
         return _whole(known[name])
+    if name and os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 -- Path's raise for long names
+        return path
+    known |= installed()
+    if name in known:
+        return _whole(known[name])
+    if name and os.path.isdir(path):  # noqa: PTH112
+        return path
     names = f", or one of the names {', '.join(known)}" if known else ""
     raise ModelFileError(
         f"There is no model {name!r}.",

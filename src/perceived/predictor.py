@@ -6,7 +6,6 @@ of several pictures together. Answers come in the order of the pictures.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice, repeat
@@ -32,6 +31,9 @@ from perceived.types import Face, Picture, Prediction
 CPU_BATCH, BATCH = 4, 32
 """Faces that go through the network together: few on a CPU, whose caches hold few (16 took half as long again
 as 4, face for face, measured with a MobileNetV2 of 160 pixels), many elsewhere."""
+LANDMARKS = 5
+FAR = 1e6
+"""Pixels beyond which no picture reaches."""
 SURROUNDINGS = 0.5
 """Share of a face's box that is added on every side for a model without an alignment: its pictures were
 portraits, and this is about how CelebA's aligned ones are cut."""
@@ -266,13 +268,9 @@ class Predictor:
         height, width = pixels.shape[:2]
         if self._detector is None:
             return [whole(width, height)]
-        found = self._detector.detect(pixels)
-        for box in (face.box for face in found):
-            if not (-math.inf < box.x0 <= box.x1 < math.inf and -math.inf < box.y0 <= box.y1 < math.inf):
-                raise InputError(
-                    f"The detector found a face at {box.x0:g},{box.y0:g} to {box.x1:g},{box.y1:g}.",
-                    expected="boxes of x0,y0 above and left of x1,y1, in pixels",
-                )
+        found = list(self._detector.detect(pixels))
+        for face in found:
+            _check_face(face)
         return self.selection.of(found, width, height)
 
     def _frame(self, pixels: Pixels, face: Face) -> Pixels:
@@ -316,6 +314,24 @@ def _batches(prepared: Iterable[Prepared], size: int) -> Iterator[list[Prepared]
             batch, faces = [], 0
     if batch:
         yield batch
+
+
+def _check_face(face: Face) -> None:
+    """Raise :class:`InputError` if what a detector says of a face cannot be."""
+    box = face.box
+    if not (-FAR < box.x0 <= box.x1 < FAR and -FAR < box.y0 <= box.y1 < FAR):
+        raise InputError(
+            f"The detector found a face at {box.x0:g},{box.y0:g} to {box.x1:g},{box.y1:g}.",
+            expected="boxes of x0,y0 above and left of x1,y1, in pixels",
+        )
+    if face.landmarks is None:
+        return
+    points = np.asarray(face.landmarks, np.float64)
+    if points.shape != (LANDMARKS, 2) or not (np.abs(points) < FAR).all():
+        raise InputError(
+            f"The detector found a face with the landmarks {face.landmarks}.",
+            expected=f"{LANDMARKS} points (x, y) in pixels, or None",
+        )
 
 
 def _yunet(min_face: int | None) -> YuNet:

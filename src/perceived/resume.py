@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from perceived.classifier import label_at
 from perceived.errors import ResumeError
@@ -28,14 +32,20 @@ def answered(path: Path, predictor: Predictor | Client) -> set[str]:
     those pictures are tried again. A file that does not exist answers nothing.
 
     Raises:
-        ResumeError: the file is something else, another model answered, or an answer in it is not
-            what ``predictor``, with its threshold and its choice of faces, would say.
+        ResumeError: the file is something else, another model answered, another run is writing to it, or an
+            answer in it is not what ``predictor``, with its threshold and its choice of faces, would say.
         StorageError: it cannot be read or written.
     """
-    if not path.exists():
-        return set()
     sources: set[str] = set()
-    with storage_errors(path), open(path, "rb") as before, atomic_path(path) as partial, open(partial, "wb") as after:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(storage_errors(path))
+        if not path.exists():
+            return sources
+        partial = stack.enter_context(atomic_path(path))
+        before = stack.enter_context(open(path, "rb"))
+        hold(before, path)
+        after = stack.enter_context(open(partial, "wb"))
+        shutil.copymode(path, partial)
         for number, line in enumerate(before, 1):
             if not line.endswith(b"\n"):
                 if not (line.startswith(_BEGINNING) or _BEGINNING.startswith(line)):
@@ -53,6 +63,27 @@ def answered(path: Path, predictor: Predictor | Client) -> set[str]:
                 sources.add(row["source"])
                 after.write(line)
     return sources
+
+
+def hold(file: IO[Any], path: Path) -> None:
+    """Keep other runs from the file at ``path`` for as long as it is open as ``file``.
+
+    Raises:
+        ResumeError: another run holds it, or has put a new one in its place since it was opened.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = os.path.samestat(os.fstat(file.fileno()), os.stat(path))  # noqa: PTH116 -- beside fstat
+    except (BlockingIOError, FileNotFoundError):
+        held = False
+    except OSError:
+        return  # a mounted drive may know no locks
+    if not held:
+        raise ResumeError(
+            f"Another run is writing its answers to {path}.",
+            expected="one run at a time",
+            mend="wait until it has ended, or give another file",
+        )
 
 
 def _row(line: bytes, path: Path, number: int) -> dict[str, Any]:

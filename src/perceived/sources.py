@@ -35,7 +35,13 @@ class Found:
     relative: PurePath
 
 
-def find(words: Iterable[str], *, endings: Collection[str] = ENDINGS, whole: str = "") -> Iterator[Found]:
+def find(
+    words: Iterable[str],
+    *,
+    endings: Collection[str] = ENDINGS,
+    whole: str = "",
+    without: Collection[Path] = (),
+) -> Iterator[Found]:
     """Yield the pictures that ``words`` mean, in their order; folders and patterns in alphabetical order.
 
     A folder means the files in it and below with these ``endings``, hidden ones left out; folders that
@@ -43,7 +49,8 @@ def find(words: Iterable[str], *, endings: Collection[str] = ENDINGS, whole: str
     is no file but has ``*``, ``?`` or ``[`` is a pattern, in which ``**`` stands for any folders. A
     word that is nothing is yielded as it is: reading it will say why.
 
-    A video that a pattern matches is yielded too: reading it will say that it is one.
+    A video that a pattern matches is yielded too: reading it will say that it is one. What folders and patterns
+    find in the folders ``without``, real paths as of :func:`real`, is left out.
 
     Raises:
         ConfigError: a word is empty, or a video; this is said before anything is yielded.
@@ -55,11 +62,22 @@ def find(words: Iterable[str], *, endings: Collection[str] = ENDINGS, whole: str
         if word == STDIN:
             yield Found(location=STDIN, relative=PurePath("stdin"))
         elif _is_path(word):
-            yield from _of_path(word, endings, whole)
+            yield from _of_path(word, endings, whole, without)
         else:
             matches = sorted(glob.iglob(word, recursive=True))  # noqa: PTH207 -- takes absolute patterns too
             for match in matches or [word]:
-                yield from _of_path(match, endings, whole)
+                if not (without and _is_inside(match, without)):
+                    yield from _of_path(match, endings, whole, without)
+
+
+def real(path: str | Path) -> Path:
+    """Return where a path leads, there or not; unlike ``Path.resolve``, of any path."""
+    return Path(os.path.realpath(path))
+
+
+def _is_inside(path: str | Path, folders: Collection[Path]) -> bool:
+    found = real(path)
+    return any(folder == found or folder in found.parents for folder in folders)
 
 
 def place(word: str) -> Path:
@@ -88,19 +106,21 @@ def _check(word: str) -> None:
         raise ConfigError(f"{word} is a video, not a picture.", mend=f"perceived video {word}")
 
 
-def _of_path(word: str, endings: Collection[str], whole: str) -> Iterator[Found]:
+def _of_path(word: str, endings: Collection[str], whole: str, without: Collection[Path]) -> Iterator[Found]:
     path = Path(word)
     if is_folder(path) and not _is_whole(path, whole):
-        yield from _below(path, endings, whole)
+        yield from _below(path, endings, whole, without)
         return
     yield Found(location=word, relative=PurePath(path.name or "picture"))
 
 
-def _below(folder: Path, endings: Collection[str], whole: str) -> Iterator[Found]:
+def _below(folder: Path, endings: Collection[str], whole: str, without: Collection[Path]) -> Iterator[Found]:
     """Walk a folder, without following links to folders, which may lead in circles."""
     unlisted: list[OSError] = []
     for inside, folders, files in os.walk(folder, onerror=unlisted.append):
         seen = sorted(name for name in folders if not name.startswith("."))
+        if without:
+            seen = [name for name in seen if not _is_inside(Path(inside, name), without)]
         folders[:] = [name for name in seen if not _is_whole(Path(name), whole)]
         paths = [Path(inside, name) for name in seen if _is_whole(Path(name), whole)]
         yield from (Found(location=os.fspath(path), relative=path.relative_to(folder)) for path in paths)

@@ -43,6 +43,10 @@ def storage_errors(path: Path) -> Iterator[None]:
                 expected="a folder this user may write to",
                 mend="choose another output folder",
             ) from error
+        if error.errno == errno.ELOOP:
+            raise StorageError(
+                f"{path} cannot be written: it is a link that leads in circles.", mend="remove the link"
+            ) from error
         if error.errno == errno.ENAMETOOLONG:
             raise StorageError(
                 f"{path} cannot be written: its name is longer than this disk allows.", mend="choose a shorter name"
@@ -106,7 +110,7 @@ def _replaceable(path: Path) -> Path:
             expected="the name of a file",
             mend="write to a file, or print and redirect what is printed",
         )
-    return path.resolve() if path.is_symlink() else path
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _make_holder(path: Path) -> tuple[Path, int]:

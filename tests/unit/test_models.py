@@ -46,6 +46,15 @@ def test_a_model_that_a_package_brings_is_found_by_its_name(package: Path) -> No
     assert find_model("brought") == package / "some_weights" / "brought.onnx"
 
 
+@pytest.mark.parametrize("name", ["default", "brought"])
+def test_a_folder_hides_no_model(package: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (package / name).mkdir()
+    monkeypatch.chdir(package)
+    assert find_model(name).name == f"{name}.onnx"
+    assert find_model(name).is_file()
+    assert models.beside(name, "int8") == Path(f"{name}-int8.onnx")
+
+
 def test_a_model_that_is_not_as_it_was_packed_is_refused(package: Path) -> None:
     model = package / "some_weights" / "brought.onnx"
     (model.parent / models.SUMS).write_text(f"{hashlib.sha256(model.read_bytes()).hexdigest()}  {model.name}\n")

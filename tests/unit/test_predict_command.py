@@ -10,14 +10,17 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
+import tracemalloc
+from pathlib import Path, PurePath
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from perceived import images
+from perceived import images, resume, sources
 from perceived.commands import predict as command
+from perceived.errors import ResumeError
+from perceived.types import Picture
 
 
 def answers(text: str) -> list[dict]:
@@ -229,6 +232,67 @@ def test_resume_skips_what_is_answered_and_mends_a_broken_end(run, tiny_model, p
     assert log.read_bytes() == before
 
 
+def test_two_runs_do_not_write_to_one_file(run, tiny_model, picture, tmp_path, monkeypatch):
+    log = tmp_path / "log.jsonl"
+    words = ("predict", picture("a.png", 10), "--model", tiny_model, "--no-detect", "--resume", log)
+    assert run(*words).code == 0
+    log.chmod(0o600)
+    before = log.read_bytes()
+    with open(log, "ab") as other:
+        resume.hold(other, log)
+        second = run(*words)
+        assert (second.code, "Another run" in second.err) == (2, True)
+        assert log.read_bytes() == before
+    assert run(*words).code == 0
+    assert log.stat().st_mode & 0o777 == 0o600
+    with open(log, "ab") as replaced:
+        (tmp_path / "new.jsonl").write_bytes(before)
+        (tmp_path / "new.jsonl").replace(log)
+        with pytest.raises(ResumeError, match="Another run"):
+            resume.hold(replaced, log)
+
+
+def test_answers_take_no_memory_that_grows():
+    class Instant:
+        def stream(self, pictures, names):
+            for _, name in zip(pictures, names, strict=True):
+                yield Picture(source=name, width=1, height=1, model="m", model_sha256="0")
+
+    def found(count):
+        return (sources.Found(location=f"{i}.png", relative=PurePath(f"{i}.png")) for i in range(count))
+
+    peaks = []
+    tracemalloc.start()
+    for count in (100, 20_000):
+        tracemalloc.reset_peak()
+        assert sum(1 for _ in command._answers(Instant(), found(count), None)) == count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+    tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 100_000
+
+
+@pytest.mark.parametrize("option", ["--resume", "--out", "--annotate", "--crops"])
+@pytest.mark.parametrize("where", ["long", "loop", "fifo", "proc"])
+def test_places_where_nothing_can_be_written(run, tiny_model, picture, tmp_path, option, where):
+    places = {"long": "x" * 300, "loop": "loop", "fifo": "fifo", "proc": "/proc/x/y"}
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "fifo")
+    target = tmp_path / places[where]
+    answer = run("predict", picture("a.png", 9), "--model", tiny_model, "--no-detect", option, target)
+    if (option, where) == ("--out", "loop"):
+        assert target.read_text(), "a file takes the place of a link that leads nowhere"
+        return
+    assert (answer.code, answer.err.startswith("Error: ")) == (2, True), answer.err
+
+
+@pytest.mark.parametrize("name", ["....jpg", "..jpg"])
+def test_names_of_dots_are_drawn(run, tiny_model, picture, tmp_path, name):
+    (tmp_path / name).write_bytes(picture("a.png", 9).read_bytes())
+    words = ("--annotate", tmp_path / "drawn", "--crops", tmp_path / "faces")
+    assert run("predict", tmp_path / name, "--model", tiny_model, "--no-detect", *words).code == 0
+    assert len(list((tmp_path / "drawn").iterdir())) == len(list((tmp_path / "faces").iterdir())) == 1
+
+
 def test_resume_makes_the_folder_of_its_file(run, tiny_model, picture, tmp_path):
     log = tmp_path / "new" / "log.jsonl"
     assert run("predict", picture("a.png", 9), "--model", tiny_model, "--no-detect", "--resume", log).code == 0
@@ -433,10 +497,14 @@ def test_drawings_among_the_pictures_are_made_once(run, tiny_model, picture, tmp
     folder.mkdir()
     (folder / "a.png").write_bytes(picture("one.png", 20).read_bytes())
     monkeypatch.chdir(folder)
-    words = ("predict", ".", "--no-detect", "--model", tiny_model, "--annotate", "drawn")
-    assert run(*words).code == 0
-    again = run(*words)
-    assert (again.code, "drawn over" in again.err) == (2, True)
+    for where in (".", "**/*g"):
+        words = ("predict", where, "--no-detect", "--model", tiny_model, "--annotate", "drawn", "--crops", "x/faces")
+        for _ in range(2):
+            assert "1 picture, 1 face" in run(*words, "--out", "rows.csv").out
+    assert sorted(str(path) for path in Path().rglob("*g")) == ["a.png", "drawn/a.jpg", "x/faces/a-face1.png"]
+    (folder / "x" / "b.png").write_bytes(picture("two.png", 200).read_bytes())
+    own = run("predict", ".", "--no-detect", "--model", tiny_model, "--annotate", "x")
+    assert (own.code, "holds some" in own.err) == (2, True), "pictures of one's own are not left out in silence"
 
 
 def test_somebodys_own_pictures_are_not_drawn_over(run, tiny_model, picture, tmp_path):

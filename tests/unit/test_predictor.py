@@ -193,6 +193,24 @@ def test_a_detector_of_ones_own_that_gives_impossible_boxes_is_told(tiny_model, 
     assert row.error.startswith("The detector found a face at")
 
 
+@pytest.mark.parametrize("points", [((1, 2),) * 3, ((math.nan, 2),) * 5, ((1e30, 2),) * 5, ((1, 2, 3),) * 5])
+def test_a_detector_of_ones_own_that_gives_impossible_landmarks_is_told(tiny_model, points):
+    class Confused:
+        def detect(self, image):
+            yield Face(box=Box(x0=0, y0=0, x1=9, y1=9), landmarks=points)
+
+    (row,) = Predictor(tiny_model, detector=Confused()).predict([np.zeros((64, 64, 3), np.uint8)])
+    assert row.error.startswith("The detector found a face with the landmarks")
+
+
+def test_a_detector_of_ones_own_may_give_faces_one_by_one(tiny_model):
+    class Lazy:
+        def detect(self, image):
+            yield from Halves(2).detect(image)
+
+    assert len(Predictor(tiny_model, detector=Lazy()).predict(halves(9, 9)).faces) == 2
+
+
 def test_the_shipped_detector_finds_portraits_of_nobody(tiny_model, portraits):
     model = Predictor(tiny_model)
     for answer in model.predict(portraits):

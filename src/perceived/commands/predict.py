@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +19,7 @@ from perceived import rows, sources
 from perceived.commands import cluster as on_cluster
 from perceived.commands import remote
 from perceived.errors import ConfigError
-from perceived.storage import atomic_path, storage_errors
+from perceived.storage import atomic_path, check_folder, storage_errors
 from perceived.tally import Tally
 from perceived.types import Picture
 
@@ -180,11 +181,15 @@ def answer(predictor: Predictor | Client, words: Iterable[str], output: Output, 
     words = list(words)
     done = _answered(output, predictor) - {sources.STDIN}  # it is another picture each time
     tally = Tally(answered_before=len(done))
-    found = _some(sources.find(words), words)
-    _tell_empty(words)
-    fresh = (one for one in sources.distinct(found) if one.location not in done)
+    find = partial(sources.find, without=album.folders if album else ())
+    found = _some(find(words), words)
+    for word in words:
+        if sources.is_folder(Path(word)) and next(find([word]), None) is None:
+            typer.echo(f"There is no picture in {rows.on_one_line(word)}.", err=True)
+    fresh = (one for one in found if one.location not in done)
     labels = predictor.labels
-    with _writing(output, labels) as write, _progress(output, words, skipped=len(done)) as progress:
+    total = (sum(1 for _ in find(words)) - len(done)) if _has_bar(output) else None
+    with _writing(output, labels) as write, _progress(total) as progress:
         for picture in _answers(predictor, fresh, album):
             write(rows.rows(output.form, picture, labels))
             if picture.error is not None and output.form is rows.Format.TABLE:
@@ -202,19 +207,24 @@ def _complaint(source: str, error: str) -> str:
 
 def _answers(predictor: Predictor | Client, found: Iterable[sources.Found], album: Album | None) -> Iterator[Picture]:
     """Answer for the pictures, and draw them where there is an album."""
-    read, named, drawn = tee(found, 3)
-    pictures = (_stdin() if one.location == sources.STDIN else one.location for one in read)
-    names = (one.location for one in named)
     if album is None:
-        yield from predictor.stream(pictures, names)
+        yield from predictor.stream(*_named(found))
         return
     from perceived.predictor import Predictor
 
     assert isinstance(predictor, Predictor)
-    for one, (picture, image) in zip(drawn, predictor.stream_with_pixels(pictures, names), strict=True):
+    found, drawn = tee(sources.distinct(found))
+    for one, (picture, image) in zip(drawn, predictor.stream_with_pixels(*_named(found)), strict=True):
         if image is not None:
             album.add(one.relative, picture, image)
         yield picture
+
+
+def _named(found: Iterable[sources.Found]) -> tuple[Iterator[str | bytes], Iterator[str]]:
+    """Return the pictures to read, and beside them what they are called."""
+    read, named = tee(found)
+    pictures = (_stdin() if one.location == sources.STDIN else one.location for one in read)
+    return pictures, (one.location for one in named)
 
 
 def _stdin() -> bytes:
@@ -235,21 +245,14 @@ def _some(found: Iterator[sources.Found], words: Iterable[str]) -> Iterator[sour
     return chain([first], found)
 
 
-def _tell_empty(words: Iterable[str]) -> None:
-    """Say which folders, among others, hold no picture."""
-    for word in words:
-        if sources.is_folder(Path(word)) and next(sources.find([word]), None) is None:
-            typer.echo(f"There is no picture in {rows.on_one_line(word)}.", err=True)
-
-
 def _spare_pictures(words: Iterable[str], *, files: Iterable[Path | None], folders: Iterable[Path | None]) -> None:
     """Refuse to write where the pictures are: drawings carry their names, and would take their places."""
-    read = [sources.place(word).resolve() for word in words if word != sources.STDIN]
+    read = [sources.real(sources.place(word)) for word in words if word != sources.STDIN]
     folders_read = [path for path in read if sources.is_folder(path)]
     read += [path.parent for path in read if not sources.is_folder(path)]
     for target in (path for path in files if path is not None):
         is_folder = sources.is_folder(target)
-        if is_folder or target.resolve() in read or target.suffix.lower() in sources.ENDINGS:
+        if is_folder or sources.real(target) in read or target.suffix.lower() in sources.ENDINGS:
             what = "a folder" if is_folder else "the name of a picture"
             raise ConfigError(
                 f"Answers cannot be written to {target}: it is {what}.",
@@ -257,19 +260,25 @@ def _spare_pictures(words: Iterable[str], *, files: Iterable[Path | None], folde
                 mend="--out answers.jsonl",
             )
     for folder in (path for path in folders if path is not None):
-        if folder.is_dir() and folder.resolve() in read:
+        if not sources.is_folder(folder):
+            continue
+        place = sources.real(folder)
+        if place in read:
             raise ConfigError(
                 f"The pictures are in {folder}: drawings of the same names would take their places.",
                 expected="another folder for what is drawn",
                 mend="--annotate drawn, --crops faces",
             )
-        among = any(path in folder.resolve().parents for path in folders_read)
-        if among and folder.is_dir() and next(sources.find([os.fspath(folder)]), None):
-            raise ConfigError(
-                f"{folder} lies among the pictures to read and holds some: they would be answered, and drawn over.",
-                expected="a folder elsewhere, or an empty one",
-                mend="--annotate ../drawn, --crops ../faces",
-            )
+        first = next(sources.find([os.fspath(folder)]), None)
+        if first and place.parents and any(path in place.parents for path in folders_read):
+            from perceived.album import is_drawing
+
+            if not is_drawing(Path(first.location)):
+                raise ConfigError(
+                    f"{folder} lies among the pictures to read and holds some: what is drawn there is not answered.",
+                    expected="a folder elsewhere, an empty one, or one of earlier drawings",
+                    mend="--annotate ../drawn, --crops ../faces",
+                )
 
 
 def _output(*, as_json: bool, as_csv: bool, out: Path | None, resume: Path | None) -> Output:
@@ -306,12 +315,17 @@ def _writing(output: Output, labels: tuple[str, ...]) -> Iterator[Callable[[str]
     """Yield what takes rows: a new file comes whole or not at all, a resumed one grows line by line."""
     with contextlib.ExitStack() as stack:
         if output.resume is not None:
+            from perceived.resume import hold
+
             stack.enter_context(storage_errors(output.resume))
+            check_folder(output.resume.parent)
             output.resume.parent.mkdir(parents=True, exist_ok=True)
-            write = stack.enter_context(open(output.resume, "a", encoding="utf-8", buffering=1)).write
+            file = stack.enter_context(open(output.resume, "a", encoding="utf-8", buffering=1))
+            hold(file, output.resume)
+            write = file.write
         elif output.out is not None:
-            partial = stack.enter_context(atomic_path(output.out))
-            write = stack.enter_context(open(partial, "w", encoding="utf-8", newline="")).write
+            unfinished = stack.enter_context(atomic_path(output.out))
+            write = stack.enter_context(open(unfinished, "w", encoding="utf-8", newline="")).write
         else:
             write = _print
         write(rows.head(output.form, labels))
@@ -326,15 +340,19 @@ def _print(text: str) -> int:
     return len(text)
 
 
-@contextlib.contextmanager
-def _progress(output: Output, words: Iterable[str], *, skipped: int) -> Iterator[Callable[[int], object]]:
-    """Yield what is told of finished pictures: it draws a bar where rows are not printed on the same terminal."""
+def _has_bar(output: Output) -> bool:
+    """Say whether there is a terminal for a bar, on which no rows are printed."""
     printed = output.out is None and output.resume is None and sys.stdout.isatty()
-    if printed or not sys.stderr.isatty():
+    return sys.stderr.isatty() and not printed
+
+
+@contextlib.contextmanager
+def _progress(total: int | None) -> Iterator[Callable[[int], object]]:
+    """Yield what is told of finished pictures: it draws a bar if there is a ``total``."""
+    if total is None:
         yield lambda done: None
         return
     from perceived.progress import counter
 
-    total = sum(1 for _ in sources.find(words)) - skipped
     with counter("answering", quiet=False) as tick:
         yield lambda done: tick and tick(done, total)
