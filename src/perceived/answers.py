@@ -7,6 +7,7 @@ folder. Labels come as CSV or Parquet (``id,label`` and one column for each grou
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +59,8 @@ def read_predictions(
     table = read(path)
     _note_model(table, reading)
     if read is _read_table:
+        if id_column not in table.columns:  # it is named for the labels
+            id_column = "id"
         if id_column not in table.columns and {"source", *_BOX} <= set(table.columns):
             table, id_column = _largest_faces(table, reading), "source"
         answer = "perceived_gender"
@@ -102,10 +105,10 @@ def read_labels(
 
 def read_workspace(work: Path, on: str) -> pl.DataFrame:
     """Return the rows of one split of a workspace, with every column of its table of examples."""
+    from perceived.scoring import read_split
+
     workspace = Workspace(Path(work))
-    rows = workspace.read_split().filter(split=on)
-    if rows.is_empty():
-        raise DataError(f"The split {on!r} of {work} has no pictures.", mend=f"perceived split {work}")
+    rows = read_split(workspace, on)
     examples = workspace.read_examples()
     extra = [name for name in examples.columns if name not in rows.columns]
     return rows.join(examples.select("id", *extra), on="id", how="left", maintain_order="left")
@@ -165,6 +168,9 @@ def _read_table(path: Path) -> pl.DataFrame:
     try:
         if path.suffix == ".parquet":
             return pl.read_parquet(path)
+        with open(path, "rb") as file:
+            if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                raise OSError("it is UTF-16")
         return pl.read_csv(path, infer_schema=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(
@@ -253,6 +259,14 @@ def _one_answer_each(pictures: pl.DataFrame, path: Path, reading: Reading) -> pl
 def _require(table: pl.DataFrame, columns: Sequence[str], path: Path) -> None:
     for name in columns:
         if name not in table.columns:
+            only = table.columns[0] if table.width == 1 else ""
+            for separator, said in {";": "semicolons", "\t": "tabs"}.items():
+                if separator in only:
+                    raise DataError(
+                        f"The columns of {path} stand between {said}: {only!r}.",
+                        expected="commas",
+                        mend="save it as CSV with commas",
+                    )
             raise DataError(
                 f"{path} has no column {name!r}. Its columns are {', '.join(table.columns[:8])}.",
                 mend="rename the column in the file, or name yours with --id-column or --label-column",

@@ -49,7 +49,7 @@ def audit_files(
     """Read a file of predictions and a file of labels into one table; see :mod:`perceived.answers`."""
     reading = Reading()
     truth = answers.read_labels(labels, reading=reading, words=words, id_column=id_column, label_column=label_column)
-    said = answers.read_predictions(predictions, reading=reading, words=words, id_column=_own(predictions, id_column))
+    said = answers.read_predictions(predictions, reading=reading, words=words, id_column=id_column)
     return answers.match(said, truth, reading), reading
 
 
@@ -253,12 +253,3 @@ def judge(found: dict[str, Any], fail_if: Sequence[str]) -> bool:
     """Write under ``criteria`` how an audit stands to conditions of failure; return whether it passes."""
     found["criteria"] = criteria.check(fail_if, found)
     return not any(row["failed"] for row in found["criteria"])
-
-
-def _own(predictions: Path, id_column: str) -> str:
-    """Return the id column of a file of predictions: the one named for the labels if it has it, else ``id``."""
-    if predictions.suffix == ".csv" and predictions.is_file() and id_column != "id":
-        with open(predictions, encoding="utf-8-sig", errors="replace") as file:
-            if id_column in [name.strip().strip('"') for name in file.readline().split(",")]:
-                return id_column
-    return "id"

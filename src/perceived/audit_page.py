@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import html
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,8 @@ GAP_NAMES = {
     "abstention_gap": "abstention",
     "missed_gap": "missed faces",
 }
-HEADS = ("group", "n", "accuracy", *(f"recall, {label}" for label in LABELS), "abstained", "calibration error")
+HEADS = ("group", "n", "accuracy", *(f"recall, {label}" for label in LABELS), "abstained", "overconfidence")
+"""Of a table in Markdown. Overconfidence, unlike calibration error, is not the larger for a smaller group."""
 
 
 def write(out: Path, found: Mapping[str, Any], *, title: str) -> None:
@@ -43,9 +43,7 @@ def write(out: Path, found: Mapping[str, Any], *, title: str) -> None:
     context = {
         "title": title,
         "found": found,
-        "svgs": {
-            name: report.figure_svg(figure, title=html.escape(heading)) for name, (figure, heading) in drawings.items()
-        },
+        "svgs": {name: report.figure_svg(figure, title=heading) for name, (figure, heading) in drawings.items()},
         "chart_of": chart_name,
         "flags": flags,
         "together": len(flags) > TOGETHER,
@@ -68,8 +66,9 @@ def _charts_before(out: Path) -> Iterator[str]:
 
 
 def chart_name(by: Sequence[str]) -> str:
-    """Return the name of a grouping's chart, safe as a file name."""
-    return "by-" + "-".join("".join(c if c.isalnum() else "_" for c in name) for name in by)
+    """Return the name of a grouping's chart, safe as a file name, and another for every grouping."""
+    safe = "by-" + "-".join("".join(c if c.isalnum() else "_" for c in name) for name in by)
+    return safe if safe == "by-" + "-".join(by) else f"{safe}-{storage.sha256_json(list(by))[:6]}"
 
 
 def worst_rows(found: Mapping[str, Any]) -> dict[str, dict[str, Any] | None]:
@@ -82,24 +81,27 @@ def worst_rows(found: Mapping[str, Any]) -> dict[str, dict[str, Any] | None]:
 
 
 def markdown(found: Mapping[str, Any], *, title: str) -> str:
-    """Return the audit as Markdown tables: gaps, every single grouping, and the worst cells of intersections."""
-    lines = [f"# {title}", "", *[f"- {note}" for note in found["notes"]], ""]
+    """Return the audit as Markdown tables: gaps, every single grouping, and the worst and smallest of intersections."""
+    lines = [f"# {plain(title)}", "", *[f"- {plain(note)}" for note in found["notes"]], ""]
     lines += table(HEADS, [cells(found["overall"])])
     lines += ["", "## Gaps", "", f"p-values by permutation, after {found['method']['correction']}.", ""]
     heads = ("by", "gap", "value", "lowest", "highest", "p", "p, corrected")
     lines += table(heads, [row for grouping in found["groupings"] for row in _gap_rows(grouping)])
     for grouping in found["groupings"]:
-        groups = grouping["groups"]
-        heading = " × ".join(grouping["by"])
-        if len(grouping["by"]) > 1:
-            groups = audit_charts.shown(groups)
-            heading += (
-                f" ({len(groups)} of {len(grouping['groups'])} groups)" if len(groups) < len(grouping["groups"]) else ""
-            )
-        lines += ["", f"## By {plain(heading)}", "", *table(HEADS, [cells(group) for group in groups])]
+        lines += ["", *by_group(grouping, level="##")]
     lines += ["", "## Left out", ""]
     lines += [f"- {why}: {count:,}" for why, count in found["excluded"].items()] or ["Nothing."]
     return "\n".join(lines) + "\n"
+
+
+def by_group(grouping: Mapping[str, Any], *, level: str) -> list[str]:
+    """Return a heading and a table of the groups of a grouping; of many, the worst, and all that are small."""
+    groups = audit_charts.shown(grouping["groups"])
+    groups = [*groups, *(group for group in grouping["groups"] if group["small"] and group not in groups)]
+    heading = " × ".join(grouping["by"])
+    if len(groups) < len(grouping["groups"]):
+        heading += f" ({len(groups)} of {len(grouping['groups'])} groups: those read worst, and those of few rows)"
+    return [f"{level} By {plain(heading)}", "", *table(HEADS, [cells(group) for group in groups])]
 
 
 def _draw(found: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
@@ -141,7 +143,8 @@ def _gap_rows(grouping: Mapping[str, Any]) -> list[tuple[str, ...]]:
 def cells(group: Mapping[str, Any]) -> tuple[str, ...]:
     rates = [group["accuracy"], *(group["recall"][label] for label in LABELS), group["abstention"]]
     size = f"{group['n']:,}{' (few)' if group['small'] else ''}"
-    return (group["name"], size, *map(_interval, rates), _interval(group["calibration_error"]))
+    over = group["overconfidence"]["value"]
+    return (group["name"], size, *map(_interval, rates), "–" if over is None else f"{over * 100:+.1f}")
 
 
 def _interval(rate: Mapping[str, float | None]) -> str:

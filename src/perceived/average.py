@@ -27,8 +27,8 @@ def average(models: Sequence[Path], out: Path) -> None:
     """Write ``out``, a run's folder, whose best model has the mean of the weights of ``models``.
 
     They are folders of runs, ONNX files or names; one that is named twice counts twice. What the first
-    tells of itself is told of the mean, but for its calibration; check pictures are those of the first run
-    among them.
+    tells of itself is told of the mean, but for its calibration and how it fared; check pictures are those of
+    the first run among them.
 
     Raises:
         ConfigError: there are fewer than two models, none of them is a run, or ``out`` is there already.
@@ -51,9 +51,11 @@ def average(models: Sequence[Path], out: Path) -> None:
     network.load_state_dict(mean([one.network for one in trained]))
     kept = {key: value for key, value in spec.provenance.items() if key not in UNDONE}
     weights = {**kept.get("weights", {}), "mean_of_sha256": [weights_sha256(Path(model)) for model in models]}
+    seconds = spec.metrics.get("validation", {}).get("seconds", 0.0)
     told = dataclasses.replace(
         spec,
         name=Path(out).name,
+        metrics={"validation": {"seconds": seconds}},
         provenance={**kept, "weights": weights},
         temperature=1.0,
         power=1.0,

@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import perceived
-from perceived import audit_charts, audit_page, models, report, results_file, storage
+from perceived import audit_page, models, report, results_file, storage
 from perceived.errors import ConfigError
 from perceived.spec import ModelSpec
 
@@ -156,7 +156,7 @@ def render(
         energy=energy,
         emissions=emissions,
         version=perceived.__version__,
-        group_table=_group_table,
+        by_group=lambda grouping: "\n".join(audit_page.by_group(grouping, level="###")),
         worst=audit_page.worst_rows,
         tested_on=lambda found: _tested_on(found, datasets),
         mean=lambda curve, name: sum(point[name]["value"] for point in curve) / len(curve),
@@ -214,11 +214,6 @@ def _index_entry(found: Mapping[str, Any], dataset: str) -> dict[str, Any]:
             {"type": kind, "name": name, "value": round(value, 5)} for kind, (name, value) in values.items() if value
         ],
     }
-
-
-def _group_table(grouping: Mapping[str, Any]) -> str:
-    groups = audit_charts.shown(grouping["groups"])
-    return "\n".join(audit_page.table(audit_page.HEADS, [audit_page.cells(group) for group in groups]))
 
 
 def _dataset(name: str) -> Dataset:

@@ -7,6 +7,7 @@ and its text stays text. Figures are made without pyplot: nothing is global, no 
 from __future__ import annotations
 
 import contextlib
+import html
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -159,7 +160,7 @@ def to_svg(figure: Figure, *, title: str) -> str:
         text = text.replace(color, f"var(--{name})")
     size = re.search(r'width="[\d.]+pt" height="[\d.]+pt"', text)
     assert size is not None
-    return text.replace(size[0], f'role="img" aria-label="{title}"', 1)
+    return text.replace(size[0], f'role="img" aria-label="{html.escape(title)}"', 1)
 
 
 def label_counts(counts: Mapping[str, int]) -> Draw:

@@ -28,7 +28,7 @@ from perceived.commands import serve as serve_command
 from perceived.commands import train as train_command
 from perceived.commands import tune as tune_command
 from perceived.commands import video as video_command
-from perceived.commands.options import Settings, Work
+from perceived.commands.options import Settings, Work, listed
 from perceived.errors import ConfigError, MissingExtraError, PerceivedError
 from perceived.extras import needed_for
 
@@ -199,7 +199,7 @@ def explore(
     """Draw a dataset's pictures and charts. Fit the baseline that never looks at a picture."""
     from perceived import explore as exploration
 
-    exploration.explore(work, picture=picture, attributes=_words(attributes), out=out)
+    exploration.explore(work, picture=picture, attributes=listed(attributes), out=out)
     typer.echo(f"report: {(out or work / 'explore') / 'report.html'}")
 
 
@@ -233,7 +233,7 @@ def split(
         **sizes,
         everything=everything,
         balance=balance,
-        weigh_by=_words(weigh_by),
+        weigh_by=listed(weigh_by),
         boost=dict(_factor(one) for one in boost or ()),
         seed=seed,
     )
@@ -419,7 +419,3 @@ def _factor(text: str) -> tuple[str, float]:
         return group, float(times)
     except ValueError as error:
         raise ConfigError(f"--boost {text} gives no number.", expected="COLUMN=VALUE:TIMES, as race=Black:2") from error
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from perceived import groups
+from perceived import gaps, groups
 from perceived.errors import ConfigError
 
 OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
@@ -15,14 +15,7 @@ _WORST = {"worst_group_accuracy": "accuracy", "worst_group_recall": "recall"}
 _OF_ANSWERED = (*_WORST, "accuracy_gap", "equalized_odds_difference", "demographic_parity_difference")
 """Figures that say nothing of a group which is hardly ever answered."""
 _OVERALL = ("accuracy", "correct", "abstention", "missed", "calibration_error")
-_GAPS = (
-    "accuracy_gap",
-    "equalized_odds_difference",
-    "demographic_parity_difference",
-    "abstention_gap",
-    "missed_gap",
-)
-FIGURES = (*_OVERALL, *_WORST, *_GAPS)
+FIGURES = (*_OVERALL, *_WORST, *gaps.TESTED)
 _FORM = re.compile(r"(?:(?P<by>[^:<>]+):)?(?P<name>\w+)\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[\d.eE+-]+)")
 
 
@@ -64,7 +57,7 @@ def parse(text: str) -> tuple[str | None, str, str, float]:
 
 def _judge(text: str, found: Mapping[str, Any]) -> dict[str, Any]:
     by, name, sign, limit = parse(text)
-    groupings = [g for g in found["groupings"] if by is None or tuple(g["by"]) == groups.columns_of(by)]
+    groupings = [g for g in found["groupings"] if by is None or {*g["by"]} == {*groups.columns_of(by)}]
     if by is not None and (not groupings or name in _OVERALL):
         raise ConfigError(
             f"--fail-if {text!r} names a grouping that this figure does not have.",

@@ -34,7 +34,8 @@ NOTHING = np.uint64(0)
 
 _FLAT = 4.0
 """Standard deviation of grey values below which a picture is taken as blank."""
-_ROWS = 512
+_ROWS = 32
+"""Pictures that are compared with all later ones at a time: more take more memory, and no less time."""
 _READERS = 4
 
 Hashes = npt.NDArray[np.uint64]
@@ -98,8 +99,9 @@ def close(hashes: Hashes, *, most: int = MOST_BITS) -> Iterator[tuple[int, int, 
     values = hashes[rows]
     for start in range(0, len(rows), _ROWS):
         bits = np.bitwise_count(values[start : start + _ROWS, None] ^ values[None, start:])
-        for first, second in np.argwhere(np.triu(bits <= most, k=1)):
-            yield int(rows[start + first]), int(rows[start + second]), int(bits[first, second])
+        for first, second in zip(*np.divmod(np.flatnonzero(bits <= most), bits.shape[1]), strict=True):
+            if first < second:
+                yield int(rows[start + first]), int(rows[start + second]), int(bits[first, second])
 
 
 def find(paths: Sequence[str], hashes: Hashes) -> tuple[list[Pair], set[int]]:

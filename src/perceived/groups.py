@@ -65,11 +65,11 @@ def choose(
     Raises:
         ConfigError: there is no such column.
     """
-    chosen: dict[tuple[str, ...], None] = {}
+    chosen: dict[frozenset[str], tuple[str, ...]] = {}
     for words in asked:
         if words == ALL:
             usable = (name for name, count in columns.items() if 2 <= count <= MOST_VALUES)
-            chosen |= {(name,): None for name in usable if name not in by_name_only}
+            chosen |= {frozenset([name]): (name,) for name in usable if name not in by_name_only}
             continue
         by = columns_of(words)
         for name in by:
@@ -78,10 +78,12 @@ def choose(
                     f"There is no column {name!r} to group by.",
                     expected=f"some of {', '.join(list(columns)[:12])}; {ALL} for every one; race*age for both at once",
                 )
-        chosen[by] = None
+        if len({*by}) < len(by):
+            raise ConfigError(f"{words!r} names a column twice.", expected="columns that differ, as in race*age")
+        chosen.setdefault(frozenset(by), by)
     if not chosen:
         raise ConfigError("There is nothing to group by.", expected="--groups with columns of the labels, or all")
-    return list(chosen)
+    return list(chosen.values())
 
 
 def columns_of(words: str) -> tuple[str, ...]:

@@ -7,13 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from perceived import images, report, storage
+from perceived.errors import ImageError
 from perceived.exclusions import READINGS
 
 SHOWN = 400
 """Candidates on the page, and as many contradictions; the lists hold them all."""
 SIDE = 200
 """Pictures of the page fit a square of this many pixels."""
+GREY = 200
+"""Brightness of what stands for a picture that cannot be read any more."""
 CANDIDATE = ("id", "split", "label", "suggested", "self_confidence")
 DUPLICATE = ("first", "second", "first_label", "second_label", "first_split", "second_split", "bits", "correlation")
 
@@ -26,7 +31,11 @@ def write(out: Path, found: Mapping[str, Any], paths: Mapping[str, str]) -> None
     _write_csv(out / "duplicates.csv", DUPLICATE, map(_cells, contradictions))
 
     def shown(row: Mapping[str, Any]) -> dict[str, Any]:
-        return {**row, "uri": report.picture_uri(images.load(paths[row["id"]]), side=SIDE)}
+        try:
+            picture = images.load(paths[row["id"]])
+        except ImageError:  # gone out of reach since it was judged
+            picture = np.full((SIDE, SIDE, 3), GREY, np.uint8)
+        return {**row, "uri": report.picture_uri(picture, side=SIDE)}
 
     context = {
         "found": found,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,22 +28,24 @@ def read(path: Path) -> tuple[str, dict[str, Any]]:
 def require_of_model(path: Path, found: Mapping[str, Any], spec: ModelSpec, sha256: str) -> None:
     """Refuse results of another model; those of the RUN that the model was exported from are its own.
 
-    An audit of answers that do not say whose they are is taken at its word.
+    What was calibrated, averaged or made to compute in int8 since is another model, though it may have the same
+    name. An audit of answers that do not say whose they are is taken at its word.
 
     Raises:
         DataError: they are of another model.
     """
     scored = found.get("model") or {}
-
-    def trained(specification: Mapping[str, Any]) -> list[Any]:
-        provenance, metrics = specification.get("provenance", {}), specification.get("metrics", {})
-        return [provenance.get("recipe"), provenance.get("data"), metrics.get("validation")]
-
-    same = trained(scored) == trained(spec.to_dict()) and None not in trained(scored)
-    if "sha256" in scored and scored["sha256"] != sha256 and not same:
+    if "sha256" in scored and scored["sha256"] != sha256 and _exported(scored) != _exported(json.loads(spec.to_json())):
         raise DataError(
             f"{path} is of the model {scored.get('name')!r} ({scored['sha256'][:12]}), "
             f"and the card is of {spec.name!r} ({sha256[:12]}).",
             expected="results of this model, or of the RUN it was exported from",
             mend="evaluate, audit or try the model of the card",
         )
+
+
+def _exported(specification: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a RUN and the file that was exported from it tell alike of themselves."""
+    kept = {key: value for key, value in specification.items() if key not in ("sha256", "name")}
+    provenance = {key: value for key, value in kept.get("provenance", {}).items() if key != "export"}
+    return {**kept, "provenance": provenance}

@@ -159,7 +159,7 @@ def assess(
     """
     truth = splits.label_indices(rows["label"], labels)
     everyone = np.ones(rows.height, bool)
-    columns = {name: rows[name].n_unique() for name in rows.columns if name not in OURS}
+    columns = {name: rows[name].n_unique() for name in rows.columns if name not in OURS or name == "label"}
     chosen = groups.choose(by, columns, by_name_only=BY_NAME_ONLY) if by else []
     for name in {name for names in chosen for name in names}:
         rows = rows.with_columns(groups.tidy(rows[name])[0])

@@ -241,6 +241,18 @@ def test_files_that_are_no_predictions_say_so(write: Callable[..., Path], name: 
         answers.read_predictions(write(name, *lines), reading=Reading())
 
 
+def test_other_forms_of_csv_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    for content, message in {
+        b"id;perceived_gender\na;male\n": "stand between semicolons",
+        b"id\tperceived_gender\na\tmale\n": "stand between tabs",
+        "id,perceived_gender\na,male\n".encode("utf-16"): "it is UTF-16",
+    }.items():
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            answers.read_predictions(path, reading=Reading())
+
+
 def line(source: str) -> str:
     return json.dumps({"source": source, "faces": [face(9, "male", 0.9)], "error": None})
 

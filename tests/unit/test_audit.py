@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from perceived import audit, audit_page, criteria, groups
+from perceived import audit, audit_charts, audit_page, criteria, groups
 from perceived.answers import Reading
 from perceived.errors import ConfigError
 
@@ -119,6 +119,35 @@ def test_small_groups_are_flagged_shown_and_outside_gaps() -> None:
     assert "tiny" not in (grouping["gaps"]["accuracy_gap"]["lowest"], grouping["gaps"]["accuracy_gap"]["highest"])
     assert any("fewer than 30 rows are in 1 of 3 groups (tiny)" in note for note in found["notes"])
     assert by(audit.audit(rows, ["race"], small=1, permutations=99), "race")["worst"]["accuracy"]["group"] == "tiny"
+
+
+def test_many_groups_hide_no_small_one_in_markdown(tmp_path: Path) -> None:
+    races = pl.Series("race", [f"r{i:02}" for i in range(20) for _ in range(100)] + ["few|1"] * 5 + ["few 2"] * 5)
+    found = audit.audit(table(2010).with_columns(races), ["race"], small=30, permutations=9)
+    text = audit_page.markdown(found, title="T <i>x</i> | y")
+    assert "# T \\<i>x\\</i> \\| y\n" in text
+    assert "## By race (20 of 22 groups: those read worst, and those of few rows)" in text
+    assert "| few\\|1 | 5 (few) |" in text
+    assert "| few 2 | 5 (few) |" in text
+    assert sum(line.startswith(("| r0", "| r1")) for line in text.splitlines()) == audit_charts.MOST
+    audit_page.write(tmp_path, found, title="T")
+    assert "few|1" in (tmp_path / "audit.html").read_text()
+
+
+def test_a_grouping_is_the_same_in_any_order() -> None:
+    rows = table(400, race=pl.Series(["a", "b"] * 200), age=pl.Series(["old"] * 200 + ["young"] * 200))
+    found = audit.audit(rows, ["race", "age*race", "race*age"], permutations=9)
+    assert [grouping["by"] for grouping in found["groupings"]].count(["race", "age"]) == 0
+    assert [grouping["by"] for grouping in found["groupings"]].count(["age", "race"]) == 1
+    assert criteria.check(["race*age:worst_group_accuracy<0"], found)[0]["failed"] is False
+    with pytest.raises(ConfigError, match="a column twice"):
+        audit.audit(rows, ["race*race"], permutations=9)
+
+
+def test_charts_of_names_alike_do_not_share_a_file() -> None:
+    names = [audit_page.chart_name(by) for by in (["skin tone"], ["skin_tone"], ["skin-tone"], ["race", "age"])]
+    assert len({*names}) == 4
+    assert names[-1] == "by-race-age"
 
 
 def test_empty_cells_are_a_group_and_flags_are_yes_and_no() -> None:

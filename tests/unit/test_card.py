@@ -181,12 +181,13 @@ def test_the_results_of_another_model_are_refused(model: Path, results: list[Pat
     run.write_text(json.dumps({**report, "model": {"sha256": "f" * 64, **spec}, "sources": ["celeba", "street"]}))
     text = card.write(model, tmp_path / "own.md", datasets=["fairface"], results=[run])
     assert '"name": "CelebA, street"' in text, "what was scored, not what was learnt from"
-    other = tmp_path / "of-another.json"
-    metrics = {"validation": {"seconds": 7.0}}
-    other.write_text(json.dumps({**report, "model": {"sha256": "f" * 64, **spec, "metrics": metrics}}))
+    others = []
+    for key, value in {"metrics": {"validation": {"seconds": 7.0}}, "temperature": 2.0, "mirror_below": 1.0}.items():
+        others.append(tmp_path / f"other-{key}.json")
+        others[-1].write_text(json.dumps({**report, "model": {"sha256": "f" * 64, **spec, key: value}}))
     audited = tmp_path / "audit.json"
     audited.write_text(json.dumps({"groupings": [], "model": {"name": "peer", "sha256": "f" * 64}}))
-    for results_of_others in (other, audited):
+    for results_of_others in (*others, audited):
         with pytest.raises(DataError, match=r"is of the model '(default|peer)'"):
             card.write(model, tmp_path / "other.md", datasets=["fairface"], results=[results_of_others])
     assert not (tmp_path / "other.md").exists()

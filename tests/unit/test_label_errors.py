@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from perceived import exclusions, label_errors, scoring
+from perceived import exclusions, label_errors, label_errors_page, scoring
 from perceived.data import split as splits
 from perceived.errors import ConfigError, DataError, SplitError, StorageError
 from perceived.workspace import Workspace
@@ -89,6 +89,16 @@ def test_lists_and_page_hold_it_all(work: Path, tiny_model: Path, tmp_path: Path
     assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page), "nothing is fetched"
     assert page.count("data:image/jpeg") == 2 + 2 * 2
     assert page.count('type="radio"') == 2 * len(exclusions.READINGS)
+
+
+def test_a_picture_that_has_gone_since_keeps_its_place_on_the_page(
+    work: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    label_errors.find(work, model=tiny_model, out=tmp_path)
+    found = json.loads((tmp_path / "labels.json").read_text())
+    rows = [*found["candidates"], *(row for pair in found["duplicates"]["contradictions"] for row in pair["pictures"])]
+    label_errors_page.write(tmp_path, found, {row["id"]: str(tmp_path / "gone.png") for row in rows})
+    assert (tmp_path / "labels.html").read_text().count("data:image/jpeg") == 2 + 2 * 2
 
 
 def test_answers_are_kept_with_the_lists(

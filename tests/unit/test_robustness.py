@@ -36,7 +36,7 @@ def work(tmp_path: Path) -> Path:
 
 def test_light_decides_for_a_model_that_reads_brightness(work: Path, tiny_model: Path, tmp_path: Path) -> None:
     found = robustness.robustness(
-        tiny_model, work, kinds=("bright", "dark", "blur"), by=("race",), out=tmp_path / "out"
+        tiny_model, work, kinds=("bright", "dark", "blur"), by=("race", "label"), out=tmp_path / "out"
     )
     assert found["clean"]["accuracy"]["value"] == 1
     assert [point["accuracy"]["value"] for point in found["corruptions"]["blur"]] == [1] * 5
@@ -45,13 +45,18 @@ def test_light_decides_for_a_model_that_reads_brightness(work: Path, tiny_model:
     errors = [1 - p["accuracy"]["value"] for curve in found["corruptions"].values() for p in curve]
     assert found["mean_error"] == pytest.approx(np.mean(errors))
     assert {name: g["n"] for name, g in found["groups"]["race"].items()} == {"A": 8, "B": 4}
+    for kind, blind in {"bright": "female", "dark": "male"}.items():
+        curves = {name: group["corruptions"][kind] for name, group in found["groups"]["label"].items()}
+        assert {name: curve[4]["accuracy"]["value"] for name, curve in curves.items()} == {
+            name: float(name != blind) for name in ("female", "male")
+        }
     assert json.loads((tmp_path / "out" / "robustness.json").read_text()) == json.loads(json.dumps(found))
     assert found["model"]["sha256"] == storage.sha256_file(tiny_model)
     page = (tmp_path / "out" / "robustness.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 3
     assert page.count("data:image/jpeg") == 1 + 3 * 5
-    assert {"curves.png", "groups-0.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"curves.png", "groups-0.png", "groups-1.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
 def test_people_who_come_back_are_told(work: Path, tiny_model: Path, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from perceived import terminal
+from perceived.commands.options import listed
 from perceived.errors import ConfigError
-from perceived.rows import printable
+from perceived.rows import on_one_line
 from perceived.wording import counted
 
 
@@ -59,6 +60,11 @@ def audit(
     from perceived import answers, audit_page, criteria, storage
     from perceived import audit as auditing
 
+    if labels is not None and (source.suffix == ".onnx" or (source.is_dir() and not answers.parts(source))):
+        raise ConfigError(
+            f"{source} is a model, which answers for pictures, and --labels gives none.",
+            mend="give a folder WORK in place of --labels, or what 'perceived predict --json' answered",
+        )
     if labels is not None and (always_answer or on != "test"):
         raise ConfigError("--on and --always-answer belong to a folder WORK, and --labels was given.", mend="drop them")
     if always_answer and source.is_file() and source.suffix != ".onnx":
@@ -74,7 +80,7 @@ def audit(
         table, reading = auditing.audit_files(
             source, labels, words=meanings, id_column=id_column, label_column=label_column
         )
-    asked = [name.strip() for name in groups.split(",") if name.strip()]
+    asked = listed(groups)
     found = auditing.audit(table, asked, reading=reading, small=small)
     passed = auditing.judge(found, fail_if or [])
     audit_page.write(out, found, title=title or f"Audit of {source.name}")
@@ -94,11 +100,11 @@ def _show(found: dict, worst: dict) -> None:  # type: ignore[type-arg]
     for kind, row in worst.items():
         if row:
             who = f"{row['by']}: {row['group']} {row.get('label', '')}".strip()
-            typer.echo(f"worst {kind} {row['value']:.4f}  {printable(who)} (n = {row['n']:,})")
+            typer.echo(f"worst {kind} {row['value']:.4f}  {on_one_line(who)} (n = {row['n']:,})")
     for why, count in found["excluded"].items():
         typer.echo(f"left out: {why}: {count:,}")
     for note in found["notes"]:
-        typer.echo(printable(note))
+        typer.echo(on_one_line(note))
     for row in found["criteria"]:
         value = "unknown" if row["value"] is None else f"{row['value']:.4f}"
         typer.echo(f"{'FAILED' if row['failed'] else 'not so'}: {row['criterion']}  found {value}  {row['where']}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from perceived.commands.options import listed
+
 
 def card(
     model: Annotated[
@@ -37,7 +39,7 @@ def card(
     from perceived import card as cards
     from perceived.errors import ConfigError
 
-    names = [name.strip() for name in datasets.split(",") if name.strip()]
+    names = listed(datasets)
     if not names:
         raise ConfigError("A card says what the model was trained on.", mend="add, for example, --datasets fairface")
     energy = None

@@ -9,7 +9,7 @@ import typer
 
 from perceived import terminal
 from perceived.commands.cluster import Cluster, Workers, trials
-from perceived.commands.options import Work
+from perceived.commands.options import Work, listed
 from perceived.errors import ConfigError
 
 DECIDED = {"backbone": "--backbones", "epochs": "--budget", "seed": "--seeds"}
@@ -39,7 +39,7 @@ def compare(
     for setting in settings or []:
         if (key := setting.partition("=")[0].strip()) in DECIDED:
             raise ConfigError(f"--set {key}=… has no say here: {DECIDED[key]} decides.", mend="leave it out")
-    names = [name.strip() for name in backbones.split(",") if name.strip()]
+    names = listed(backbones)
     with trials("compare", cluster, work, out, workers=workers) as there:
         more = {"run_all": there.run_all} if there else {}
         found = comparison.compare(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from perceived import terminal
-from perceived.commands.options import Work
+from perceived.commands.options import Seed, Work, listed
 
 SHOWN = 10
 
@@ -31,13 +31,13 @@ def labels(
         typer.Option("--set", metavar="KEY=VALUE", help="Change the cross-validation's recipe, last-layer."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for lists and page.", show_default="WORK/labels")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """List labels that are probably wrong, and pictures that are there twice. The page is for looking through them."""
     from perceived import label_errors
     from perceived.rows import printable
 
-    names = [name.strip() for name in on.split(",") if name.strip()]
+    names = listed(on)
     found = label_errors.find(work, model=model, on=names, folds=folds, settings=settings or [], out=out, seed=seed)
     folder = out or work / "labels"
     terminal.table(

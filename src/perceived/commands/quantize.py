@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from perceived import terminal
-from perceived.commands.options import Work
+from perceived.commands.options import Seed, Work
 
 
 def quantize(
@@ -21,7 +21,7 @@ def quantize(
         int, typer.Option(help="Training pictures that show how large values inside the network become.")
     ] = 512,
     max_loss: Annotated[float, typer.Option(help="Share of right answers that may be lost.")] = 0.001,
-    seed: Annotated[int, typer.Option(help="Seed by which they are drawn.")] = 0,
+    seed: Seed = 0,
     out: Annotated[
         Path | None, typer.Option(metavar="OUT.onnx", help="File to write.", show_default="MODEL-int8.onnx")
     ] = None,

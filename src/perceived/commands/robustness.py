@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from perceived import terminal
-from perceived.commands.options import Work
+from perceived.commands.options import Seed, Work, listed
 
 
 def robustness(
@@ -29,14 +29,14 @@ def robustness(
         typer.Option(metavar="JSON", help="Compare with another model's robustness.json.", show_default=False),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the report.", show_default="beside the model")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Score a model on spoilt pictures. Each kind of corruption comes at five severities."""
     from perceived import robustness as trial
     from perceived.corruptions import KINDS
 
     found = trial.robustness(
-        model, work, on=on, kinds=_words(kinds) if kinds else tuple(KINDS), by=_words(groups), limit=limit,
+        model, work, on=on, kinds=listed(kinds) if kinds else tuple(KINDS), by=listed(groups), limit=limit,
         reference=reference, out=out, seed=seed,
     )  # fmt: skip
     rows = [
@@ -47,7 +47,3 @@ def robustness(
     if found["mean_corruption_error"] is not None:
         typer.echo(f"mean corruption error: {found['mean_corruption_error']:.3f} (of {found['reference']}: 1)")
     typer.echo(f"report: {out or trial.default_folder(model, on)}/robustness.html")
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())

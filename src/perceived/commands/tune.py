@@ -9,7 +9,7 @@ import typer
 
 from perceived import terminal
 from perceived.commands.cluster import Cluster, Workers, trials
-from perceived.commands.options import Work
+from perceived.commands.options import Seed, Work
 
 SHOWN = 5
 
@@ -22,7 +22,7 @@ def tune(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for trials, runs and report.")] = Path("tuning"),
-    seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
+    seed: Seed = 0,
     cluster: Cluster = None,
     workers: Workers = None,
 ) -> None:
