@@ -130,6 +130,7 @@ def test_many_groups_hide_no_small_one_in_markdown(tmp_path: Path) -> None:
     assert "| few\\|1 | 5 (few) |" in text
     assert "| few 2 | 5 (few) |" in text
     assert sum(line.startswith(("| r0", "| r1")) for line in text.splitlines()) == audit_charts.MOST
+    assert audit.judge(found, [])
     audit_page.write(tmp_path, found, title="T")
     assert "few|1" in (tmp_path / "audit.html").read_text()
 
