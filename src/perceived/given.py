@@ -49,11 +49,17 @@ def decode(picture: Source, name: str) -> Pixels:
     Raises:
         ImageError: it cannot be read, or is no picture.
     """
+    return decode_reduced(picture, name, at_least=images.MAX_PIXELS).pixels
+
+
+def decode_reduced(picture: Source, name: str, *, at_least: int) -> images.Decoded:
+    """Return what :func:`decode` does, of a large JPEG at a scale that leaves ``at_least`` so many pixels."""
     if isinstance(picture, bytes | bytearray | memoryview):
-        return images.decode(bytes(picture), source=name)
+        return images.decode_reduced(bytes(picture), at_least=at_least, source=name)
     if isinstance(picture, str | os.PathLike):
-        return images.load(picture)
-    return _pixels(picture, name)
+        return images.decode_reduced(images.read_bytes(picture), at_least=at_least, source=os.fspath(picture))
+    pixels = _pixels(picture, name)
+    return images.Decoded(pixels, pixels.shape[1], pixels.shape[0])
 
 
 def encode(picture: Source, name: str) -> bytes:

@@ -111,16 +111,14 @@ def decode(data: bytes, *, source: str = "", max_pixels: int = MAX_PIXELS) -> Pi
         ImageError: the bytes are empty, truncated or no picture, or the picture is beyond the limits.
         MissingExtraError: the picture is HEIC, and the extra that reads it is not installed.
     """
-    return decode_reduced(data, at_least=(MAX_SIDE, MAX_SIDE), source=source, max_pixels=max_pixels).pixels
+    return decode_reduced(data, at_least=max_pixels, source=source, max_pixels=max_pixels).pixels
 
 
-def decode_reduced(
-    data: bytes, *, at_least: tuple[int, int], source: str = "", max_pixels: int = MAX_PIXELS
-) -> Decoded:
-    """Decode one picture at the smallest cheap scale that is ``at_least`` so ``(wide, high)``, upright.
+def decode_reduced(data: bytes, *, at_least: int, source: str = "", max_pixels: int = MAX_PIXELS) -> Decoded:
+    """Decode one picture at the smallest cheap scale that leaves ``at_least`` so many pixels, upright.
 
     JPEGs are decoded at a half, a quarter or an eighth of their size, several times as fast; other
-    pictures at their own. Raises as :func:`decode`.
+    pictures, and smaller ones, at their own. Raises as :func:`decode`.
     """
     name = source or "The picture"
     _check_bytes(len(data), name)
@@ -129,7 +127,8 @@ def decode_reduced(
             width, height = image.size
             _check_size(image.size, name, max_pixels)
             integrity.check(image, data)
-            scale = at_least[::-1] if _orientation(image) in _SIDEWAYS else at_least
+            parts = max((n for n in (2, 4, 8) if width * height >= at_least * n * n), default=1)
+            scale = (width // parts, height // parts)
             _load_pixels(image, scale)
             integrity.check_filled(image, data, lambda longer: _load_pixels(_open(longer), scale))
             orientation = _orientation(image)  # what is still to be done: Pillow turns a TIFF as it loads it

@@ -17,10 +17,11 @@ import numpy.typing as npt
 
 from perceived.classifier import Classifier, check_threshold, whole
 from perceived.crop import bounds, cut
-from perceived.detector import Detector, YuNet
+from perceived.detector import MOST_PIXELS, Detector, YuNet
 from perceived.devices import providers
 from perceived.errors import ConfigError, ImageError, InputError
-from perceived.given import ONE, Source, decode, name_of, several
+from perceived.given import ONE, Source, decode, decode_reduced, name_of, several
+from perceived.images import MAX_PIXELS
 from perceived.models import find_model
 from perceived.overlap import ahead, processors
 from perceived.preprocess import Pixels, frame, frame_corners
@@ -105,6 +106,8 @@ class Predictor:
         self.batch_size = batch_size
         self.threads = processors() if threads is None else threads
         self._detector = detector or (_yunet(min_face) if detect else None)
+        # A smallest face is one of the whole picture, and other detectors may use all that there is.
+        self._enough = MOST_PIXELS if detect and detector is None and not min_face else MAX_PIXELS
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -179,16 +182,16 @@ class Predictor:
             ImageError: the picture cannot be read.
         """
         name = name or name_of(picture)
-        pixels = decode(picture, name)
-        height, width = pixels.shape[:2]
-        faces = self._find(pixels)
+        pixels, width, height = decode_reduced(picture, name, at_least=MAX_PIXELS if keep else self._enough)
+        found, scale = self._find(pixels), width / pixels.shape[1]
+        faces = self.selection.of([face.scaled(scale) for face in found] if scale > 1 else found, width, height)
         row, image = self._row(name, width=width, height=height), pixels if keep else None
         if len(faces) <= self.batch_size:
-            return Prepared(row, faces, [self._frame(pixels, face) for face in faces], image)
+            return Prepared(row, faces, [self._frame(pixels, face, scale) for face in faces], image)
         answers: list[Prediction] = []
         for start in range(0, len(faces), self.batch_size):
             some = faces[start : start + self.batch_size]
-            answers += self._classify(some, [self._frame(pixels, face) for face in some])
+            answers += self._classify(some, [self._frame(pixels, face, scale) for face in some])
         return Prepared(replace(row, faces=tuple(answers)), image=image)
 
     def classify(self, batch: Sequence[Prepared]) -> list[Prepared]:
@@ -265,16 +268,20 @@ class Predictor:
         return whole(pixels.shape[1], pixels.shape[0]), frame(pixels, self.spec.preprocessing)
 
     def _find(self, pixels: Pixels) -> Sequence[Face]:
-        height, width = pixels.shape[:2]
         if self._detector is None:
-            return [whole(width, height)]
+            return [whole(pixels.shape[1], pixels.shape[0])]
         found = list(self._detector.detect(pixels))
         for face in found:
             _check_face(face)
-        return self.selection.of(found, width, height)
+        return found
 
-    def _frame(self, pixels: Pixels, face: Face) -> Pixels:
-        """Frame a face as the model's preprocessing says; without an alignment, what is around its box."""
+    def _frame(self, pixels: Pixels, face: Face, scale: float = 1) -> Pixels:
+        """Frame a face as the model's preprocessing says; without an alignment, what is around its box.
+
+        The picture that the face lies in is ``scale`` times as large as its ``pixels``.
+        """
+        if scale > 1:
+            face = face.scaled(1 / scale)
         if self._detector is None:
             return frame(pixels, self.spec.preprocessing)
         if self.spec.preprocessing.alignment is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 SCHEMA_VERSION = 1
@@ -39,6 +39,12 @@ class Face:
     box: Box
     detection_score: float | None = None
     landmarks: tuple[tuple[float, float], ...] | None = None
+
+    def scaled(self, by: float) -> Face:
+        """Return the face where it lies in a picture that is so many times as large."""
+        box = Box(x0=self.box.x0 * by, y0=self.box.y0 * by, x1=self.box.x1 * by, y1=self.box.y1 * by)
+        points = None if self.landmarks is None else tuple((x * by, y * by) for x, y in self.landmarks)
+        return replace(self, box=box, landmarks=points)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,7 +79,7 @@ def test_exif_orientation_is_applied_once(kind: str, orientation: int) -> None:
     data = encode(stored, kind, exif=exif.tobytes(), **how[kind])
     for found in (images.decode(data), images.of_pillow(Image.open(io.BytesIO(data)))):
         assert close(found, within=0 if kind in ("PNG", "TIFF", "WEBP") else 30)
-    reduced = images.decode_reduced(data, at_least=PICTURE.shape[1::-1])
+    reduced = images.decode_reduced(data, at_least=PICTURE[..., 0].size)
     assert (reduced.width, reduced.height) == PICTURE.shape[1::-1]
 
 
@@ -247,8 +247,8 @@ def test_what_follows_a_png_is_not_looked_at() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"mode": "L"}, {"mode": "CMYK"}, {"subsampling": 0}])
-@pytest.mark.parametrize("at_least", [(9999, 9999), (40, 40)])
-def test_a_jpeg_that_ends_properly_but_early_is_an_error(options: dict[str, object], at_least: tuple[int, int]) -> None:
+@pytest.mark.parametrize("at_least", [10**8, 1600])
+def test_a_jpeg_that_ends_properly_but_early_is_an_error(options: dict[str, object], at_least: int) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     data = encode(Image.fromarray(noise).convert(str(options.get("mode", "RGB"))), "JPEG", **options)
     first_scan = data[: data.index(b"\xff\xda", data.index(b"\xff\xda") + 2)] if "progressive" in options else data
@@ -284,10 +284,10 @@ def test_a_jpeg_is_reduced_as_far_as_asked(orientation: int) -> None:
     exif[0x0112] = orientation
     data = encode(Image.fromarray(turned(large, orientation)), "JPEG", quality=95, exif=exif.tobytes())
     for at_least, shape in {
-        (401, 1): (300, 400),
-        (150, 150): (150, 200),
-        (100, 70): (75, 100),
-        (1, 1): (38, 50),
+        30_001: (300, 400),
+        30_000: (150, 200),
+        7_500: (75, 100),
+        1: (38, 50),
     }.items():
         found = images.decode_reduced(data, at_least=at_least)
         assert found.pixels.shape == (*shape, 3)
@@ -296,7 +296,7 @@ def test_a_jpeg_is_reduced_as_far_as_asked(orientation: int) -> None:
 
 
 def test_other_formats_are_decoded_whole() -> None:
-    found = images.decode_reduced(encode(Image.fromarray(PICTURE), "PNG"), at_least=(1, 1))
+    found = images.decode_reduced(encode(Image.fromarray(PICTURE), "PNG"), at_least=1)
     assert np.array_equal(found.pixels, PICTURE)
 
 

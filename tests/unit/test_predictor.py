@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from perceived import predictor as prediction
+from perceived.detector import YuNet
 from perceived.errors import ConfigError, ImageError, InputError, ModelFileError
 from perceived.predictor import Predictor
 from perceived.preprocess import Pixels
@@ -173,6 +175,28 @@ def test_a_crowd_is_answered_in_the_order_of_its_faces(tiny_model):
     assert [face.perceived_gender for face in answer.faces[:16]] == ["female"] * 16
     assert [face.perceived_gender for face in answer.faces[19:]] == ["male"] * 16
     assert [face.face.box.x0 for face in answer.faces] == [20.0 * i for i in range(35)]
+
+
+def test_a_picture_larger_than_is_searched_is_decoded_at_a_half(tiny_model, tmp_path, monkeypatch, group):
+    """Boxes are the whole picture's, and answers those of the whole picture, but for its last detail."""
+    Image.open(group("two.png", (40, 60), (380, 200))).save(tmp_path / "two.jpg", quality=95)
+    whole = Predictor(tiny_model).predict(tmp_path / "two.jpg")
+    seen = []
+    search = YuNet.detect
+    monkeypatch.setattr(YuNet, "detect", lambda self, image: seen.append(image.shape) or search(self, image))
+    monkeypatch.setattr(prediction, "MOST_PIXELS", 640 * 480 // 4)
+    half = Predictor(tiny_model).predict(tmp_path / "two.jpg")
+    assert seen == [(240, 320, 3)]
+    assert (half.width, half.height, len(half.faces)) == (640, 480, 2)
+    for one, other in zip(
+        *(sorted(found.faces, key=lambda face: face.face.box.x0) for found in (half, whole)), strict=True
+    ):
+        assert one.face.box.x0 == pytest.approx(other.face.box.x0, abs=10)
+        assert one.face.box.y1 == pytest.approx(other.face.box.y1, abs=10)
+        assert one.face.landmarks[2] == pytest.approx(other.face.landmarks[2], abs=10)
+        assert one.probability["male"] == pytest.approx(other.probability["male"], abs=0.1)
+    assert Predictor(tiny_model, min_face=20).predict(tmp_path / "two.jpg").faces
+    assert seen[1:] == [(480, 640, 3)], "a smallest face is one of the whole picture"
 
 
 def test_no_face_found_is_no_face(tiny_model):
