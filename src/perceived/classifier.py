@@ -209,8 +209,17 @@ def _open(path: Path, threads: int | None, providers: Sequence[str]) -> Any:
             f"{path} is a folder, not a model file.",
             mend=f"perceived export {path} MODEL.onnx, and give MODEL.onnx instead",
         )
-    if not path.is_file():
-        raise ModelFileError(f"The model file {path} does not exist.", mend=_EXPORT_AGAIN)
+    if path.exists() and not path.is_file():
+        raise ModelFileError(f"{path} is a device or a pipe, not a model file.", mend="give the path of an ONNX file")
+    try:
+        with open(path, "rb"):
+            pass
+    except FileNotFoundError as error:
+        raise ModelFileError(f"The model file {path} does not exist.", mend=_EXPORT_AGAIN) from error
+    except OSError as error:
+        raise ModelFileError(
+            f"The model file {path} cannot be read: {error.strerror}.", mend="check its permissions"
+        ) from error
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1

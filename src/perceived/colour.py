@@ -46,8 +46,10 @@ def to_rgb(image: Image.Image) -> Pixels:
 
 
 def _from_deep(image: Image.Image) -> Pixels:
-    """Keep the upper 8 of 16 bits of grey."""
+    """Keep the upper 8 of 16 bits of grey; 32 bits hold 16, or 8 where no value needs more."""
     deep = np.asarray(image).astype(np.int64).clip(0, 0xFFFF)
+    if image.mode == "I" and deep.max() <= 0xFF:
+        deep <<= 8
     grey = (deep >> 8).astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)
 

@@ -327,7 +327,7 @@ def _unreadable(data: bytes, name: str, error: BaseException, max_pixels: int = 
     if isinstance(error, UnidentifiedImageError):
         start = data[:24]
         if start.startswith(_SIGNATURES) or start[4:12] == b"ftypavif":
-            return _damaged(name, "its header cannot be read")
+            return _damaged(name, "its header cannot be read, or is of a kind that no reader here knows")
         looks = "text" if start.isascii() and b"\0" not in start else "data of an unknown kind"
         return ImageError(
             f"{name} is not a picture: it holds {looks}, starting {start!r}.",

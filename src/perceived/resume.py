@@ -48,6 +48,7 @@ def answered(path: Path, predictor: Predictor | Client) -> set[str]:
         shutil.copymode(path, partial)
         for number, line in enumerate(before, 1):
             if not line.endswith(b"\n"):
+                line = line.rstrip(b"\0")  # what a crash of the machine may leave in place of what was not written yet
                 if not (line.startswith(_BEGINNING) or _BEGINNING.startswith(line)):
                     _row(line, path, number)  # nothing of ours, however short: it is not cut off
                 break

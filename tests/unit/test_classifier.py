@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from pathlib import Path
@@ -123,6 +124,16 @@ def message(path: Path) -> str:
 
 def test_a_missing_file(tmp_path):
     assert "does not exist" in message(tmp_path / "gone.onnx")
+
+
+def test_what_is_no_file_or_cannot_be_opened(tiny_model, tmp_path, monkeypatch):
+    assert "is a device or a pipe" in message(Path("/dev/null"))
+
+    def refused(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refused)
+    assert "cannot be read: Permission denied" in message(tiny_model)
 
 
 def test_a_folder(tmp_path):

@@ -96,6 +96,8 @@ def test_every_mode_becomes_rgb(mode: str) -> None:
         deep = PICTURE[..., 0].astype(np.uint16) * 257
         found = images.decode(encode(Image.fromarray(deep if mode == "I;16" else deep.astype(np.int32)), "TIFF"))
         assert np.array_equal(found, grey)
+        shallow = images.of_pillow(Image.fromarray(PICTURE[..., 0].astype(np.int32)))
+        assert np.array_equal(shallow, grey), "a 32-bit picture of values to 255 is not black"
         return
     kind = "TIFF" if mode in ("CMYK", "YCbCr", "PA") else "PNG"
     converted = image.quantize(200).convert(mode) if mode in ("P", "PA") else image.convert(mode)

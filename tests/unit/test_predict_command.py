@@ -210,13 +210,14 @@ def test_nothing_is_left_of_an_output_that_failed(run, tiny_model, picture, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
-def test_resume_skips_what_is_answered_and_mends_a_broken_end(run, tiny_model, picture, tmp_path):
+@pytest.mark.parametrize(("cut", "zeros"), [(40, 0), (40, 9), (0, 9)])
+def test_resume_skips_what_is_answered_and_mends_a_broken_end(run, tiny_model, picture, tmp_path, cut, zeros):
     pictures = [picture(f"{shade}.png", shade) for shade in (10, 90, 200)]
     gone, log = tmp_path / "late.png", tmp_path / "log.jsonl"
     words = ("predict", *pictures, gone, "--model", tiny_model, "--no-detect")
     whole = run(*words, "--json").out
     kept = whole.splitlines(keepends=True)
-    log.write_text(kept[0] + kept[3] + kept[1][:40])
+    log.write_text(kept[0] + kept[3] + kept[1][:cut] + "\0" * zeros)
     picture("late.png", 50)
     answer = run(*words, "--resume", log)
     assert answer.code == 0
@@ -527,11 +528,12 @@ def test_an_empty_folder_among_others_is_told(run, tiny_model, picture, tmp_path
     assert len(answer.out.splitlines()) == 1
 
 
-@pytest.mark.parametrize("option", ["--annotate", "--crops"])
-def test_an_empty_word_is_no_folder(run, tiny_model, picture, tmp_path, monkeypatch, option):
+@pytest.mark.parametrize("option", ["--annotate", "--crops", "--out", "--resume"])
+def test_an_empty_word_is_no_place(run, tiny_model, picture, tmp_path, monkeypatch, option):
     monkeypatch.chdir(tmp_path)
     answer = run("predict", picture("a.png", 9), "--no-detect", "--model", tiny_model, option, "")
-    assert (answer.code, "An empty word names no folder" in answer.err) == (2, True)
+    kind = "file" if option in ("--out", "--resume") else "folder"
+    assert (answer.code, f"An empty word names no {kind}" in answer.err) == (2, True)
 
 
 @pytest.mark.parametrize(("flag", "name"), [("--csv", "a.jsonl"), ("--json", "a.csv"), ("--resume", "a.csv")])

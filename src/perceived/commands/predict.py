@@ -48,6 +48,13 @@ def _folder(word: str) -> Path:
     return Path(word)
 
 
+def _file(word: str) -> Path:
+    """Read the name of a file for answers."""
+    if not word:
+        raise ConfigError("An empty word names no file.", mend="check the variable it came from")
+    return Path(word)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
     """Where rows go, and how they look: to ``out``, to the end of ``resume``, or to standard output."""
@@ -74,7 +81,10 @@ def predict(
     resume: Annotated[
         Path | None,
         typer.Option(
-            metavar="OUT.jsonl", help="Add JSON lines to this file; skip what it answers.", show_default=False
+            metavar="OUT.jsonl",
+            help="Add JSON lines to this file; skip what it answers.",
+            show_default=False,
+            parser=_file,
         ),
     ] = None,
     annotate: Annotated[
@@ -128,7 +138,7 @@ def predict(
         _report(tally, out)
         return
     remote.refuse({"workers": workers, "part_size": part_size}, "one process", mend="add --cluster ADDRESS")
-    target = None if out is None else Path(out)
+    target = None if out is None else _file(out)
     output = _output(as_json=as_json, as_csv=as_csv, out=target, resume=resume)
     _spare_pictures(paths, files=(target, resume), folders=(annotate, crops))
     if explain and annotate is None:
