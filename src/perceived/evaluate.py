@@ -217,6 +217,14 @@ def _notes(found: Mapping[str, Any], workspace: Workspace, *, own: bool) -> list
             "No answer is wrong, so intervals have no width. By the rule of three, "
             f"an error rate of up to {3 / found['bootstrap']['groups']:.1%} would still often show none."
         )
+    else:
+        notes += [
+            f"No picture labelled {label} is answered wrongly, so the interval of its recall has no width. By the rule "
+            f"of three, an error rate of up to {min(3 / count, 1):.1%} would still often show none, or a higher one "
+            "where pictures show the same people."
+            for label, count in found["labels"].items()
+            if found["metrics"]["recall"][label]["value"] == 1
+        ]
     return notes
 
 

@@ -118,9 +118,9 @@ def robustness(
             "ids_sha256": storage.sha256_json(readable["id"].to_list()),
         },
         "seed": seed,
-        "notes": metrics.dependent(readable["identity"]),
         **assess(trial.answers, readable, opened.spec.labels, opened.spec.threshold, by=by),
     }
+    found["notes"] = [*metrics.dependent(readable["identity"]), *found["notes"]]
     if before is not None and reference is not None:
         _require_same_pictures(before, found, reference)
     found["mean_corruption_error"] = None if before is None else relative_error(found, before)
@@ -155,14 +155,17 @@ def assess(
     """Return the figures of all conditions, of all rows and by group.
 
     ``accuracy`` is of the likelier label, whatever the threshold; ``abstention`` is the share of answers
-    below it, ``answered`` the accuracy of the others.
+    below it, ``answered`` the accuracy of the others. ``notes`` say what was mended in the groups' names.
     """
     truth = splits.label_indices(rows["label"], labels)
     everyone = np.ones(rows.height, bool)
     columns = {name: rows[name].n_unique() for name in rows.columns if name not in OURS or name == "label"}
     chosen = groups.choose(by, columns, by_name_only=BY_NAME_ONLY) if by else []
-    for name in {name for names in chosen for name in names}:
-        rows = rows.with_columns(groups.tidy(rows[name])[0])
+    notes = []
+    for name in dict.fromkeys(name for names in chosen for name in names):
+        tidied, note = groups.tidy(rows[name])
+        rows = rows.with_columns(tidied)
+        notes += [note] if note else []
     grouped = {
         " × ".join(names): {
             name: _by_kind(found, truth, grouping.codes == i, threshold) for i, name in enumerate(grouping.names)
@@ -171,7 +174,7 @@ def assess(
         for grouping in [groups.cross([groups.encode(rows, name) for name in names])]
     }
     curves = _by_kind(found, truth, everyone, threshold)
-    return {**curves, "groups": grouped}
+    return {**curves, "groups": grouped, "notes": notes}
 
 
 def _by_kind(

@@ -164,6 +164,17 @@ def test_a_split_of_one_label_has_no_ranking_but_a_report(
     assert "None: every answer agrees" in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_a_label_without_a_mistake_is_no_certainty(
+    workspace: Callable[..., Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    rows = [("male", 200, None), ("male", 240, None), ("female", 20, None), ("female", 220, None)]
+    found = evaluate.evaluate(tiny_model, workspace(rows), out=tmp_path / "out")
+    assert {name: rate["value"] for name, rate in found["metrics"]["recall"].items()} == {"male": 1, "female": 0.5}
+    told = [note for note in found["notes"] if "rule of three" in note]
+    assert len(told) == 1
+    assert told[0].startswith("No picture labelled male")
+
+
 @pytest.mark.parametrize(
     ("side", "own", "says"),
     [

@@ -27,17 +27,21 @@ def work(tmp_path: Path) -> Path:
         label, brightness = ("female", 40 + i) if i % 2 else ("male", 200 + i)
         path = folder / f"{i:02}.png"
         Image.new("RGB", (12, 18), (brightness,) * 3).save(path)
+        age = ("3-9", "9-Mar")[i % 3 == 0]
         rows.append({"id": path.name, "path": str(path), "label": label, "identity": None, "race": "AB"[i % 3 == 0]})
+        rows[-1]["age"] = age
     table = pl.DataFrame(rows, schema_overrides={"identity": pl.Int64})
     table.with_columns(partition=pl.lit("test")).write_parquet(Workspace(folder).examples)
-    table.drop("race").with_columns(split=pl.lit("test")).write_parquet(Workspace(folder).split)
+    table.drop("race", "age").with_columns(split=pl.lit("test")).write_parquet(Workspace(folder).split)
     return folder
 
 
 def test_light_decides_for_a_model_that_reads_brightness(work: Path, tiny_model: Path, tmp_path: Path) -> None:
     found = robustness.robustness(
-        tiny_model, work, kinds=("bright", "dark", "blur"), by=("race", "label"), out=tmp_path / "out"
+        tiny_model, work, kinds=("bright", "dark", "blur"), by=("race", "label", "age"), out=tmp_path / "out"
     )
+    assert ["9-Mar is 3-9" in note for note in found["notes"]] == [True]
+    assert list(found["groups"]["age"]) == ["3-9"]
     assert found["clean"]["accuracy"]["value"] == 1
     assert [point["accuracy"]["value"] for point in found["corruptions"]["blur"]] == [1] * 5
     assert found["corruptions"]["bright"][4]["accuracy"]["value"] == 0.5, "40 × 4 is bright"
@@ -54,9 +58,11 @@ def test_light_decides_for_a_model_that_reads_brightness(work: Path, tiny_model:
     assert found["model"]["sha256"] == storage.sha256_file(tiny_model)
     page = (tmp_path / "out" / "robustness.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
     assert page.count("data:image/jpeg") == 1 + 3 * 5
-    assert {"curves.png", "groups-0.png", "groups-1.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"curves.png", "groups-0.png", "groups-1.png", "groups-2.png"} <= {
+        path.name for path in (tmp_path / "out").iterdir()
+    }
 
 
 def test_people_who_come_back_are_told(work: Path, tiny_model: Path, tmp_path: Path) -> None:
