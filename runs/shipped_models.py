@@ -16,6 +16,7 @@ the place of the one that ships.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,6 +70,12 @@ MIRROR_BELOW = 1.5
 GO_ON = ("sizes=[[0, 128, 128]]", "frozen=[]", "learning_rate=2.5e-4", "head_learning_rate=5e-4", "warmup=0.05")
 """For a network that has learnt already: all of it goes on learning, at lower rates."""
 LABELS_ALONE = (*GO_ON, *FEWER_FAULTS, "label_smoothing=0")
+LONG = (
+    *("sizes=[[0, 128, 128]]", f"frozen={json.dumps(recipes.STEM)}", "warmup=0.05", *FEWER_FAULTS),
+    *("epochs=6.5", "learning_rate=3.5e-4", "head_learning_rate=5e-4", "ema_decay=0.999"),
+    *("label_smoothing=0", "teacher_share=0.5", "seed=2"),
+)
+"""A long course at a higher rate, the labels halved with a teacher's opinion so that their errors are not learnt."""
 STAGES: Mapping[str, tuple[Stage | Mean, ...]] = {
     "default": (
         Stage(run="first", recipe="small"),
@@ -91,7 +98,9 @@ STAGES: Mapping[str, tuple[Stage | Mean, ...]] = {
             weigh_by=("label",),
             boost={"race=Black": 1.75},
         ),
-        Mean(run="default", of=("fifth", "third", "fourth")),
+        Mean(run="before", of=("fifth", "third", "fourth")),
+        Stage(run="sixth", recipe="small", settings=LONG, init="before", teachers=("before",), weigh_by=("label",)),
+        Mean(run="default", of=("sixth", "before")),
     ),
     "research": (
         Stage(run="both", recipe="small", settings=(*GO_ON, *FEWER_FAULTS, "epochs=3"), init="third"),
