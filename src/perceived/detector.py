@@ -54,6 +54,10 @@ CLOSE = 56
 SURROUND = 3.0
 FRAME = 0.5
 """Width of the frame around a picture, in shares of its longer side."""
+FILLING = 0.7
+"""Share of the threshold that does for a face which fills the picture, where no other is found."""
+FILLED = 0.6
+"""Share of the picture's shorter side that such a face takes at least."""
 MOST_BOXES = 1000
 """Most boxes that are compared; noise raises thousands of faint ones."""
 SAME_FACE = 0.3
@@ -73,8 +77,9 @@ class Detector(Protocol):
 class YuNet:
     """The detector that ships with the package; threads may share one.
 
-    ``weights`` is another file of the same network, ``threshold`` the lowest score of a face and
-    ``min_face`` the height or width in pixels of the smallest face that is looked for.
+    ``weights`` is another file of the same network, ``threshold`` the lowest score of a face (a little less does
+    for one that fills a picture in which there is no other) and ``min_face`` the height or width in pixels of the
+    smallest face that is looked for.
 
     Raises:
         WeightsError: the weights are missing, damaged or of another network.
@@ -98,15 +103,20 @@ class YuNet:
             found = self._search_framed(image)
         if _best_score(found) < UPRIGHT:
             found = self._search_turned(image, found)
+        if not len(found):
+            found = self._search_filling(image)
         found = found[_sizes(found) >= self.min_face]
         return [_face(row, width, height) for row in found]
 
-    def _search(self, image: Pixels, scales: list[float]) -> Floats:
-        """Search at each scale; an answer's row is as :meth:`Network.find` gives it, best first."""
+    def _search(self, image: Pixels, scales: list[float], share: float = 1) -> Floats:
+        """Search at each scale; an answer's row is as :meth:`Network.find` gives it, best first.
+
+        Scores are at least ``share`` of the threshold.
+        """
         found = _merge(np.concatenate([self._search_tiles(image, scale) for scale in scales]))
         doubtful = found[found[:, 14] < SURE][:SECOND_LOOKS]
         looks = [self._look_again(image, row) for row in doubtful]
-        return _merge(np.concatenate([found[found[:, 14] >= self.threshold], *looks]))
+        return _merge(np.concatenate([found[found[:, 14] >= share * self.threshold], *looks]))
 
     def _search_tiles(self, image: Pixels, scale: float) -> Floats:
         scaled = _resize(image, scale)
@@ -125,13 +135,19 @@ class YuNet:
         rows = _shift(_scale(self._network.find(close, self.threshold), horizontal, vertical), x, y)
         return rows[_same(row, rows)]
 
-    def _search_framed(self, image: Pixels) -> Floats:
+    def _search_filling(self, image: Pixels) -> Floats:
+        """Search for one face that fills the picture and is hard to see: dark, spoilt, or in profile."""
+        overview = [OVERVIEW / max(image.shape)]
+        found = _merge(np.concatenate([self._search(image, overview, FILLING), self._search_framed(image, FILLING)]))
+        return found[_sizes(found) >= FILLED * min(image.shape[:2])][:1]
+
+    def _search_framed(self, image: Pixels, share: float = 1) -> Floats:
         """Search for one face that fills the picture, with a frame around it."""
         scale = OVERVIEW / max(image.shape)
         small = _resize(image, scale)
         frame = round(FRAME * max(small.shape))
         framed = np.asarray(cv2.copyMakeBorder(small, frame, frame, frame, frame, cv2.BORDER_REPLICATE), np.uint8)
-        rows = _shift(self._search(framed, [1.0]), -frame, -frame)
+        rows = _shift(self._search(framed, [1.0], share), -frame, -frame)
         return _scale(rows, small.shape[1] / image.shape[1], small.shape[0] / image.shape[0])
 
     def _search_turned(self, image: Pixels, upright: Floats) -> Floats:

@@ -99,6 +99,17 @@ def test_a_face_that_fills_the_picture(portraits: list[images.Pixels], side: int
         assert len(FINDER.detect(resized(crop, round(side * 90 / 110), side))) == 1
 
 
+def test_a_faint_face_is_one_where_it_fills_the_picture(portraits: list[images.Pixels]) -> None:
+    """A little less than the threshold does for a face that fills the picture, and for no other."""
+    strict = YuNet(threshold=0.99)
+    for portrait in portraits[:4]:
+        crop = portrait[70:180, 45:135]
+        (face,) = strict.detect(crop)
+        assert 0.99 * detector.FILLING <= face.detection_score < 0.99
+        assert max(face.box.width, face.box.height) >= detector.FILLED * 90
+        assert not strict.detect(on_grey(crop, 300, 300, 900, 900))
+
+
 def test_a_face_across_the_edges_of_tiles(portraits: list[images.Pixels]) -> None:
     """On every side of every inner edge of the finest tiles of 1500 × 1200 pixels, one box and no more."""
     small = resized(portraits[3], 73, 90)
