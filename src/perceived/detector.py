@@ -139,7 +139,8 @@ class YuNet:
         """Search for one face that fills the picture and is hard to see: dark, spoilt, or in profile."""
         overview = [OVERVIEW / max(image.shape)]
         found = _merge(np.concatenate([self._search(image, overview, FILLING), self._search_framed(image, FILLING)]))
-        return found[_sizes(found) >= FILLED * min(image.shape[:2])][:1]
+        filling = _sizes(found) >= FILLED * min(image.shape[:2])
+        return np.asarray(found[filling][:1], np.float32)
 
     def _search_framed(self, image: Pixels, share: float = 1) -> Floats:
         """Search for one face that fills the picture, with a frame around it."""
