@@ -286,6 +286,20 @@ def test_places_where_nothing_can_be_written(run, tiny_model, picture, tmp_path,
     assert (answer.code, answer.err.startswith("Error: ")) == (2, True), answer.err
 
 
+def test_a_run_that_goes_on_draws_over_nothing(run, tiny_model, picture, tmp_path):
+    """Two pictures of one stem: the second is drawn as a-2 in the run that goes on, too."""
+    folder = tmp_path / "album"
+    folder.mkdir()
+    for name, shade in (("a.jpg", 10), ("a.png", 200)):
+        (folder / name).write_bytes(picture(f"{shade}{Path(name).suffix}", shade).read_bytes())
+    words = ("--model", tiny_model, "--no-detect", "--resume", tmp_path / "log.jsonl", "--annotate", tmp_path / "drawn")
+    assert run("predict", folder / "a.jpg", *words).code == 0
+    first = (tmp_path / "drawn" / "a.jpg").read_bytes()
+    assert run("predict", folder / "a.jpg", folder / "a.png", *words).code == 0
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["a-2.jpg", "a.jpg"]
+    assert (tmp_path / "drawn" / "a.jpg").read_bytes() == first
+
+
 @pytest.mark.parametrize("name", ["....jpg", "..jpg"])
 def test_names_of_dots_are_drawn(run, tiny_model, picture, tmp_path, name):
     (tmp_path / name).write_bytes(picture("a.png", 9).read_bytes())

@@ -193,6 +193,8 @@ def answer(predictor: Predictor | Client, words: Iterable[str], output: Output, 
     tally = Tally(answered_before=len(done))
     find = partial(sources.find, without=album.folders if album else ())
     found = _some(find(words), words)
+    if album:
+        found = sources.distinct(found)  # of all, so that a run that goes on gives drawings the same names
     for word in words:
         if sources.is_folder(Path(word)) and next(find([word]), None) is None:
             typer.echo(f"There is no picture in {rows.on_one_line(word)}.", err=True)
@@ -223,7 +225,7 @@ def _answers(predictor: Predictor | Client, found: Iterable[sources.Found], albu
     from perceived.predictor import Predictor
 
     assert isinstance(predictor, Predictor)
-    found, drawn = tee(sources.distinct(found))
+    found, drawn = tee(found)
     for one, (picture, image) in zip(drawn, predictor.stream_with_pixels(*_named(found)), strict=True):
         if image is not None:
             album.add(one.relative, picture, image)
@@ -280,7 +282,7 @@ def _spare_pictures(words: Iterable[str], *, files: Iterable[Path | None], folde
                 mend="--annotate drawn, --crops faces",
             )
         first = next(sources.find([os.fspath(folder)]), None)
-        if first and place.parents and any(path in place.parents for path in folders_read):
+        if first and any(path in place.parents for path in folders_read):
             from perceived.album import is_drawing
 
             if not is_drawing(Path(first.location)):
