@@ -265,7 +265,7 @@ def test_answers_take_no_memory_that_grows():
     answers = command._answers(Instant(), found(2000), None)
     for _ in range(1999):
         next(answers)
-    living = sum(isinstance(thing, sources.Found) for thing in gc.get_objects())
+    living = sum(type(thing) is sources.Found for thing in gc.get_objects())
     assert living < 200, "what has been answered is let go of"
     assert next(answers).source == "1999.png"
 
