@@ -71,9 +71,8 @@ GO_ON = ("sizes=[[0, 128, 128]]", "frozen=[]", "learning_rate=2.5e-4", "head_lea
 """For a network that has learnt already: all of it goes on learning, at lower rates."""
 LABELS_ALONE = (*GO_ON, *FEWER_FAULTS, "label_smoothing=0")
 LONG = (
-    *("sizes=[[0, 128, 128]]", f"frozen={json.dumps(recipes.STEM)}", "warmup=0.05", *FEWER_FAULTS),
-    *("epochs=6.5", "learning_rate=3.5e-4", "head_learning_rate=5e-4", "ema_decay=0.999"),
-    *("label_smoothing=0", "teacher_share=0.5", "seed=2"),
+    *(*LABELS_ALONE, f"frozen={json.dumps(recipes.STEM)}", "learning_rate=3.5e-4"),
+    *("epochs=6.5", "ema_decay=0.999", "teacher_share=0.5", "seed=2"),
 )
 """A long course at a higher rate, the labels halved with a teacher's opinion so that their errors are not learnt."""
 STAGES: Mapping[str, tuple[Stage | Mean, ...]] = {

@@ -40,7 +40,7 @@ def annotate(image: Pixels, predictions: Sequence[Prediction], captions: Sequenc
     pen = ImageDraw.Draw(canvas)
     texts = captions or [caption(prediction) for prediction in predictions]
     marks = [
-        (_scaled(prediction.face.box, factor), COLOURS.get(prediction.perceived_gender, OTHER), text)
+        (prediction.face.box.scaled(factor), COLOURS.get(prediction.perceived_gender, OTHER), text)
         for prediction, text in zip(predictions, texts, strict=True)
     ]
     for box, colour, _ in marks:
@@ -71,10 +71,6 @@ def overlay(framed: Pixels, activation: npt.NDArray[np.float32]) -> Pixels:
     below = np.asarray(cv2.resize(framed, size, interpolation=cv2.INTER_LINEAR), np.float32)
     weight = 0.65 * np.clip(smooth, 0, 1)[:, :, None]
     return np.asarray(np.rint(below * (1 - weight) + warm * weight), np.uint8)
-
-
-def _scaled(box: Box, factor: int) -> Box:
-    return Box(x0=box.x0 * factor, y0=box.y0 * factor, x1=box.x1 * factor, y1=box.y1 * factor)
 
 
 def _outline(pen: ImageDraw.ImageDraw, box: Box, colour: Colour, width: int) -> None:

@@ -27,6 +27,10 @@ class Box:
     def height(self) -> float:
         return self.y1 - self.y0
 
+    def scaled(self, by: float) -> Box:
+        """Return the box where it lies in a picture that is so many times as large."""
+        return Box(x0=self.x0 * by, y0=self.y0 * by, x1=self.x1 * by, y1=self.y1 * by)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Face:
@@ -42,9 +46,8 @@ class Face:
 
     def scaled(self, by: float) -> Face:
         """Return the face where it lies in a picture that is so many times as large."""
-        box = Box(x0=self.box.x0 * by, y0=self.box.y0 * by, x1=self.box.x1 * by, y1=self.box.y1 * by)
         points = None if self.landmarks is None else tuple((x * by, y * by) for x, y in self.landmarks)
-        return replace(self, box=box, landmarks=points)
+        return replace(self, box=self.box.scaled(by), landmarks=points)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
