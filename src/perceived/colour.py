@@ -39,7 +39,9 @@ def to_rgb(image: Image.Image) -> Pixels:
     profile = image.info.get("icc_profile")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        white = Image.new("RGB", image.size, "white")
+        white.paste(image, mask=image.getchannel("A"))
+        image = white
     if profile:
         image = _to_srgb(image, profile)
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
@@ -47,9 +49,11 @@ def to_rgb(image: Image.Image) -> Pixels:
 
 def _from_deep(image: Image.Image) -> Pixels:
     """Keep the upper 8 of 16 bits of grey; 32 bits hold 16, or 8 where no value needs more."""
-    deep = np.asarray(image).astype(np.int64).clip(0, 0xFFFF)
-    if image.mode == "I" and deep.max() <= 0xFF:
-        deep <<= 8
+    deep = np.asarray(image)
+    if image.mode == "I":
+        deep = deep.clip(0, 0xFFFF)
+        if deep.max() <= 0xFF:
+            deep <<= 8
     grey = (deep >> 8).astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)
 

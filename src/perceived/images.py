@@ -23,7 +23,7 @@ from typing import IO, NamedTuple, cast
 
 from PIL import Image, UnidentifiedImageError
 
-from perceived import archive, integrity
+from perceived import archive, integrity, jpeg
 from perceived.colour import Pixels, UnsupportedPixelsError, to_rgb
 from perceived.errors import DataError, ImageError
 from perceived.extras import needed_for
@@ -38,8 +38,8 @@ MAX_BYTES = 64 * 2**20
 """Largest encoded picture, in bytes."""
 MAX_PIXELS = 120_000_000
 """Largest decoded picture, in pixels: above the largest phone cameras of 108 megapixels."""
-MAX_SIDE = 65_535
-"""Largest width and height, in pixels: JPEG's own."""
+MAX_SIDE = 65_500
+"""Largest width and height, in pixels: what libjpeg reads and writes."""
 MIN_SIDE = 8
 """Smallest width and height, in pixels: nothing smaller shows a face."""
 
@@ -170,27 +170,12 @@ def probe(path: str | os.PathLike[str]) -> tuple[int, int]:
     """
     location = os.fspath(path)
     head, tail = _ends(location)
-    size = jpeg_size(head) if head.startswith(b"\xff\xd8") and tail.endswith(b"\xff\xd9") else None
+    size = jpeg.size(head) if head.startswith(jpeg.SIGNATURE) and tail.endswith(b"\xff\xd9") else None
     if size is None:
         height, width = load(location).shape[:2]
         return width, height
     _check_size(size, location)
     return size
-
-
-def jpeg_size(head: bytes) -> tuple[int, int] | None:
-    """Return ``(width, height)`` from a JPEG's first bytes, or ``None`` where they do not say.
-
-    Walks the marker segments to the frame header (ITU-T T.81, annex B).
-    """
-    position = 2
-    while position + 9 <= len(head) and head[position] == 0xFF:
-        marker, length = head[position + 1], int.from_bytes(head[position + 2 : position + 4], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack_from(">HH", head, position + 5)
-            return width, height
-        position += 2 + length
-    return None
 
 
 def _ends(location: str) -> tuple[bytes, bytes]:

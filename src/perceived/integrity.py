@@ -14,13 +14,14 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from perceived import jpeg
+
 MAX_SCANNED_PIXELS = 1_500_000_000
 """Most pixels that all scans of a JPEG may pass over: a dozen scans of the largest picture, hundreds of a usual one."""
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_HEAD = struct.Struct(">I4s")
 _CRC_BYTES = 4
-_START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
 _MIDDLE = 128
 """What libjpeg shows of a block without data, in every channel; turned around, as CMYK is stored, one less."""
 _MORE_DATA = bytes(range(1, 129))
@@ -36,7 +37,7 @@ def check(image: Image.Image, data: bytes) -> None:
     if data.startswith(_PNG_SIGNATURE):
         _check_png(data)
     elif image.format in ("JPEG", "MPO"):
-        scans = data.count(_START_OF_SCAN)
+        scans, _ = jpeg.scans(data)
         if scans * image.width * image.height > MAX_SCANNED_PIXELS:
             raise ValueError(
                 f"it has {scans} scans of {image.width}×{image.height} pixels, more than any camera writes"
@@ -57,8 +58,8 @@ def check_filled(image: Image.Image, data: bytes, reload: Callable[[bytes], Imag
     last = np.asarray(image.crop((image.width - 1, image.height - 1, image.width, image.height)))
     if not ((last == _MIDDLE) | (last == _MIDDLE - 1)).all():
         return
-    end = data.rfind(_END_OF_IMAGE)
-    if end > 0 and reload(data[:end] + _MORE_DATA + data[end:]).tobytes() != image.tobytes():
+    _, end = jpeg.scans(data)
+    if end is not None and reload(data[:end] + _MORE_DATA + data[end:]).tobytes() != image.tobytes():
         raise ValueError("its data end before its pixels do")
 
 

@@ -33,7 +33,8 @@ def answered(path: Path, predictor: Predictor | Client) -> set[str]:
 
     Raises:
         ResumeError: the file is something else, another model answered, another run is writing to it, or an
-            answer in it is not what ``predictor``, with its threshold and its choice of faces, would say.
+            answer in it cannot be what ``predictor``, with its threshold and its choice of faces, would say. That
+            ``predictor`` would say more, having found more faces, cannot be told.
         StorageError: it cannot be read or written.
     """
     sources: set[str] = set()

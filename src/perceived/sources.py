@@ -65,9 +65,17 @@ def find(
             yield from _of_path(word, endings, whole, without)
         else:
             matches = sorted(glob.iglob(word, recursive=True))  # noqa: PTH207 -- takes absolute patterns too
-            for match in matches or [word]:
+            for match in _outermost(matches) or [word]:
                 if not (without and _is_inside(match, without)):
                     yield from _of_path(match, endings, whole, without)
+
+
+def _outermost(matches: list[str]) -> list[str]:
+    """Leave out what lies in a folder that matches too, as ``**`` matches both: that folder is walked."""
+    if len({os.path.normpath(match).count(os.sep) for match in matches}) < 2:
+        return matches  # at one depth, none lies in another
+    walked = {path for path in map(Path, matches) if is_folder(path)}
+    return [match for match in matches if walked.isdisjoint(Path(match).parents)]
 
 
 def real(path: str | Path) -> Path:
@@ -144,15 +152,19 @@ def distinct(found: Iterable[Found]) -> Iterator[Found]:
     Names of drawings differ by their stems only, and not by case, which some disks ignore. What they add
     to a stem leaves less room for it than disks do.
     """
-    taken: set[str] = set()
+    taken: dict[str, int] = {}  # each name, and the last number that it was given
     for one in found:
-        short = _shortened(one.relative)
-        relative, number = short, 1
-        while (key := os.fspath(relative.with_suffix("")).casefold()) in taken:
-            number += 1
-            relative = short.with_stem(f"{short.stem}-{number}")
-        taken.add(key)
+        relative = short = _shortened(one.relative)
+        first = _key(short)
+        while (key := _key(relative)) in taken:
+            taken[first] += 1
+            relative = short.with_stem(f"{short.stem}-{taken[first]}")
+        taken[key] = 1
         yield one if relative is one.relative else Found(location=one.location, relative=relative)
+
+
+def _key(path: PurePath) -> str:
+    return os.fspath(path.with_suffix("")).casefold()
 
 
 def _shortened(path: PurePath) -> PurePath:

@@ -86,8 +86,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path = Path(path)
     with storage_errors(path):
         path = _replaceable(path)
+        make_folder(path.parent)
         with _on_a_disk(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(path.parent.resolve())
             holder, lock = _make_holder(path)
         try:
@@ -152,8 +152,20 @@ def _remove_holder(holder: Path) -> None:
     shutil.rmtree(holder, ignore_errors=True)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where there are none.
+
+    Raises:
+        StorageError: a file is in the way, or no folder can be made there.
+    """
+    with storage_errors(folder), _on_a_disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 def check_folder(folder: Path) -> None:
     """Make sure that files can be written into ``folder``, before long work is done for them; leave nothing there.
+
+    What others have put into a folder by then stays.
 
     Raises:
         StorageError: a file is in the way, or no folder or file can be made there.
@@ -163,8 +175,9 @@ def check_folder(folder: Path) -> None:
         with _on_a_disk(folder):
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
-        for path in missing:
-            path.rmdir()
+        with contextlib.suppress(OSError):
+            for path in missing:
+                path.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:

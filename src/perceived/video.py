@@ -6,6 +6,7 @@ an address.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -51,18 +52,21 @@ class Followed:
 def frames(source: str) -> Iterator[Frame]:
     """Yield the frames of a video file, or of a camera: ``camera``, or ``camera:1`` for the second one.
 
+    Frames that are damaged are passed over, as players do.
+
     Raises:
-        ImageError: there is no such video, or it is damaged; frames before the damage are yielded.
+        ImageError: there is no such video or camera, or it ends in damage; frames before that are yielded.
     """
     name, form, options = _address(source)
+    start: float | None = None
+    time = 0.0
     try:
         with av.open(name, format=form, options=options) as container:
             if not container.streams.video:
                 raise ImageError(f"{source} holds no video.", expected="a file with at least one video stream")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            start: float | None = None
-            for index, frame in enumerate(container.decode(stream)):
+            for index, frame in enumerate(_decoded(container, stream)):
                 time = index / float(stream.average_rate or 25) if frame.time is None else frame.time
                 start = time if start is None else start
                 upright = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
@@ -70,6 +74,11 @@ def frames(source: str) -> Iterator[Frame]:
             if start is None:
                 raise ImageError(f"{source} has no frame that can be read.", mend="copy the file again")
     except av.FFmpegError as error:
+        if start is not None:
+            raise ImageError(
+                f"{source} breaks off after {time - start:.1f} s: {error.strerror or error}.",
+                mend="plug the camera in again" if form else "copy the file again; what came before is answered",
+            ) from error
         if form is not None:
             raise ImageError(f"There is no camera {source}: {name} cannot be opened.", mend="plug it in") from error
         raise ImageError(
@@ -77,6 +86,12 @@ def frames(source: str) -> Iterator[Frame]:
             expected="a video file that FFmpeg reads, or camera, or camera:1",
             mend="check the path, or copy the file again",
         ) from error
+
+
+def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    for packet in container.demux(stream):
+        with contextlib.suppress(av.InvalidDataError):
+            yield from packet.decode()
 
 
 def _address(source: str) -> tuple[str, str | None, dict[str, str]]:

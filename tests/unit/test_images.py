@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from perceived import images, integrity
+from perceived import images, integrity, jpeg
 from perceived.errors import ImageError, MissingExtraError
 
 GRADIENT = np.stack(np.meshgrid(np.arange(40) * 6, np.arange(30) * 8), axis=-1).astype(np.uint8)
@@ -279,6 +279,31 @@ def test_a_jpeg_of_endless_scans_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         images.decode(data[:-2] + 100 * last + data[-2:])
 
 
+def trailer(count: int) -> bytes:
+    """Bytes that phones put behind a picture: they look like many scans, and hold an end marker of their own."""
+    return np.random.default_rng(1).bytes(50) + count * b"\xff\xda\0\x08some film" + b"\xff\xd9\0"
+
+
+def test_what_follows_a_jpeg_is_no_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(Image.fromarray(PICTURE), "JPEG")
+    monkeypatch.setattr(integrity, "MAX_SCANNED_PIXELS", 3 * PICTURE.shape[0] * PICTURE.shape[1])
+    thumbnail = encode(Image.fromarray(PICTURE[:20, :20]), "JPEG", progressive=True)
+    inside = data[:2] + b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail + data[2:]
+    for whole in (data + trailer(100), inside):
+        assert np.array_equal(images.decode(whole), images.decode(data))
+        assert jpeg.scans(whole)[0] == 1
+        assert jpeg.size(whole) == (PICTURE.shape[1], PICTURE.shape[0])
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_what_follows_a_cut_jpeg_does_not_make_it_whole(progressive: bool) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    data = encode(Image.fromarray(noise), "JPEG", progressive=progressive)
+    cut = data[: data.index(b"\xff\xda") + 1000] + b"\xff\xd9"
+    with pytest.raises(ImageError, match="its data end before its pixels do"):
+        images.decode(cut + trailer(3))
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_jpeg_is_reduced_as_far_as_asked(orientation: int) -> None:
     large = np.asarray(Image.fromarray(PICTURE).resize((400, 300)))
@@ -321,7 +346,7 @@ def test_floating_point_pixels_are_refused() -> None:
         (encode(Image.fromarray(PICTURE), "PNG")[:-40], "cut short"),
         (encode(Image.new("RGB", (1, 1)), "PNG"), "1×1 pixels"),
         (encode(Image.new("RGB", (500, 3)), "JPEG"), "500×3 pixels"),
-        (encode(Image.new("1", (65_600, 8)), "PNG"), "at most 65,535 a side"),
+        (encode(Image.new("1", (65_501, 8)), "PNG"), "at most 65,500 a side"),
     ],
 )
 def test_what_is_no_usable_picture(data: bytes, words: str) -> None:
@@ -456,7 +481,8 @@ def test_any_bytes_are_an_image_error(data: bytes) -> None:
     for start in (b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF\x10\0\0\0WEBP", b"BM", b"II*\0"):
         with pytest.raises(ImageError):
             images.decode(start + data)
-    images.jpeg_size(b"\xff\xd8" + data)
+    jpeg.size(jpeg.SIGNATURE + data)
+    jpeg.scans(jpeg.SIGNATURE + data)
 
 
 def test_only_the_formats_that_are_read_are_loaded() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import time
+from pathlib import Path, PurePath
 
 import pytest
 
 from perceived import images
 from perceived.errors import ConfigError, ImageError
-from perceived.sources import distinct, find
+from perceived.sources import Found, distinct, find
 
 
 @pytest.fixture
@@ -42,6 +43,9 @@ def test_patterns(album):
     assert names(album / "deep" / "e[1].jpg") == ["e[1].jpg"], "a file's own name is no pattern"
     assert names(album / "*.tiff") == ["*.tiff"], "reading it will say that there is none"
     assert names(album / "dee?") == ["c.webp", "e[1].jpg"]
+    assert names(album / "**") == names(album), "none comes twice"
+    assert names(album / "**" / "d*") == ["c.webp", "e[1].jpg"]
+    assert names(album / "**" / "*.tiff") == ["*.tiff"]
 
 
 def test_a_folder_that_cannot_be_listed_is_not_passed_over(album, monkeypatch):
@@ -81,3 +85,10 @@ def test_drawings_of_different_pictures_have_different_names(album):
         *("a.PNG", "b.jpg", "deep/c.webp", "deep/e[1].jpg"),
         *("b-2.jpg", "B-3.png", "c.webp", "e[1].jpg"),
     ]
+
+
+def test_many_pictures_of_one_name_are_told_apart_in_no_time():
+    same = (Found(location=f"{n}/photo.jpg", relative=PurePath("photo.jpg")) for n in range(20_000))
+    began = time.process_time()
+    assert [one.relative.name for one in distinct(same)][-1] == "photo-20000.jpg"
+    assert time.process_time() - began < 5

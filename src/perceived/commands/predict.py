@@ -19,7 +19,7 @@ from perceived import rows, sources
 from perceived.commands import cluster as on_cluster
 from perceived.commands import remote
 from perceived.errors import ConfigError
-from perceived.storage import atomic_path, check_folder, storage_errors
+from perceived.storage import atomic_path, make_folder, storage_errors
 from perceived.tally import Tally
 from perceived.types import Picture
 
@@ -200,7 +200,7 @@ def answer(predictor: Predictor | Client, words: Iterable[str], output: Output, 
             typer.echo(f"There is no picture in {rows.on_one_line(word)}.", err=True)
     fresh = (one for one in found if one.location not in done)
     labels = predictor.labels
-    total = (sum(1 for _ in find(words)) - len(done)) if _has_bar(output) else None
+    total = sum(1 for one in find(words) if one.location not in done) if _has_bar(output) else None
     with _writing(output, labels) as write, _progress(total) as progress:
         for picture in _answers(predictor, fresh, album):
             write(rows.rows(output.form, picture, labels))
@@ -330,8 +330,7 @@ def _writing(output: Output, labels: tuple[str, ...]) -> Iterator[Callable[[str]
             from perceived.resume import hold
 
             stack.enter_context(storage_errors(output.resume))
-            check_folder(output.resume.parent)
-            output.resume.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(output.resume.parent)
             file = stack.enter_context(open(output.resume, "a", encoding="utf-8", buffering=1))
             hold(file, output.resume)
             write = file.write

@@ -13,7 +13,7 @@ import typer
 
 from perceived import terminal
 from perceived.commands.predict import AlwaysAnswer, Device, MinFace, Model, Threshold, threshold_of
-from perceived.errors import ConfigError
+from perceived.errors import ConfigError, ImageError
 from perceived.storage import atomic_path
 from perceived.types import SCHEMA_VERSION
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from perceived.predictor import Predictor
     from perceived.tracking import Tracker
     from perceived.video import Followed
+
+
+STOPPED = 130
+"""Exit code after control-C, as shells have it."""
 
 
 def video(
@@ -44,10 +48,10 @@ def video(
     min_face: MinFace = None,
     device: Device = "cpu",
 ) -> None:
-    """Follow the faces of a video. Print one answer for each; control-C ends a camera."""
+    """Follow the faces of a video. Print one answer for each; control-C ends it, and what was seen is answered."""
     from perceived.predictor import Predictor
     from perceived.tracking import Tracker
-    from perceived.video import follow, frames
+    from perceived.video import CAMERA, follow, frames
 
     if seconds is not None and not 0 < seconds < math.inf:
         raise ConfigError(f"A video of {seconds:g} seconds is impossible.", expected="more than 0")
@@ -61,12 +65,29 @@ def video(
     )
     tracker = Tracker()
     wanted = takewhile(lambda frame: seconds is None or frame.seconds <= seconds, frames(source))
-    with _recording(out, predictor.threshold) as record, contextlib.suppress(KeyboardInterrupt):
-        for one in follow(predictor, wanted, tracker, every=every):
-            record(one)
+    last, broken, stopped = None, None, False
+    with _recording(out, predictor.threshold) as record:
+        try:
+            for one in follow(predictor, wanted, tracker, every=every):
+                record(one)
+                last = one
+        except KeyboardInterrupt:
+            stopped = True
+        except ImageError as error:
+            if last is None:
+                raise
+            broken = error
     _report(predictor, tracker, source, as_json=as_json)
     if out is not None and not as_json:
         typer.echo(f"video: {out}")
+    if broken is not None:
+        typer.echo(f"Error: {broken}", err=True)
+        raise typer.Exit(1)
+    if stopped and not source.startswith(CAMERA):
+        typer.echo(
+            f"{source} was not seen to its end: stopped after {last.frame.seconds if last else 0:.1f} s.", err=True
+        )
+        raise typer.Exit(STOPPED)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,50 @@
+"""What a JPEG says of itself without being decoded: its size, its scans and its end (ITU-T T.81, annex B)."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+
+SIGNATURE = b"\xff\xd8"
+_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
+"""A marker, and none of what stands among coded pixels: a stuffed byte, a restart, a fill byte."""
+_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_STANDALONE = frozenset((0x01, 0xD8, 0xD9))
+_END_OF_IMAGE = 0xD9
+_START_OF_SCAN = 0xDA
+
+
+def size(head: bytes) -> tuple[int, int] | None:
+    """Return ``(width, height)`` as stored from a JPEG's first bytes, or ``None`` where they do not say."""
+    for marker, position in _markers(head):
+        if marker in _FRAME_HEADERS and position + 9 <= len(head):
+            height, width = struct.unpack_from(">HH", head, position + 5)
+            return width, height
+        if marker == _START_OF_SCAN:
+            break
+    return None
+
+
+def scans(data: bytes) -> tuple[int, int | None]:
+    """Return how many scans a JPEG has, and where its end marker stands, ``None`` if it has none.
+
+    What comes behind it, such as a phone's second picture or video, is not looked at, and neither are
+    the thumbnails inside its headers.
+    """
+    count = 0
+    for marker, position in _markers(data):
+        count += marker == _START_OF_SCAN
+        if marker == _END_OF_IMAGE:
+            return count, position
+    return count, None
+
+
+def _markers(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield each marker of the picture and where it stands; decoders too pass over what lies between segments."""
+    found = _MARKER.search(data)
+    while found:
+        marker, position = found[1][0], found.start()
+        yield marker, position
+        length = 0 if marker in _STANDALONE else int.from_bytes(data[position + 2 : position + 4], "big")
+        found = _MARKER.search(data, position + 2 + length)
