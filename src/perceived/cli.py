@@ -28,7 +28,7 @@ from perceived.commands import serve as serve_command
 from perceived.commands import train as train_command
 from perceived.commands import tune as tune_command
 from perceived.commands import video as video_command
-from perceived.commands.options import Settings, Work, listed
+from perceived.commands.options import Seed, Settings, Work, listed
 from perceived.errors import ConfigError, MissingExtraError, PerceivedError
 from perceived.extras import needed_for
 
@@ -38,8 +38,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
 class Dataset(enum.StrEnum):

@@ -106,14 +106,7 @@ def _place(size: tuple[int, int], box: Box, width: int, height: int, taken: Sequ
     tops = [y for y in (round(box.y0 - height), round(box.y1)) if 0 <= y <= bottom]
     tops = tops or [min(max(0, round(box.y0)), bottom)]
     places = [Box(x0=x, y0=y, x1=x + width, y1=y + height) for y in tops for x in lefts]
-    return min(places, key=lambda place: sum(_shared(place, other) for other in taken))
-
-
-def _shared(one: Box, other: Box) -> float:
-    """Return the area that lies in both boxes."""
-    width = min(one.x1, other.x1) - max(one.x0, other.x0)
-    height = min(one.y1, other.y1) - max(one.y0, other.y0)
-    return max(0.0, width) * max(0.0, height)
+    return min(places, key=lambda place: sum(place.shared(other) for other in taken))
 
 
 def _text_height(box: Box, longer_side: int) -> int:

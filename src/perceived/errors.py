@@ -10,12 +10,12 @@
     │   ├── ConfigError           a recipe, setting or flag is unknown or contradicts another
     │   ├── WeightsError          pretrained weights are out of reach or fail their hash
     │   ├── ModelFileError        a run or model file is damaged, or not one of ours
-    │   ├── ResumeError           a run directory belongs to another recipe or dataset
+    │   ├── ResumeError           a run, a job or a list of answers was begun otherwise
     │   ├── DivergedError         a network's weights or losses are no numbers any more
     │   └── MissingExtraError     a feature needs an optional dependency
     ├── ServerError               a server cannot be reached, is too busy, or failed
     ├── ClusterError              a cluster cannot be reached, is set up otherwise, or lost what it needs
-    └── StorageError              the disk refused a write: full, read-only, gone
+    └── StorageError              the disk refused: full, read-only, gone
 
 Every message answers three questions: what happened, what was expected, how to mend it.
 """
@@ -70,7 +70,7 @@ class ModelFileError(InputError):
 
 
 class ResumeError(InputError):
-    """A run directory belongs to another recipe or dataset."""
+    """What is to be gone on with, a run, a job or a list of answers, was begun otherwise."""
 
 
 class DivergedError(InputError):
@@ -101,4 +101,4 @@ class ClusterError(PerceivedError):
 
 
 class StorageError(PerceivedError):
-    """The disk refused a write."""
+    """The disk refused to write or to read."""

@@ -71,6 +71,8 @@ def gather(model: Path, to: str, card: Path) -> Upload:
         )
     files = {CARD: card, file.name: file}
     licence = metadata.get("license_link", "")
+    if licence in files:
+        raise DataError(f"The card {card} points to {licence} as the licence.", expected="a file of its own")
     if licence and "://" not in licence:
         files[licence] = _licence(card, licence)
     return Upload(repository, files, metadata)
@@ -101,7 +103,10 @@ def read_card(path: Path) -> dict[str, Any]:
             raise DataError(
                 f"The card {path} has wrong metadata: {key} is {found}.", expected=f"{key}: {example}", mend=mend
             )
-    if metadata["license"] == "other" and not (metadata.get("license_name") and metadata.get("license_link")):
+    named = [metadata.get(key, "") for key in ("license_name", "license_link")]
+    if not all(isinstance(value, str) for value in named):
+        raise DataError(f"The card {path} has wrong metadata: license_name and license_link are words.", mend=mend)
+    if metadata["license"] == "other" and not all(named):
         raise DataError(
             f"The card {path} has the licence 'other' without saying which.",
             expected="license_name and license_link beside it",

@@ -56,8 +56,7 @@ def find(
         ConfigError: a word is empty, or a video; this is said before anything is yielded.
     """
     words = list(words)
-    for word in words:
-        _check(word)
+    check(words)
     for word in words:
         if word == STDIN:
             yield Found(location=STDIN, relative=PurePath("stdin"))
@@ -106,12 +105,16 @@ def is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 -- Path.is_dir raises where the name is too long
 
 
-def _check(word: str) -> None:
-    if not word:
-        raise ConfigError("An empty word names no picture.", mend="check the variable it came from, or give . for here")
-    path = Path(word)
-    if path.suffix.lower() in VIDEO_ENDINGS and not is_folder(path) and _is_path(word):
-        raise ConfigError(f"{word} is a video, not a picture.", mend=f"perceived video {word}")
+def check(words: Iterable[str]) -> None:
+    """Raise :class:`ConfigError` if one of the words is empty, or a video."""
+    for word in words:
+        if not word:
+            raise ConfigError(
+                "An empty word names no picture.", mend="check the variable it came from, or give . for here"
+            )
+        path = Path(word)
+        if path.suffix.lower() in VIDEO_ENDINGS and not is_folder(path) and _is_path(word):
+            raise ConfigError(f"{word} is a video, not a picture.", mend=f"perceived video {word}")
 
 
 def _of_path(word: str, endings: Collection[str], whole: str, without: Collection[Path]) -> Iterator[Found]:

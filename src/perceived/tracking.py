@@ -101,8 +101,6 @@ class Tracker:
 
 def overlap(one: Box, other: Box) -> float:
     """Return the intersection over union of two boxes, 0 to 1."""
-    width = min(one.x1, other.x1) - max(one.x0, other.x0)
-    height = min(one.y1, other.y1) - max(one.y0, other.y0)
-    shared = max(width, 0.0) * max(height, 0.0)
+    shared = one.shared(other)
     union = one.width * one.height + other.width * other.height - shared
     return shared / union if union > 0 else 0.0

@@ -27,6 +27,12 @@ class Box:
     def height(self) -> float:
         return self.y1 - self.y0
 
+    def shared(self, other: Box) -> float:
+        """Return the area that lies in both boxes, in square pixels."""
+        width = min(self.x1, other.x1) - max(self.x0, other.x0)
+        height = min(self.y1, other.y1) - max(self.y0, other.y0)
+        return max(0.0, width) * max(0.0, height)
+
     def scaled(self, by: float) -> Box:
         """Return the box where it lies in a picture that is so many times as large."""
         return Box(x0=self.x0 * by, y0=self.y0 * by, x1=self.x1 * by, y1=self.y1 * by)
@@ -103,14 +109,3 @@ class Picture:
             "faces": [face.to_dict() for face in self.faces],
             "error": self.error,
         }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
-    """One labelled picture of a dataset."""
-
-    id: str
-    path: str
-    label: str
-    partition: str
-    identity: int | None = None

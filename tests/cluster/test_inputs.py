@@ -6,7 +6,7 @@ import errno
 import io
 import sys
 import tarfile
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
@@ -34,6 +34,24 @@ def test_files_are_shared_out_to_parts_of_one_size(album):
         Part(kind="files", locations=tuple(names[start : start + 3])) for start in (0, 3, 6)
     ]
     assert read(folder) == read(folder / "*.png") == [(name, Path(name).read_bytes()) for name in names]
+
+
+def test_answers_among_the_pictures_are_no_pictures(album):
+    folder = album(2)
+    (folder / "answers").mkdir()
+    pq.write_table(pa.table({"schema": [1]}), folder / "answers" / "part.parquet")
+    pictures = [Part(kind="files", locations=tuple(str(folder / f"0000{index}.png") for index in range(2)))]
+    assert list(inputs.parts([str(folder)], 3, without=str(folder / "answers"))) == pictures
+    with pytest.raises(DataError, match="has no column"):
+        list(inputs.parts([str(folder)], 3))
+
+
+def test_answers_at_an_address_among_the_pictures_are_no_pictures():
+    files = fsspec.filesystem("memory")
+    for name in ("a.jpg", "out/plan/b.jpg", "outside.jpg"):
+        files.pipe(f"/among/{name}", b"1")
+    (part,) = inputs.parts(["memory://among"], 9, without="memory://among/out")
+    assert [PurePath(location).name for location in part.locations] == ["a.jpg", "outside.jpg"]
 
 
 def test_a_drive_that_fails_is_no_fault_of_a_picture(album, monkeypatch):

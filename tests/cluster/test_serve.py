@@ -92,8 +92,10 @@ def test_the_same_app_answers_and_is_exchanged(cluster, nodes, port, tiny_model,
     assert len(answers) > 3, "the test has seen nothing of the exchange"
     assert {code for code, _ in answers} == {200}, "somebody was turned away"
     assert {threshold for _, threshold in answers} <= {0.5, 0.9}
-    with pytest.raises(ClusterError, match=rf"serves at port {port} already, and cannot at {port + 1}"):
+    with pytest.raises(ClusterError, match=rf":{port} already, and cannot at .*:{port + 1}"):
         cluster.run(Settings(model=str(tiny_model), detect=False, port=port + 1), address=nodes.address)
+    with pytest.raises(ClusterError, match=rf":{port} already, and cannot at 0\.0\.0\.0:{port}"):
+        cluster.run(Settings(model=str(tiny_model), detect=False, host="0.0.0.0", port=port), address=nodes.address)
 
 
 def test_pictures_that_wait_for_the_network_go_through_it_together(cluster, tiny_model, picture, monkeypatch):

@@ -262,6 +262,6 @@ def test_merging_keeps_the_best_box_of_each_face(boxes: list[tuple[float, ...]])
 
 def test_boxes_end_where_the_picture_does(portraits: list[images.Pixels]) -> None:
     crop = portraits[0][100:, 60:118]
-    for face in FINDER.detect(crop):
-        assert 0 <= face.box.x0 < face.box.x1 <= crop.shape[1]
-        assert 0 <= face.box.y0 < face.box.y1 <= crop.shape[0]
+    (face,) = FINDER.detect(crop)
+    assert 0 <= face.box.x0 < face.box.x1 <= crop.shape[1]
+    assert 0 <= face.box.y0 < face.box.y1 <= crop.shape[0]

@@ -13,6 +13,7 @@ from perceived import card, push
 from perceived.errors import ConfigError, DataError, ModelFileError, ServerError
 
 hub = pytest.importorskip("huggingface_hub", reason="needs the extra perceived[hub]")
+errors = pytest.importorskip("huggingface_hub.errors")
 TO = "hf://somebody/perceived-tiny"
 
 
@@ -98,6 +99,8 @@ def test_what_names_no_repository_is_refused(to: str, tiny_model: Path, ours: Pa
         ('license: "apache-2.0"', "licence: x", "license is missing"),
         ('license: "apache-2.0"', "license: [", "wrong metadata"),
         ('license: "apache-2.0"', "license: other", "without saying which"),
+        ('license: "apache-2.0"', 'license: "apache-2.0"\nlicense_link: 5', "are words"),
+        ('license: "apache-2.0"', 'license: "apache-2.0"\nlicense_link: README.md', "a file of its own"),
         ('pipeline_tag: "image-classification"', "pipeline_tag: 3", "pipeline_tag is 3"),
         ('tags: ["', 'tags: "', "wrong metadata"),
         ("tags:", 'model-index: [{"name": "tiny", "results": [{}]}]\ntags:', "wrong metadata"),
@@ -129,7 +132,7 @@ def test_another_models_card_and_no_card_are_refused(
     ("error", "message", "mend"),
     [
         (OSError("no route"), "cannot be reached: no route", "connect"),
-        (hub.errors.LocalTokenNotFoundError("no token"), "cannot be reached: no token", "sign in"),
+        (errors.LocalTokenNotFoundError("no token"), "cannot be reached: no token", "sign in"),
     ],
 )
 def test_what_the_hub_says_is_passed_on(
@@ -142,7 +145,7 @@ def test_what_the_hub_says_is_passed_on(
 
 def test_a_refusal_names_the_token(tiny_model: Path, ours: Path) -> None:
     response = SimpleNamespace(status_code=403, headers={}, request=None)
-    refused = hub.errors.HfHubHTTPError("403", response=response, server_message="no right to write")
+    refused = errors.HfHubHTTPError("403", response=response, server_message="no right to write")
     with pytest.raises(ServerError, match="no right to write") as raised:
         push.send(push.gather(tiny_model, TO, ours), api=FakeApi(refused))
     assert raised.value.mend == "hf auth login"

@@ -13,7 +13,7 @@ import os
 import tarfile
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import islice
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import IO, Any, TypeAlias
 
 import pyarrow as pa
@@ -54,8 +54,10 @@ ROWS = 64
 """Rows of a table that are held together."""
 
 
-def parts(words: Iterable[str], size: int) -> Iterator[Part]:
+def parts(words: Iterable[str], size: int, *, without: str = "") -> Iterator[Part]:
     """Yield the parts that ``words`` mean: up to ``size`` picture files each, or what one container holds.
+
+    What lies in ``without``, a folder as of :attr:`Folder.root`, is left out: answers are no pictures.
 
     Raises:
         ConfigError: a word is standard input, a video or an address of an unknown kind.
@@ -63,7 +65,7 @@ def parts(words: Iterable[str], size: int) -> Iterator[Part]:
         MissingExtraError: a Lance dataset, and no package that reads it.
     """
     waiting: list[str] = []
-    for location in (location for word in words for location in _locations(word)):
+    for location in (location for word in words for location in _locations(word, without)):
         if _is_lance(location):
             yield from (Part(kind="lance", locations=(location,), group=n) for n in _fragments(location))
             continue
@@ -143,14 +145,17 @@ def _raise_if_passing(location: str, error: Exception) -> None:
         ) from error
 
 
-def _locations(word: str) -> Iterator[str]:
+def _locations(word: str, without: str) -> Iterator[str]:
     if word == sources.STDIN:
         raise ConfigError("A cluster has no standard input.", expected="files, folders, patterns or addresses")
     if _is_lance(word):
         yield word
         return
-    on_disk = (one.location for one in sources.find([word], endings=ENDINGS, whole=LANCE))
-    found = _at_address(word) if is_address(word) else on_disk
+    if is_address(word):
+        found = _at_address(word, without)
+    else:
+        spared = () if not without or is_address(without) else (Path(without),)
+        found = (one.location for one in sources.find([word], endings=ENDINGS, whole=LANCE, without=spared))
     first = next(found, None)
     if first is None:
         raise DataError(f"There is no picture in {word}.", expected=f"files that end with {', '.join(sorted(ENDINGS))}")
@@ -160,14 +165,14 @@ def _locations(word: str) -> Iterator[str]:
     yield from found
 
 
-def _at_address(word: str) -> Iterator[str]:
+def _at_address(word: str, without: str) -> Iterator[str]:
     """Yield the addresses of files: of a pattern, of a folder and what is below, or of one file."""
     files, path = open_address(word)
+    spared = f"{open_address(without)[1].rstrip('/')}/" if is_address(without) else None
     try:
-        if glob.has_magic(path):
-            yield from (files.unstrip_protocol(one) for one in sorted(files.glob(path)))
-        elif files.isdir(path):
-            yield from map(files.unstrip_protocol, _below(files, path))
+        if glob.has_magic(path) or files.isdir(path):
+            names = sorted(files.glob(path)) if glob.has_magic(path) else _below(files, path)
+            yield from (files.unstrip_protocol(one) for one in names if not (spared and one.startswith(spared)))
         else:
             files.info(path)
             yield word

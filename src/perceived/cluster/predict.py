@@ -110,6 +110,7 @@ def predict(
     for name, value in (("--workers", workers), ("--part-size", part_size)):
         if value is not None and value < 1:
             raise ConfigError(f"{name} {value} is impossible.", expected="1 or more")
+    sources.check(words)
     folder, options = Folder(out), dict(options or {})
     Predictor(model, **{**options, "device": "cpu", "threads": 1})  # what cannot be used is refused here and now
     content = find_model(model).read_bytes()
@@ -121,7 +122,7 @@ def predict(
         options=options,
         part_size=part_size,
     )
-    job = open_job(folder, asked, content, inputs.parts(words, part_size))
+    job = open_job(folder, asked, content, inputs.parts(words, part_size, without=folder.root))
     finished = answers.finished(folder)
     todo = sorted(set(range(job.parts)) - finished)
     tally = Tally(parts_before=job.parts - len(todo), unreadable_before=answers.unreadable(folder, finished))

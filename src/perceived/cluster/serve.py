@@ -168,11 +168,11 @@ def _listen(host: str, port: int) -> None:
     """Start Ray Serve, or refuse where it runs already and listens elsewhere: it would go on doing so."""
     serve.start(http_options={"host": host, "port": port})
     listening = _get_global_client().http_config
-    if listening.port != port:
+    if (listening.host, listening.port) != (host, port):
         raise ClusterError(
-            f"The cluster serves at port {listening.port} already, and cannot at {port}.",
-            expected="one port for all that a cluster serves",
-            mend=f"--port {listening.port}, or take down what is served there: serve shutdown",
+            f"The cluster serves at {listening.host}:{listening.port} already, and cannot at {host}:{port}.",
+            expected="one address for all that a cluster serves",
+            mend=f"--host {listening.host} --port {listening.port}, or take down what is served there: serve shutdown",
         )
 
 

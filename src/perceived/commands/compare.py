@@ -9,7 +9,7 @@ import typer
 
 from perceived import terminal
 from perceived.commands.cluster import Cluster, Workers, trials
-from perceived.commands.options import Work, listed
+from perceived.commands.options import Settings, Work, listed
 from perceived.errors import ConfigError
 
 DECIDED = {"backbone": "--backbones", "epochs": "--budget", "seed": "--seeds"}
@@ -24,9 +24,7 @@ def compare(
     budget: Annotated[float, typer.Option(metavar="MINUTES", help="Training time of each run.")] = 10.0,
     seeds: Annotated[int, typer.Option(help="Runs of each network.")] = 3,
     recipe: Annotated[str, typer.Option(help="A name that 'perceived recipes' lists.")] = "fast",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
-    ] = None,
+    settings: Settings = None,
     on: Annotated[str, typer.Option(help="Which pictures to score: val or test.")] = "test",
     out: Annotated[Path, typer.Option(help="Folder for runs, models and the leaderboard.")] = Path("comparison"),
     cluster: Cluster = None,

@@ -123,6 +123,7 @@ def predict(
     """Find the faces in pictures. Print the perceived gender of each; exit with 1 if a picture cannot be read."""
     least = threshold_of(threshold, always_answer=always_answer)
     which = {"min_face": min_face, "max_faces": max_faces, "main_face": main_face}
+    target = None if out is None else _file(out)
     if cluster is not None:
         written = {"json": as_json, "csv": as_csv, "resume": resume, "annotate": annotate, "crops": crops}
         tally = on_cluster.predict(
@@ -138,7 +139,6 @@ def predict(
         _report(tally, out)
         return
     remote.refuse({"workers": workers, "part_size": part_size}, "one process", mend="add --cluster ADDRESS")
-    target = None if out is None else _file(out)
     output = _output(as_json=as_json, as_csv=as_csv, out=target, resume=resume)
     _spare_pictures(paths, files=(target, resume), folders=(annotate, crops))
     if explain and annotate is None:

@@ -9,7 +9,7 @@ import typer
 
 from perceived import terminal
 from perceived.commands.cluster import Cluster, Workers, trials
-from perceived.commands.options import Seed, Work
+from perceived.commands.options import Seed, Settings, Work
 
 SHOWN = 5
 
@@ -18,9 +18,7 @@ def tune(
     work: Work,
     count: Annotated[int, typer.Option("--trials", help="Recipes to try, those of an earlier call among them.")] = 20,
     recipe: Annotated[str, typer.Option(help="The recipe to search around.")] = "fast",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
-    ] = None,
+    settings: Settings = None,
     out: Annotated[Path, typer.Option(help="Folder for trials, runs and report.")] = Path("tuning"),
     seed: Seed = 0,
     cluster: Cluster = None,

@@ -41,10 +41,6 @@ def parse(settings: Iterable[str]) -> dict[str, str]:
     return words
 
 
-def is_known(word: str, words: Mapping[str, str]) -> bool:
-    return word.strip().lower() in WORDS.keys() | words.keys()
-
-
 def translate(source: Source, words: Mapping[str, str]) -> pl.DataFrame:
     """Return a source's rows with labels for its own words; those without one are listed and left out.
 
