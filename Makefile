@@ -37,8 +37,11 @@ format: $(VENV)/installed-pins
 	$(BIN)/python -m ruff check --fix
 	$(BIN)/python -m ruff format
 
+# What measures by itself; the others are asked with a model, or are what these share.
+BENCHMARKS := $(filter-out $(addprefix benchmarks/,on_cluster.py pictures.py stored_weights.py),$(wildcard benchmarks/*.py))
+
 bench: $(VENV)/installed-$(PACKAGE)
-	@for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	@for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
 docs: $(VENV)/installed-$(PACKAGE)
 	$(BIN)/python docs/make_reference.py

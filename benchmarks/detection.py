@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,7 +105,7 @@ def measure_scenes(detector: Detector, count: int, sizes: tuple[int, int]) -> di
     for number in range(count):
         chosen = [people[i] for i in rng.choice(len(people), 25, replace=False)]
         made = scene(chosen, BACKGROUNDS[number % len(BACKGROUNDS)], rng, sizes=sizes)
-        faces, spent = timed(lambda pixels=made.pixels: detector.detect(pixels))
+        faces, spent = timed(partial(detector.detect, made.pixels))
         seconds.append(spent)
         hits, misses = match(faces, made.faces)
         pasted, found, false = pasted + len(made.faces), found + hits, false + misses
@@ -152,7 +153,7 @@ def measure_time(detector: Detector, folder: Path, repeats: int) -> dict[str, An
         face = np.asarray(cv2.resize(photo, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
         faceless = background("coarse noise", width, height, np.random.default_rng(0))
         for name, pixels in (("one face", face), ("no face", faceless)):
-            spent = [timed(lambda pixels=pixels: detector.detect(pixels))[1] for _ in range(repeats)]
+            spent = [timed(partial(detector.detect, pixels))[1] for _ in range(repeats)]
             times[f"{width}x{height}, {name}"] = round(1e3 * float(np.median(spent)), 1)
     return times
 
@@ -178,6 +179,9 @@ def main() -> None:
     args = parser.parse_args()
     cv2.setNumThreads(1)
     detector, photos = YuNet(), args.shared / "photos"
+    if not (photos / "labels.csv").is_file():
+        print(f"Not measured: there is no {photos}/labels.csv. Name the folder with --shared.")
+        return
     sets = {
         "celeba": sample((args.shared / "data/celeba-mini").rglob("*.jpg"), args.crops),
         "fairface": sample((args.shared / "data/fairface-mini").rglob("*.jpg"), args.crops),

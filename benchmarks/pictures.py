@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from perceived import demo_faces, images
+from perceived.preprocess import Pixels
 
 WIDTH, HEIGHT = 640, 480
 QUALITY = 90
@@ -32,7 +33,7 @@ def folder(out: Path, count: int, *, seed: int = 0) -> Path:
     return out
 
 
-def _scene(rng: np.random.Generator, portraits: list[images.Pixels]) -> images.Pixels:
+def _scene(rng: np.random.Generator, portraits: list[Pixels]) -> Pixels:
     coarse = rng.uniform(20, 235, (6, 8, 3)).astype(np.float32)
     scene = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
     scene = np.clip(scene + rng.normal(0, 6, scene.shape), 0, 255).astype(np.uint8)
@@ -46,4 +47,4 @@ def _scene(rng: np.random.Generator, portraits: list[images.Pixels]) -> images.P
         x = place * share + int(rng.integers(max(1, share - width)))
         y = int(rng.integers(HEIGHT - height))
         scene[y : y + height, x : x + width] = small[:, : WIDTH - x]
-    return scene
+    return np.asarray(scene, np.uint8)

@@ -67,6 +67,7 @@ def pictures(count: int) -> list[bytes]:
         images = [cv2.imread(str(path)) for path in sorted((written / "img_align_celeba").iterdir())]
     made = []
     for index, image in enumerate(images):
+        assert image is not None
         width = WIDTHS[index % len(WIDTHS)]
         larger = cv2.resize(image, (width, round(width * image.shape[0] / image.shape[1])))
         data = cv2.imencode(".jpg", larger)[1].tobytes()
@@ -110,7 +111,9 @@ async def caller(
         writer.write(case.request)
         await writer.drain()
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        body = await reader.readexactly(int(re.search(rb"content-length: (\d+)", head)[1]))
+        length = re.search(rb"content-length: (\d+)", head)
+        assert length, head
+        body = await reader.readexactly(int(length[1]))
         tally.seconds.append(time.perf_counter() - began)
         status = int(head.split()[1])
         tally.statuses[status] += 1
@@ -141,7 +144,7 @@ async def load(port: int, pid: int, cases: list[Case], options: argparse.Namespa
     ends = time.perf_counter() + options.seconds
 
     def until(tally: Tally) -> bool:
-        return len(tally.seconds) >= options.requests if options.requests else time.perf_counter() >= ends
+        return bool(len(tally.seconds) >= options.requests if options.requests else time.perf_counter() >= ends)
 
     patient = not options.overload
     await asyncio.gather(
@@ -169,6 +172,7 @@ def main() -> None:
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, **limits}
     )
     try:
+        assert server.stdout
         port = int(server.stdout.readline().rpartition(":")[2])
         time.sleep(3)
         began = time.perf_counter()

@@ -21,7 +21,7 @@ import polars as pl
 from perceived import compact, export
 from perceived.checkpoint import TrainedModel
 from perceived.classifier import Classifier
-from perceived.data import cache, feed
+from perceived.data import cache, split
 from perceived.progress import counter
 from perceived.significance import mcnemar
 from perceived.workspace import Workspace
@@ -41,7 +41,8 @@ def main() -> None:
     for work in map(Workspace, choice.work):
         table = work.read_split().filter(pl.col("split") == choice.on)
         with counter(f"framing {work.root}", quiet=False) as tick:
-            parts.append((cache.pixels(table, preprocessing, work.cache, progress=tick), feed.label_indices(table)))
+            pixels = cache.pixels(table, preprocessing, work.cache, progress=tick)
+            parts.append((pixels, split.label_indices(table["label"])))
     with tempfile.TemporaryDirectory() as folder:
         files = {kind: export.export(choice.run, Path(folder) / f"{kind}.onnx", store=kind) for kind in compact.STORES}
         right = {kind: answers(file, parts) for kind, file in files.items()}

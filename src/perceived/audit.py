@@ -18,6 +18,7 @@ import polars as pl
 from perceived import answers, criteria, gaps, groups, metrics
 from perceived.answers import ANSWERS, MISSED, Reading
 from perceived.classifier import check_threshold
+from perceived.data.celeba import BBOX, LANDMARKS
 from perceived.errors import ConfigError
 from perceived.metrics import CALIBRATION_BINS
 from perceived.significance import LEVEL, PERMUTATIONS, holm
@@ -33,7 +34,7 @@ OURS = ("id", "path", "label", "answer", "probability_male")
 """Columns that say what was answered, and group nothing."""
 BY_NAME_ONLY = (
     "split", "partition", "identity", "licence", "width", "height", "weight",
-    "error", "perceived_gender", "confidence", "probability_female",
+    "error", "perceived_gender", "confidence", "probability_female", *BBOX, *LANDMARKS,
 )  # fmt: skip
 """Columns that hardly anybody means by all of them: they group where they are named."""
 
@@ -170,7 +171,7 @@ def _groupable(table: pl.DataFrame, by: Sequence[str], reading: Reading) -> tupl
     if groups.ALL in by:
         same = [
             names for names in chosen
-            if len(names) == 1 and table.group_by(names[0]).agg(pl.col("label").n_unique())["label"].max() == 1
+            if len(names) == 1 and groups.repeats_the_label(table, names[0])
         ]  # fmt: skip
         if same and table["label"].n_unique() > 1:
             reading.notes.append(f"{', '.join(n[0] for n in same)} says what the label says, and is no grouping.")
@@ -190,7 +191,8 @@ def _groupable(table: pl.DataFrame, by: Sequence[str], reading: Reading) -> tupl
         tidied, note = groups.tidy(table[name])
         table = table.with_columns(tidied)
         reading.notes += [note] if note else []
-    return table, list(dict.fromkeys([*chosen, *intersections]))
+    asked = {frozenset(names) for names in chosen}
+    return table, chosen + [names for names in intersections if frozenset(names) not in asked]
 
 
 def _correct(found: Sequence[dict[str, Any]]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from perceived import lineage, storage
 from perceived.checkpoint import HEAD, Run, TrainedModel, save_model
 from perceived.errors import ConfigError, ModelFileError
 from perceived.model import Network, Norm, affine, norm_state
@@ -27,8 +28,8 @@ def average(models: Sequence[Path], out: Path) -> None:
     """Write ``out``, a run's folder, whose best model has the mean of the weights of ``models``.
 
     They are folders of runs, ONNX files or names; one that is named twice counts twice. What the first
-    tells of itself is told of the mean, but for its calibration and how it fared; check pictures are those of
-    the first run among them.
+    tells of itself is told of the mean, but for its calibration and how it fared, and the courses are those of
+    all; check pictures are those of the first run among them.
 
     Raises:
         ConfigError: there are fewer than two models, none of them is a run, or ``out`` is there already.
@@ -51,20 +52,20 @@ def average(models: Sequence[Path], out: Path) -> None:
     network.load_state_dict(mean([one.network for one in trained]))
     kept = {key: value for key, value in spec.provenance.items() if key not in UNDONE}
     weights = {**kept.get("weights", {}), "mean_of_sha256": [weights_sha256(Path(model)) for model in models]}
-    seconds = spec.metrics.get("validation", {}).get("seconds", 0.0)
     told = dataclasses.replace(
         spec,
         name=Path(out).name,
-        metrics={"validation": {"seconds": seconds}},
-        provenance={**kept, "weights": weights},
+        metrics={},
+        provenance={**kept, "weights": weights, "courses": lineage.united(one.spec for one in trained)},
         temperature=1.0,
         power=1.0,
         threshold=0.5,
         mirror_below=0.0,
     )
-    written, recipe = Run(Path(out)), spec.provenance["recipe"]
-    save_model(written.best, network, told, {key: recipe[key] for key in HEAD})
-    shutil.copyfile(pictures, written.check_pictures)
+    recipe = spec.provenance["recipe"]
+    with storage.atomic_path(Path(out)) as partial:
+        save_model(Run(partial).best, network, told, {key: recipe[key] for key in HEAD})
+        shutil.copyfile(pictures, Run(partial).check_pictures)
 
 
 @torch.inference_mode()

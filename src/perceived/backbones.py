@@ -129,7 +129,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("PERCEIVED_CACHE", Path.home() / ".cache" / "perceived")) / "weights"
 
 
-def create(name: str, *, weights: str = "auto", drop_path: float = 0.0) -> Backbone:
+def create(name: str, *, weights: str = "auto") -> Backbone:
     """Return a pretrained backbone by its timm name, or the first part of one: ``inception_v3@Mixed_6e``.
 
     A part ends after the module named behind the ``@``; its features are that module's, pooled.
@@ -150,16 +150,16 @@ def create(name: str, *, weights: str = "auto", drop_path: float = 0.0) -> Backb
     if not timm.is_model(name):
         near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=8)) or "see timm.list_models()"
         raise ConfigError(f"There is no backbone named {name!r}.", expected="a timm model name", mend=f"try: {near}")
-    whole = _create(name, weights, drop_path)
+    whole = _create(name, weights)
     return _first_part(whole, last) if last else whole
 
 
-def _create(name: str, weights: str, drop_path: float) -> Backbone:
+def _create(name: str, weights: str) -> Backbone:
     if weights == "auto":
         weights = "package" if name in PACKAGED else "hub"
     if weights == "hub":
-        return _from_hub(name, drop_path)
-    network = _build(name, drop_path)
+        return _from_hub(name)
+    network = _build(name)
     if weights == "none":
         return _describe(name, network, {"weights": "none"})
     state, source = _from_package(name) if weights == "package" else _from_file(name, Path(weights))
@@ -167,9 +167,8 @@ def _create(name: str, weights: str, drop_path: float) -> Backbone:
     return _describe(name, network, source)
 
 
-def _build(name: str, drop_path: float, *, pretrained: bool = False) -> nn.Module:
-    extra: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
-    network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **extra)
+def _build(name: str, *, pretrained: bool = False) -> nn.Module:
+    network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
     return network
 
 
@@ -204,9 +203,9 @@ def _describe(name: str, network: nn.Module, source: Mapping[str, str]) -> Backb
     return Backbone(network, int(features), expected, source)
 
 
-def _from_hub(name: str, drop_path: float) -> Backbone:
+def _from_hub(name: str) -> Backbone:
     try:
-        network = _build(name, drop_path, pretrained=True)
+        network = _build(name, pretrained=True)
     except (OSError, RuntimeError, ValueError) as error:  # the hub client's errors derive from these
         way_out = "pass --set weights=FILE.safetensors"
         if name in PACKAGED:

@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import perceived
-from perceived import audit_page, models, report, results_file, storage
+from perceived import audit_page, lineage, models, report, results_file, storage
 from perceived.errors import ConfigError
 from perceived.spec import ModelSpec
 
@@ -77,11 +77,18 @@ def write(
         energy: what the machine drew, for an estimate of carbon dioxide.
 
     Raises:
-        ConfigError: a dataset is unknown, or the licence promises what a dataset forbids.
+        ConfigError: a dataset is unknown, the model says that it has learnt from another one too, or the licence
+            promises what a dataset forbids.
         DataError: a results file is none of these, or is of another model.
     """
     spec, facts = read_model(model)
     trained_on = [_dataset(name) for name in datasets]
+    if missing := sorted(lineage.sources(spec) & DATASETS.keys() - set(datasets)):
+        raise ConfigError(
+            f"{model} has learnt from {', '.join(missing)} too, as it says itself.",
+            expected="all datasets that the model has learnt from",
+            mend=f"--datasets {','.join([*datasets, *missing])}",
+        )
     chosen = choose_license(trained_on, license_id)
     found = []
     for path in results:
@@ -138,7 +145,7 @@ def render(
 ) -> str:
     """Return the card as Markdown with the hub's front matter."""
     by_kind = {kind: [found for k, found in results if k == kind] for kind in ("evaluation", "audit", "robustness")}
-    seconds = spec.training_seconds
+    seconds = lineage.seconds(spec)
     emissions = energy.grams(seconds) if energy and seconds else None
     environment = Environment(
         loader=PackageLoader("perceived"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,

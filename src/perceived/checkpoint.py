@@ -42,6 +42,12 @@ class Run:
     def metrics(self) -> Path:
         return self.root / "metrics.jsonl"
 
+    def history(self) -> list[dict[str, Any]]:
+        """Return the line of each validation so far."""
+        if not self.metrics.is_file():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+
     @property
     def curves(self) -> Path:
         return self.root / "curves.png"

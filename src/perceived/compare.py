@@ -35,6 +35,8 @@ PROBE_STEPS = 12
 """Optimizer steps of the trial run that measures a backbone's pace."""
 PROBE_VALIDATION = 256
 """Pictures of the validation at its end, which measures what one costs."""
+MOST_VALIDATING = 0.5
+"""Share of the budget that one validation may take."""
 
 RunAll = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterator[Any]]
 """What calls a function with each of several arguments and yields the answers in order, as ``itertools.starmap``."""
@@ -119,12 +121,17 @@ def affordable_epochs(recipe: Recipe, minutes: float, probe: Mapping[str, Any], 
     Validations are part of the budget, the one at the end too.
     """
     pace = probe["image_steps"] / max(probe["seconds"] - probe["validation_seconds"], 1e-3)
-    validation = probe["validation_seconds"] * min(val, recipe.validation_limit or val) / min(val, PROBE_VALIDATION)
+    validation = validation_seconds(recipe, probe, val)
     every, budget = recipe.validate_every or train, minutes * 60
     validations = max(1, math.ceil(budget / (every / pace + validation)))
     pictures = max((validations - 1) * every, (budget - validations * validation) * pace)
     one_step = 1 / max(1, train // recipe.batch_size)
-    return float(round(max(pictures / train, one_step), 3))
+    return float(max(round(pictures / train, 3), one_step))
+
+
+def validation_seconds(recipe: Recipe, probe: Mapping[str, Any], val: int) -> float:
+    """Return how long one validation takes, at the pace of a probe."""
+    return float(probe["validation_seconds"] * min(val, recipe.validation_limit or val) / min(val, PROBE_VALIDATION))
 
 
 def _plan(
@@ -135,6 +142,8 @@ def _plan(
     plan: dict[str, Any] = storage.read_json(path) if path.is_file() else {**asked, "epochs": {}, "left_out": {}}
     if plan.get("split_sha256") == storage.sha256_file(Workspace(work).split):  # as earlier versions noted it
         plan["split_sha256"] = asked["split_sha256"]
+    if not plan["epochs"]:
+        plan |= asked  # nothing of it was trained
     changed = [key for key, value in asked.items() if plan.get(key) != value]
     if changed:
         raise ResumeError(
@@ -147,8 +156,9 @@ def _plan(
     unknown = {name: recipe for name, recipe in base.items() if name not in plan["epochs"]}
     probes = run_all(_probe, [(work, out, recipe, train) for recipe in unknown.values()])
     for (name, recipe), probe in zip(unknown.items(), probes, strict=True):
-        if isinstance(probe, str):
-            plan["left_out"][name] = probe
+        why = probe if isinstance(probe, str) else _no_time(recipe, asked["minutes"], probe, val)
+        if why:
+            plan["left_out"][name] = why
         else:
             plan["left_out"].pop(name, None)
             plan["epochs"][name] = affordable_epochs(recipe, asked["minutes"], probe, train, val)
@@ -156,9 +166,20 @@ def _plan(
     if not base.keys() & plan["epochs"].keys():
         raise WeightsError(
             f"No backbone can be compared: {next(why for name, why in plan['left_out'].items() if name in base)}",
-            mend="connect and try again, or name backbones that 'perceived backbones' lists",
+            mend="name others that 'perceived backbones' lists, connect for their weights, or give a larger --budget",
         )
     return plan
+
+
+def _no_time(recipe: Recipe, minutes: float, probe: Mapping[str, Any], val: int) -> str:
+    """Say why a backbone has no time to learn, if that is so: what it would be judged by takes all of it."""
+    seconds = validation_seconds(recipe, probe, val)
+    if seconds <= MOST_VALIDATING * minutes * 60:
+        return ""
+    return (
+        f"Validating {recipe.backbone} takes {seconds:.0f} of {minutes * 60:.0f} seconds: more --budget, or "
+        "--set validation_limit=2000, would leave it time to learn."
+    )
 
 
 def _probe(work: Path, out: Path, recipe: Recipe, train: int) -> dict[str, Any] | str:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from perceived import charts, exclusions, images, metrics, progress, report, scoring, storage
+from perceived import charts, exclusions, images, lineage, metrics, progress, report, scoring, storage
 from perceived.data import celeba
 from perceived.data import split as splits
 from perceived.errors import SplitError
@@ -71,8 +71,7 @@ def evaluate(
         "cleaned": None if excluded is None else clean(scored, opened.spec.labels, excluded),
         "study": report.STUDY if _is_celeba(rows) else None,
     }
-    own = scoring.trained_on(opened.spec) == splits.fingerprint(workspace.read_split())
-    found["notes"] = _notes(found, workspace, own=own)
+    found["notes"] = _notes(found, workspace, lineage.learnt_on(opened.spec, workspace.read_split()))
     _write(folder, found, scored)
     return found
 
@@ -183,8 +182,8 @@ def output_folder(model: Path, on: str) -> Path:
     return model / name if model.is_dir() else model.with_name(f"{model.stem}-{name}")
 
 
-def _notes(found: Mapping[str, Any], workspace: Workspace, *, own: bool) -> list[str]:
-    """Return what a reader must know before the figures; ``own`` says that the model was trained on this split."""
+def _notes(found: Mapping[str, Any], workspace: Workspace, learnt: Collection[str]) -> list[str]:
+    """Return what a reader must know before the figures; ``learnt`` is as :func:`lineage.learnt_on` says."""
     notes = []
     count, unreadable = found["pictures"]["scored"], found["pictures"]["unreadable"]
     if unreadable:
@@ -194,16 +193,16 @@ def _notes(found: Mapping[str, Any], workspace: Workspace, *, own: bool) -> list
         )
     if _is_demo(workspace):
         notes.append("These are demo faces of nobody: the figures show that the software works, and nothing else.")
-    if found["split"] != "test" and not own:
+    if set(learnt) != {"here"} and (found["split"] != "test" or workspace.draws_the_test()):
         notes.append(
-            "The model was trained on another split than this one, or does not say on which: whether it has learnt "
-            "from some of these pictures is not known."
+            f"The model{' also' if 'here' in learnt else ''} learnt on another split than this one, or does not say on "
+            "which: whether it has seen some of these pictures is not known."
         )
-    elif found["split"] == "train":
+    if "here" in learnt and found["split"] == "train":
         notes.append(
             "These are training pictures: the figures say how well they were learnt, not how good the model is."
         )
-    elif found["split"] == "val":
+    if "here" in learnt and found["split"] == "val":
         notes.append("The checkpoint was chosen on these pictures, so the figures flatter it a little.")
     if cleaned := found["cleaned"]:
         notes.append(

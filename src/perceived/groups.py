@@ -86,6 +86,11 @@ def choose(
     return list(chosen.values())
 
 
+def repeats_the_label(table: pl.DataFrame, name: str) -> bool:
+    """Say whether a column says what the label says: all rows of one value have one label."""
+    return table.group_by(name).agg(pl.col("label").n_unique())["label"].max() == 1
+
+
 def columns_of(words: str) -> tuple[str, ...]:
     """Return the columns of a grouping as it is asked for: ``race*age``."""
     return tuple(name.strip() for name in words.split("*"))

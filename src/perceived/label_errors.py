@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from perceived import confident, duplicates, label_errors_page, progress, recipes, scoring, storage
+from perceived import confident, duplicates, label_errors_page, lineage, progress, recipes, scoring, storage
 from perceived.data import split as splits
 from perceived.data.split import SPLITS
 from perceived.errors import ConfigError, SplitError
@@ -73,7 +73,7 @@ def find(
     if model is None:
         answered = _cross_validated(rows, workspace, recipes.get(RECIPE, settings), folds=folds, seed=seed)
     else:
-        answered = _answered(rows, Path(model), folder, splits.fingerprint(table))
+        answered = _answered(rows, Path(model), folder, table)
     found = {
         "on": list(names),
         "source": answered.source,
@@ -166,11 +166,11 @@ def _names(on: Sequence[str], otherwise: Sequence[str], present: set[str]) -> tu
     return tuple(name for name in SPLITS if name in asked)
 
 
-def _answered(rows: pl.DataFrame, model: Path, folder: Path, split: str) -> Answered:
+def _answered(rows: pl.DataFrame, model: Path, folder: Path, split: pl.DataFrame) -> Answered:
     """Return a model's answers; they are kept in ``folder`` under a name that changes with model and pictures."""
     opened, sha256 = scoring.load_model(model), scoring.weights_sha256(model)
-    trained_on = scoring.trained_on(opened.spec)
-    if "train" in rows["split"] and trained_on in (None, split):
+    learnt = lineage.learnt_on(opened.spec, split)
+    if "train" in rows["split"] and learnt != {"elsewhere"}:
         raise ConfigError(
             f"{model} cannot judge training pictures: a model believes the labels it has learnt, and it was trained on "
             "this split or does not say on which.",
@@ -181,12 +181,12 @@ def _answered(rows: pl.DataFrame, model: Path, folder: Path, split: str) -> Answ
     kept = folder / f"answers-{key}.parquet"
     answers = scoring.kept(rows, kept, lambda: opened, title=f"scoring {opened.spec.name}")
     notes = []
-    if trained_on != split:
+    if learnt != {"here"}:
         notes.append(
             "The model was trained on another split than this one, or does not say on which. That it has not learnt "
             "from the pictures judged here is taken on trust."
         )
-    source = {"kind": "model", "name": opened.spec.name, "sha256": sha256, "trained_on": trained_on}
+    source = {"kind": "model", "name": opened.spec.name, "sha256": sha256, "learnt": sorted(learnt)}
     return Answered(answers, source, notes)
 
 

@@ -146,11 +146,10 @@ def bootstrap(
     groups: Integers,
     *,
     resamples: int = RESAMPLES,
-    level: float = LEVEL,
     seed: int = 0,
     gaps: tuple[str, ...] = (),
 ) -> dict[str, Estimate]:
-    """Return each statistic with its interval at ``level``, resampling whole groups of rows.
+    """Return each statistic with its interval at :data:`LEVEL`, resampling whole groups of rows.
 
     ``statistics`` maps ``(r, n)`` weights to named ``(r,)`` values. Intervals are of percentiles, but
     for those of ``gaps``, means of absolute gaps: see :func:`perceived.significance.gap_interval`.
@@ -162,19 +161,19 @@ def bootstrap(
         statistics(resample(groups, min(rows, resamples - start), generator)) for start in range(0, resamples, rows)
     ]
     return {
-        name: _estimate(value.item(), np.concatenate([chunk[name] for chunk in chunks]), level, name in gaps)
+        name: _estimate(value.item(), np.concatenate([chunk[name] for chunk in chunks]), name in gaps)
         for name, value in values.items()
     }
 
 
-def _estimate(value: float, samples: Floats, level: float, is_gap: bool) -> Estimate:
+def _estimate(value: float, samples: Floats, is_gap: bool) -> Estimate:
     samples = samples[np.isfinite(samples)]
     if not np.isfinite(value) or not len(samples):
         return Estimate(None, None, None)
     if is_gap:
         low, high = gap_interval(value, samples.astype(np.float64))
         return Estimate(value, *((low, high) if np.isfinite(low) else (None, None)))
-    low, high = (float(q) for q in np.quantile(samples, [(1 - level) / 2, (1 + level) / 2]))
+    low, high = (float(q) for q in np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
     return Estimate(value, low, high)
 
 

@@ -8,7 +8,7 @@ align, keeps its row, with the reason.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -76,13 +76,6 @@ def weights_sha256(model: Path) -> str:
     from perceived.models import find_model
 
     return storage.sha256_file(find_model(model))
-
-
-def trained_on(spec: ModelSpec) -> str | None:
-    """Return the :func:`perceived.data.split.fingerprint` of the split a model was trained on, if it says so."""
-    data = spec.provenance.get("data")
-    found = data.get("split_sha256") if isinstance(data, Mapping) else None
-    return found if isinstance(found, str) else None
 
 
 def read_split(workspace: Workspace, on: str) -> pl.DataFrame:

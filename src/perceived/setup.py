@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from perceived import backbones, features, from_onnx, storage
+from perceived import backbones, features, from_onnx, lineage, storage
 from perceived.acceleration import precision_of
 from perceived.backbones import Backbone
 from perceived.checkpoint import Run, TrainedModel
@@ -69,9 +69,20 @@ class Setup:
             backbone=self.recipe.backbone,
             labels=LABELS,
             preprocessing=dataclasses.replace(self.preprocessing, height=height, width=width),
-            provenance={"recipe": recipe} | {key: self.config[key] for key in ("weights", "data", "environment")},
+            provenance={"recipe": recipe}
+            | {key: self.config[key] for key in ("weights", "data", "environment")}
+            | {"courses": self._courses(line["seconds"])},
             metrics={"validation": dict(line)},
         )
+
+    def _courses(self, seconds: float) -> lineage.Courses:
+        """Return the courses that this run goes on from, and its own, which has taken so many ``seconds``."""
+        own = {
+            "seconds": seconds,
+            "pictures_sha256": self.feed.pictures_fingerprint,
+            "sources": list(self.feed.sources),
+        }
+        return {**self.config["courses_before"], lineage.course(self.config): own}
 
 
 def prepare_run(
@@ -182,12 +193,8 @@ def build(
 def describe(
     recipe: Recipe, pictures: Feed, backbone: Backbone, accelerator: Accelerator, init: Path | None
 ) -> dict[str, Any]:
-    """Return the resolved configuration: recipe, data, weights and environment.
-
-    ``seconds_before`` among the weights are what training the models that this run learns from took.
-    """
-    learnt_from = {*([init] if init else []), *recipe.teachers}
-    seconds_before = sum(TrainedModel.load(one).spec.training_seconds for one in learnt_from)
+    """Return the resolved configuration: recipe, data, weights, environment and the courses of those it learns from."""
+    learnt_from = [*([init] if init else []), *recipe.teachers]
     return {
         "recipe": recipe.to_dict(),
         "data": {
@@ -197,8 +204,8 @@ def describe(
         },
         "weights": dict(backbone.source)
         | ({"init": init.name, "init_sha256": weights_sha256(init)} if init else {})
-        | ({"teachers_sha256": [weights_sha256(one) for one in recipe.teachers]} if recipe.teacher else {})
-        | ({"seconds_before": seconds_before} if seconds_before else {}),
+        | ({"teachers_sha256": [weights_sha256(one) for one in recipe.teachers]} if recipe.teacher else {}),
+        "courses_before": lineage.united(TrainedModel.load(one).spec for one in learnt_from),
         "environment": {
             "python": platform.python_version(),
             "platform": f"{platform.system()} {platform.machine()}",

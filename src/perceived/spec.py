@@ -60,13 +60,6 @@ class ModelSpec:
         if wrong:
             raise ConfigError(f"a model's {wrong[0]} cannot be {getattr(self, wrong[0])!r}")
 
-    @property
-    def training_seconds(self) -> float:
-        """How long training took up to the best validation, with that of the models it learnt from; 0: unknown."""
-        before: float = self.provenance.get("weights", {}).get("seconds_before", 0.0)
-        last: float = self.metrics.get("validation", {}).get("seconds", 0.0)
-        return before + last
-
     def to_dict(self) -> dict[str, Any]:
         return {
             "spec_version": SPEC_VERSION,

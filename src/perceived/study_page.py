@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -83,7 +82,7 @@ def write(files: Files) -> None:
 def context(files: Files) -> dict[str, Any]:
     """Return what the template ``study`` tells, read from the files of every stage before it."""
     explored = storage.read_json(files.explored / "explore.json")
-    history = _history(files)
+    history = Run(files.run).history()
     examples = Workspace(files.work).read_examples()
     paths = dict(examples.select("id", "path").iter_rows())
     scored = storage.read_json(files.evaluation / "report.json")
@@ -114,10 +113,6 @@ def context(files: Files) -> dict[str, Any]:
             "evaluation": _beside(files, files.evaluation / "report.html"),
         },
     }
-
-
-def _history(files: Files) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in Run(files.run).metrics.read_text(encoding="utf-8").splitlines()]
 
 
 def _gallery(paths: Mapping[str, str], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

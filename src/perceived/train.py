@@ -194,7 +194,8 @@ def _fit(
     schedule = Schedule(recipe, len(feed.train), feed.weights)
     progress = learner.progress
     main = accelerator.is_main_process
-    history = _metrics_until(run.metrics, progress.step) if main else []
+    done = run.history() if main else []
+    history = [line for line in done if line["step"] <= progress.step]  # later ones belong to work that is done again
     saved = started = time.monotonic()
     before = progress.seconds
     with contextlib.ExitStack() as closing:
@@ -346,14 +347,6 @@ def _record(setup: Setup, learner: Learner, line: Mapping[str, Any], history: li
     curves.draw(history, run.curves, title=recipe.name)
     if learner.progress.best_step == learner.progress.step:
         checkpoint.save_model(run.best, learner.answering, setup.spec(line), setup.head)
-
-
-def _metrics_until(path: Path, step: int) -> list[dict[str, Any]]:
-    """Return the recorded lines up to a step; later ones belong to work that is done again."""
-    if not path.is_file():
-        return []
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [line for line in lines if line["step"] <= step]
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -11,7 +11,6 @@ leaves behind::
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -183,17 +182,11 @@ def _try(trial: optuna.Trial, space: Space, work: Path, out: Path, learn: Learn)
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-    for line in _lines(run):
+    for line in run.history():
         judge(line)
     learn(work, recipe, run.root, judge)
-    scores = [line[key] for line in _lines(run)]
+    scores = [line[key] for line in run.history()]
     return float(min(scores) if recipe.select_by == "loss" else max(scores))
-
-
-def _lines(run: Run) -> list[dict[str, Any]]:
-    if not run.metrics.is_file():
-        return []
-    return [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
 
 
 def _describe(study: optuna.Study, space: Space) -> dict[str, Any]:

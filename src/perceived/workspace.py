@@ -47,6 +47,13 @@ class Workspace:
     def labels(self) -> Path:
         return self.root / "labels"
 
+    def draws_the_test(self) -> bool:
+        """Say whether 'perceived prepare' chose test pictures itself, by its seed, as no dataset's authors had."""
+        if not self.prepare_report.is_file():
+            return True
+        sources = read_json(self.prepare_report).get("sources", [])
+        return any(part["to"] == "test" for source in sources for part in source["held_out"])
+
     def read_examples(self) -> polars.DataFrame:
         """Return the table of examples, or raise :class:`DataError` if it was never prepared."""
         columns = {"id", "path", "label", "partition"}

@@ -27,7 +27,8 @@ def settings(tiny):
     return [*tiny, "precision=fp32"]
 
 
-def test_a_search_and_a_comparison_make_the_runs_of_one_process(nodes, tiny_work, settings, tmp_path):
+def test_a_search_and_a_comparison_make_the_runs_of_one_process(nodes, tiny_work, settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(compare, "MOST_VALIDATING", 1e6)
     with trials(nodes.grow(), tiny_work, tmp_path, workers=2) as there:
         assert (there.at_once, there.processors) == (2, 1)
         found = tune.tune(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from perceived import average, calibrate, export, recipes
+from perceived import average, calibrate, export, lineage, recipes
 from perceived import train as training
 from perceived.backbones import Input
 from perceived.checkpoint import Run, TrainedModel
@@ -19,6 +20,7 @@ from perceived.errors import ConfigError, ModelFileError
 from perceived.model import Network, build_head
 from perceived.recipes import Recipe
 from perceived.scoring import weights_sha256
+from perceived.workspace import Workspace
 
 NOTHING = Input(mean=(0, 0, 0), std=(1, 1, 1), interpolation="bilinear")
 
@@ -70,6 +72,21 @@ def test_the_mean_of_runs_is_a_run(run: Path, tiny_work: Path, recipe: Recipe, t
     with pytest.raises(ModelFileError, match="default is of another network"):
         average.average([run, Path("default")], tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_past_that_is_shared_counts_once(run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path) -> None:
+    file = export.export(run, tmp_path / "model.onnx")
+    taught = dataclasses.replace(recipe, epochs=0.2, teacher=str(run), teacher_share=0.5)
+    table = pl.read_parquet(Workspace(tiny_work).split).with_columns(source=pl.lit("album"))
+    table.write_parquet(Workspace(tmp_path).split)
+    training.train(tmp_path, taught, tmp_path / "on", init=file, quiet=True)
+    average.average([tmp_path / "on", run], tmp_path / "mean")
+    earlier, on, mean = (TrainedModel.load(one).spec for one in (run, tmp_path / "on", tmp_path / "mean"))
+    assert lineage.seconds(on) == lineage.seconds(earlier) + on.metrics["validation"]["seconds"]
+    assert lineage.courses(mean) == lineage.courses(on)
+    assert lineage.sources(mean) == {"album"}
+    with pytest.raises(ModelFileError, match="another shape"):
+        training.train(tiny_work, dataclasses.replace(recipe, hidden=(4,)), tmp_path / "off", init=run, quiet=True)
 
 
 def test_what_a_network_does_is_averaged_not_how_its_batch_norms_say_it() -> None:

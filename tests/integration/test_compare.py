@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,14 @@ from perceived.schedule import Schedule
 
 NETWORKS = ["test_resnet", "resnet10t"]
 Compared = tuple[Path, dict[str, Any], list[str]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def time_for_any_validation() -> Iterator[None]:
+    """These budgets are of less than a second, most of which a busy machine may take to validate."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compare, "MOST_VALIDATING", 1e6)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -212,11 +221,24 @@ def test_a_budget_pays_for_every_validation_and_the_one_at_the_end(minutes: floa
     assert minutes * 60 - room < seconds < minutes * 60 + per_picture * schedule.batch_size
 
 
-def test_a_budget_too_small_for_a_validation_is_a_step() -> None:
+@pytest.mark.parametrize("train", [20_000, 1_000_000])
+def test_a_budget_too_small_for_a_validation_is_a_step(train: int) -> None:
     recipe = compare.recipe_for("resnet10t", "fast")
     probe = {"image_steps": 384, "seconds": 13.0, "validation_seconds": 3.0}
-    epochs = compare.affordable_epochs(recipe, 0.1, probe, 20_000, 5_000)
-    assert Schedule(dataclasses.replace(recipe, epochs=epochs), 20_000).steps == 1
+    epochs = compare.affordable_epochs(recipe, 0.1, probe, train, 5_000)
+    assert Schedule(dataclasses.replace(recipe, epochs=epochs), train).steps == 1
+
+
+def test_a_backbone_that_has_no_time_to_learn_is_left_out_and_a_larger_budget_mends_it(
+    tiny_work: Path, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "MOST_VALIDATING", 0.5)
+    with pytest.raises(WeightsError, match=r"Validating resnet10t takes \d+ of 0 seconds") as caught:
+        compare.compare(tiny_work, ["resnet10t"], tmp_path, minutes=1e-6, settings=settings)
+    assert "--budget" in caught.value.mend
+    monkeypatch.setattr(compare, "MOST_VALIDATING", 1e6)
+    found = compare.compare(tiny_work, ["resnet10t"], tmp_path, minutes=0.01, settings=settings)
+    assert found["left_out"] == {}
 
 
 def run(right: list[int], val_accuracy: float = 0.9) -> leaderboard.Run:

@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from perceived import curves, export, from_onnx, recipes, storage
+from perceived import curves, export, from_onnx, lineage, recipes, storage
 from perceived import train as training
 from perceived.checkpoint import Run, TrainedModel
 from perceived.classifier import Classifier
@@ -297,9 +297,11 @@ def test_training_can_start_from_another_run(run: Path, tiny_work: Path, recipe:
     key = "head.1.weight"
     torch.testing.assert_close(before[key], after[key], atol=1e-6, rtol=0)
     earlier, whole = (TrainedModel.load(one).spec for one in (run, tmp_path / "on"))
-    assert whole.training_seconds == earlier.training_seconds + whole.metrics["validation"]["seconds"]
-    with pytest.raises(ModelFileError, match="another shape"):
-        training.train(tiny_work, dataclasses.replace(recipe, hidden=(4,)), tmp_path / "off", init=run, quiet=True)
+    assert lineage.seconds(earlier) == earlier.metrics["validation"]["seconds"] > 0
+    assert lineage.seconds(whole) == lineage.seconds(earlier) + whole.metrics["validation"]["seconds"]
+    table = Workspace(tiny_work).read_split()
+    assert lineage.learnt_on(whole, table.with_columns(weight=pl.lit(2.0))) == {"here"}
+    assert lineage.learnt_on(whole, table.head(9)) == {"elsewhere"}
 
 
 def test_training_can_start_from_a_model_file(run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from perceived import audit, audit_charts, audit_page, criteria, groups
+from perceived import audit, audit_charts, audit_page, criteria, gaps, groups
 from perceived.answers import Reading
 from perceived.errors import ConfigError
 
@@ -137,12 +137,36 @@ def test_many_groups_hide_no_small_one_in_markdown(tmp_path: Path) -> None:
 
 def test_a_grouping_is_the_same_in_any_order() -> None:
     rows = table(400, race=pl.Series(["a", "b"] * 200), age=pl.Series(["old"] * 200 + ["young"] * 200))
-    found = audit.audit(rows, ["race", "age*race", "race*age"], permutations=9)
-    assert [grouping["by"] for grouping in found["groupings"]].count(["race", "age"]) == 0
-    assert [grouping["by"] for grouping in found["groupings"]].count(["age", "race"]) == 1
+    found = audit.audit(rows, ["race", "age", "age*race", "race*age"], permutations=9)
+    assert [grouping["by"] for grouping in found["groupings"]] == [["race"], ["age"], ["age", "race"]]
     assert criteria.check(["race*age:worst_group_accuracy<0"], found)[0]["failed"] is False
     with pytest.raises(ConfigError, match="a column twice"):
         audit.audit(rows, ["race*race"], permutations=9)
+
+
+def test_where_the_eyes_are_is_no_group_unless_it_is_named() -> None:
+    rows = table(200, race=pl.Series(["a", "b"] * 100), lefteye_x=pl.Series([69, 70] * 100))
+    found = audit.audit(rows, ["all"], permutations=9)
+    assert [grouping["by"] for grouping in found["groupings"]] == [["race"], ["age"], ["race", "age"]]
+    assert audit.audit(rows, ["lefteye_x"], permutations=9)["groupings"]
+
+
+def test_p_values_of_every_gap_are_uniform_under_the_null() -> None:
+    """Where groups have nothing to do with answers, a share a of the p-values lies below a, for each kind of gap."""
+    random, values = np.random.default_rng(7), {name: [] for name in gaps.TESTED}
+    for seed in range(300):
+        rows = table(500, seed=seed)
+        unsure = random.choice(["", "uncertain", "missed"], 500, p=[0.7, 0.2, 0.1])
+        rows = rows.with_columns(
+            answer=pl.Series(np.where(unsure == "", rows["answer"], unsure)),
+            race=pl.Series(random.choice(["a", "b", "c", "few"], 500, p=[0.5, 0.3, 0.18, 0.02])),
+        )
+        found = audit.audit(rows, ["race"], permutations=199, seed=seed)
+        for name, gap in by(found, "race")["gaps"].items():
+            values[name].append(gap["p"])
+    for name, p in values.items():
+        distance = np.abs(np.sort(p) - np.arange(1, 301) / 300).max()
+        assert distance < 1.63 / np.sqrt(300), f"{name}: Kolmogorov-Smirnov, 1 %"
 
 
 def test_charts_of_names_alike_do_not_share_a_file() -> None:

@@ -100,11 +100,19 @@ def test_the_time_to_train_counts_the_models_learnt_from(make_model: Callable[..
     alone = make_model(tmp_path / "alone.onnx", provenance={}, metrics=metrics)
     text = card.write(alone, tmp_path / "alone.md", datasets=["fairface"])
     assert "| time to train | 30.0 minutes to the best validation |" in text
-    taught = make_model(
-        tmp_path / "taught.onnx", provenance={"weights": {"seconds_before": 3600.0}}, metrics=metrics
-    )  # fmt: skip
+    courses = {"a": {"seconds": 3600.0, "sources": ["fairface"]}, "b": {"seconds": 1800.0, "sources": ["fairface"]}}
+    taught = make_model(tmp_path / "taught.onnx", provenance={"courses": courses}, metrics=metrics)
     text = card.write(taught, tmp_path / "taught.md", datasets=["fairface"])
-    assert "| time to train | 90.0 minutes to the best validation, with the models it learnt from |" in text
+    assert "| time to train | 90.0 minutes to the best validation, with all that it learnt from before |" in text
+
+
+def test_a_card_does_not_pass_over_what_the_model_has_seen(make_model: Callable[..., Path], tmp_path: Path) -> None:
+    courses = {"a": {"seconds": 60.0, "sources": ["fairface"]}, "b": {"seconds": 60.0, "sources": ["celeba", "mine"]}}
+    model = make_model(tmp_path / "m.onnx", provenance={"courses": courses})
+    with pytest.raises(ConfigError, match="has learnt from celeba too") as caught:
+        card.write(model, tmp_path / "card.md", datasets=["fairface"])
+    assert caught.value.mend == "--datasets fairface,celeba"
+    assert 'license: "other"' in card.write(model, tmp_path / "card.md", datasets=["fairface", "celeba"])
 
 
 def test_the_card_says_what_int8_has_changed(make_model: Callable[..., Path], tmp_path: Path) -> None:

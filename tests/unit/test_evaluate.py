@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from perceived import evaluate
+from perceived import evaluate, storage
 from perceived.data import split as splits
 from perceived.errors import SplitError, StorageError
 from perceived.workspace import Workspace
@@ -176,14 +176,17 @@ def test_a_label_without_a_mistake_is_no_certainty(
 
 
 @pytest.mark.parametrize(
-    ("side", "own", "says"),
+    ("side", "held_out", "learnt_on", "says"),
     [
-        ("train", True, "These are training pictures"),
-        ("train", False, "is not known"),
-        ("val", True, "was chosen on these pictures"),
-        ("val", False, "is not known"),
-        ("test", True, None),
-        ("test", False, None),
+        ("train", "test", ["here"], ["These are training pictures"]),
+        ("train", "test", ["elsewhere"], ["is not known"]),
+        ("train", "test", ["here", "elsewhere"], ["The model also learnt on another split", "These are training"]),
+        ("train", "test", [], ["is not known"]),
+        ("val", "val", ["here"], ["was chosen on these pictures"]),
+        ("val", "val", ["elsewhere"], ["The model learnt on another split"]),
+        ("test", "test", ["here"], []),
+        ("test", "test", ["elsewhere"], ["is not known"]),
+        ("test", "val", ["elsewhere"], []),
     ],
 )
 def test_only_of_its_own_split_is_it_said_what_a_model_has_seen(
@@ -192,17 +195,20 @@ def test_only_of_its_own_split_is_it_said_what_a_model_has_seen(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     side: str,
-    own: bool,
-    says: str | None,
+    held_out: str,
+    learnt_on: list[str],
+    says: list[str],
 ) -> None:
     monkeypatch.setattr(evaluate, "_write", lambda *_: None)
     work = workspace(ROWS)
     table = pl.read_parquet(Workspace(work).split).with_columns(split=pl.lit(side))
     table.write_parquet(Workspace(work).split)
-    seen = splits.fingerprint(table if own else table.head(3))
-    model = make_model(tmp_path / "m.onnx", provenance={"data": {"split_sha256": seen}})
+    storage.write_json(Workspace(work).prepare_report, {"sources": [{"held_out": [{"to": held_out}]}]})
+    hashes = {"here": splits.pictures_fingerprint(table), "elsewhere": splits.pictures_fingerprint(table.head(3))}
+    courses = {name: {"seconds": 1.0, "pictures_sha256": hashes[name]} for name in learnt_on}
+    model = make_model(tmp_path / "m.onnx", provenance={"courses": courses})
     notes = evaluate.evaluate(model, work, on=side)["notes"]
-    assert [says in note for note in notes] == ([] if says is None else [True])
+    assert [words in note for words, note in zip(says, notes, strict=True)] == [True] * len(says)
 
 
 def test_the_page_is_whole_in_itself_and_beside_the_study(

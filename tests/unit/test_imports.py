@@ -30,6 +30,7 @@ CORE = {
     "images",
     "installed",
     "integrity",
+    "jpeg",
     "models",
     "overlap",
     "predictor",

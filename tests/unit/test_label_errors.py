@@ -169,11 +169,15 @@ def test_training_pictures_are_judged_by_a_model_of_another_split(
 ) -> None:
     table = pl.read_parquet(Workspace(work).split)
 
-    def model(seen: pl.DataFrame) -> Path:
-        return make_model(tmp_path / "m.onnx", provenance={"data": {"split_sha256": splits.fingerprint(seen)}})
+    def model(*seen: pl.DataFrame) -> Path:
+        courses = {
+            str(n): {"seconds": 1.0, "pictures_sha256": splits.pictures_fingerprint(one)} for n, one in enumerate(seen)
+        }
+        return make_model(tmp_path / "m.onnx", provenance={"courses": courses})
 
-    with pytest.raises(ConfigError, match="cannot judge training pictures"):
-        label_errors.find(work, model=model(table), on=["train"])
+    for seen in ([table], [table.head(3), table], [table.with_columns(weight=pl.lit(2.0))]):
+        with pytest.raises(ConfigError, match="cannot judge training pictures"):
+            label_errors.find(work, model=model(*seen), on=["train"])
     found = label_errors.find(work, model=model(table.head(3)), on=["train"], out=tmp_path / "out")
     assert found["pictures"]["judged"] == 12
     assert "taken on trust" in found["notes"][0]

@@ -46,6 +46,13 @@ def test_every_value_reaches_the_recipe() -> None:
     assert set(values) == set(space.own())
 
 
+def test_a_recipe_near_the_bounds_can_be_searched_around() -> None:
+    augmentation = dataclasses.replace(recipes.fast().augmentation, rotate=120.0, light=0.8)
+    space = Space.around(dataclasses.replace(recipes.fast(), augmentation=augmentation))
+    found = space.recipe_of(space.own() | {"strength": MOST_STRENGTH}).augmentation
+    assert (found.rotate, found.light) == (180.0, 1.0)
+
+
 def test_what_changes_nothing_beside_cached_features_is_not_chosen() -> None:
     space = Space.around(recipes.last_layer())
     asked: list[str] = []

@@ -29,6 +29,10 @@ Doubles = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
 
 
+MOST = {"rotate": 180.0, "shear": 80.0, "zoom": 10.0, "stretch": 10.0}
+"""The farthest that variations go, in their own units; others go to 1."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
     """How far each variation goes; every amount is drawn uniformly from minus to plus its range.
@@ -49,17 +53,17 @@ class Augmentation:
     color: float = 0.0
 
     def __post_init__(self) -> None:
-        most = {"mirror": 1.0, "rotate": 180.0, "shear": 80.0, "zoom": 10.0, "stretch": 10.0}
         for key, value in asdict(self).items():
-            if not 0 <= value <= most.get(key, 1.0):
+            if not 0 <= value <= MOST.get(key, 1.0):
                 raise ConfigError(
-                    f"The augmentation's {key} cannot be {value!r}.", expected=f"0 to {most.get(key, 1.0):g}"
+                    f"The augmentation's {key} cannot be {value!r}.", expected=f"0 to {MOST.get(key, 1.0):g}"
                 )
 
     def scaled(self, strength: float) -> Augmentation:
-        """Return variations that go ``strength`` times as far; the mirror is left as it is."""
-        amounts = {key: round(value * strength, 4) for key, value in asdict(self).items() if key != "mirror"}
-        return Augmentation(mirror=self.mirror, **amounts)
+        """Return variations that go ``strength`` times as far, or as far as can be; the mirror is left as it is."""
+        amounts = {key: value for key, value in asdict(self).items() if key != "mirror"}
+        farther = {key: min(round(value * strength, 4), MOST.get(key, 1.0)) for key, value in amounts.items()}
+        return Augmentation(mirror=self.mirror, **farther)
 
 
 @dataclass(frozen=True, slots=True)

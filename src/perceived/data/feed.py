@@ -34,6 +34,8 @@ class Feed:
     val: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
     val_labels: npt.NDArray[np.int64]
     fingerprint: str
+    pictures_fingerprint: str
+    sources: tuple[str, ...]
     soft_labels: npt.NDArray[np.float32] | None = None
     """A teacher's probabilities for the training pictures, ``(n, labels)``."""
     weights: npt.NDArray[np.float64] | None = None
@@ -99,6 +101,8 @@ def load(work: Path, recipe: Recipe, preprocessing: Preprocessing, *, progress: 
         cache.pixels(val, preprocessing, workspace.cache, progress=progress),
         split.label_indices(val["label"]),
         split.fingerprint(table),
+        split.pictures_fingerprint(table),
+        tuple(sorted(set(train["source"]))) if "source" in train.columns else (),
         weights=train["weight"].to_numpy() if "weight" in train.columns else None,
         attributes=_attributes(workspace, train) if recipe.attribute_weight else None,
     )

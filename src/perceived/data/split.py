@@ -99,6 +99,11 @@ def fingerprint(table: pl.DataFrame) -> str:
     return sha256_json([table[name].to_list() for name in columns if name in table.columns])
 
 
+def pictures_fingerprint(table: pl.DataFrame) -> str:
+    """Return the same of a split however its pictures are weighed: it tells what a model has seen."""
+    return fingerprint(table.drop("weight", strict=False))
+
+
 def choose(examples: pl.DataFrame, *, sizes: dict[str, int] | None, balance: bool, seed: int) -> pl.DataFrame:
     """Choose from a table of examples; ``sizes`` of ``None`` takes them all.
 

@@ -1,0 +1,72 @@
+"""What a model has learnt from: its own training, and those of the models behind it.
+
+Behind it are those that it began from, was taught by or is the mean of.
+
+Each training, a *course*, is told by a hash of its recipe, data and starting point, so that two models
+that share a past count it once. A model file keeps its courses in its provenance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import polars as pl
+
+from perceived.data import split
+from perceived.spec import ModelSpec
+from perceived.storage import sha256_json
+
+PARTS = ("recipe", "data", "weights")
+"""What tells one course from another."""
+Courses = dict[str, Mapping[str, Any]]
+"""``seconds`` to the best validation, ``pictures_sha256`` of the split and ``sources``, by the course's hash."""
+
+
+def course(config: Mapping[str, Any]) -> str:
+    """Return what tells the course of a configuration from others."""
+    return sha256_json([config.get(part) for part in PARTS])[:16]
+
+
+def courses(spec: ModelSpec) -> Courses:
+    """Return all of a model's courses; a file of an earlier version tells of them as if they were one."""
+    told, kept = spec.provenance, spec.provenance.get("courses")
+    if isinstance(kept, Mapping):
+        return dict(kept)
+    seconds = told.get("weights", {}).get("seconds_before", 0.0) + spec.metrics.get("validation", {}).get(
+        "seconds", 0.0
+    )
+    data = told.get("data")
+    split_sha256 = data.get("split_sha256") if isinstance(data, Mapping) else None
+    return {course(told): {"seconds": seconds, "split_sha256": split_sha256}} if seconds or split_sha256 else {}
+
+
+def united(specs: Iterable[ModelSpec]) -> Courses:
+    """Return the courses of several models, each once."""
+    return {key: value for spec in specs for key, value in courses(spec).items()}
+
+
+def seconds(spec: ModelSpec) -> float:
+    """Return how long all that a model has learnt took, in seconds; 0: unknown."""
+    return float(sum(one.get("seconds", 0.0) for one in courses(spec).values()))
+
+
+def sources(spec: ModelSpec) -> set[str]:
+    """Return the datasets that a model is known to have learnt from."""
+    return {name for one in courses(spec).values() for name in one.get("sources") or ()}
+
+
+def learnt_on(spec: ModelSpec, table: pl.DataFrame) -> set[str]:
+    """Say where a model has learnt: ``here``, on the split ``table``, ``elsewhere`` or ``unknown``.
+
+    Weights make no other split. Of another split it is not known whether it holds out the same pictures.
+    """
+    pictures, weighed = split.pictures_fingerprint(table), split.fingerprint(table)
+    found = set()
+    for one in courses(spec).values():
+        if not (one.get("pictures_sha256") or one.get("split_sha256")):
+            found.add("unknown")
+        else:
+            is_here = one.get("pictures_sha256") == pictures or one.get("split_sha256") == weighed
+            found.add("here" if is_here else "elsewhere")
+    return found or {"unknown"}
