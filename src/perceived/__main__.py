@@ -1,8 +1,21 @@
-"""``python -m perceived``: the same as the command ``perceived``."""
+"""The command ``perceived``, which is also ``python -m perceived``."""
 
 from __future__ import annotations
 
-from perceived.cli import main
+import sys
+
+from perceived.errors import STOPPED
+
+
+def main() -> None:
+    """Run the command line; control-C ends it without a word, while it is still being imported, too."""
+    try:
+        from perceived import cli
+
+        cli.main()
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
+
 
 if __name__ == "__main__":
     main()

@@ -98,13 +98,14 @@ class YuNet:
     def detect(self, image: Pixels) -> list[Face]:
         """Return the faces in RGB uint8 ``(h, w, 3)``, best first; boxes and landmarks in its pixels."""
         height, width = image.shape[:2]
-        found = self._search(image, _scales(height, width, self.min_face))
+        found = framed = self._search(image, _scales(height, width, self.min_face))
         if not len(found):
-            found = self._search_framed(image)
+            framed = self._search_framed(image)
+            found = framed[framed[:, 14] >= self.threshold]
         if _best_score(found) < UPRIGHT:
             found = self._search_turned(image, found)
         if not len(found):
-            found = self._search_filling(image)
+            found = self._filling(image, framed)
         found = found[_sizes(found) >= self.min_face]
         return [_face(row, width, height) for row in found]
 
@@ -135,20 +136,20 @@ class YuNet:
         rows = _shift(_scale(self._network.find(close, self.threshold), horizontal, vertical), x, y)
         return rows[_same(row, rows)]
 
-    def _search_filling(self, image: Pixels) -> Floats:
+    def _filling(self, image: Pixels, framed: Floats) -> Floats:
         """Search for one face that fills the picture and is hard to see: dark, spoilt, or in profile."""
-        overview = [OVERVIEW / max(image.shape)]
-        found = _merge(np.concatenate([self._search(image, overview, FILLING), self._search_framed(image, FILLING)]))
+        unframed = self._search(image, [OVERVIEW / max(image.shape)], FILLING)
+        found = _merge(np.concatenate([unframed, framed]))
         filling = _sizes(found) >= FILLED * min(image.shape[:2])
         return np.asarray(found[filling][:1], np.float32)
 
-    def _search_framed(self, image: Pixels, share: float = 1) -> Floats:
-        """Search for one face that fills the picture, with a frame around it."""
+    def _search_framed(self, image: Pixels) -> Floats:
+        """Search for one face that fills the picture, with a frame around it, doubtful ones among what is found."""
         scale = OVERVIEW / max(image.shape)
         small = _resize(image, scale)
         frame = round(FRAME * max(small.shape))
         framed = np.asarray(cv2.copyMakeBorder(small, frame, frame, frame, frame, cv2.BORDER_REPLICATE), np.uint8)
-        rows = _shift(self._search(framed, [1.0], share), -frame, -frame)
+        rows = _shift(self._search(framed, [1.0], FILLING), -frame, -frame)
         return _scale(rows, small.shape[1] / image.shape[1], small.shape[0] / image.shape[0])
 
     def _search_turned(self, image: Pixels, upright: Floats) -> Floats:

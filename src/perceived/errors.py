@@ -22,6 +22,9 @@ Every message answers three questions: what happened, what was expected, how to 
 
 from __future__ import annotations
 
+STOPPED = 130
+"""Exit code after control-C, as shells have it."""
+
 
 class PerceivedError(Exception):
     """An error raised on purpose, with what happened, what was expected and how to mend it."""

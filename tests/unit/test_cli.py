@@ -13,6 +13,7 @@ import pytest
 from rich.table import Table
 
 import perceived
+from perceived import __main__ as command
 from perceived import cli, recipes
 from perceived.errors import MissingExtraError, StorageError
 
@@ -81,6 +82,16 @@ def test_a_missing_extra_is_named_by_the_command_that_was_given(run, monkeypatch
         "Error: 'perceived export' needs the extra 'train', which is not installed.\n"
         "To mend it: pip install 'perceived[train]'\n"
     )
+
+
+def test_control_c_ends_a_command_without_a_word(monkeypatch, capsys):
+    def stopped() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "main", stopped)
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert (ended.value.code, capsys.readouterr()) == (130, ("", ""))
 
 
 def test_a_module_that_no_extra_brings_is_a_defect_of_ours(monkeypatch, tmp_path):

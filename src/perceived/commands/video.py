@@ -13,7 +13,7 @@ import typer
 
 from perceived import terminal
 from perceived.commands.predict import AlwaysAnswer, Device, MinFace, Model, Threshold, threshold_of
-from perceived.errors import ConfigError, ImageError
+from perceived.errors import STOPPED, ConfigError, ImageError
 from perceived.storage import atomic_path
 from perceived.types import SCHEMA_VERSION
 
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from perceived.predictor import Predictor
     from perceived.tracking import Tracker
     from perceived.video import Followed
-
-
-STOPPED = 130
-"""Exit code after control-C, as shells have it."""
 
 
 def video(
