@@ -33,12 +33,11 @@ def courses(spec: ModelSpec) -> Courses:
     told, kept = spec.provenance, spec.provenance.get("courses")
     if isinstance(kept, Mapping):
         return dict(kept)
-    seconds = told.get("weights", {}).get("seconds_before", 0.0) + spec.metrics.get("validation", {}).get(
-        "seconds", 0.0
-    )
-    data = told.get("data")
-    split_sha256 = data.get("split_sha256") if isinstance(data, Mapping) else None
-    return {course(told): {"seconds": seconds, "split_sha256": split_sha256}} if seconds or split_sha256 else {}
+    before = told.get("weights", {}).get("seconds_before", 0.0)
+    last = spec.metrics.get("validation", {}).get("seconds", 0.0)
+    split_sha256 = told.get("data", {}).get("split_sha256")
+    known = before + last or split_sha256
+    return {course(told): {"seconds": before + last, "split_sha256": split_sha256}} if known else {}
 
 
 def united(specs: Iterable[ModelSpec]) -> Courses:

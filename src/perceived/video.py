@@ -94,10 +94,15 @@ def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> 
             yield from packet.decode()
 
 
+def is_camera(source: str) -> bool:
+    """Say whether a source is a camera and no file: ``camera`` or ``camera:1``."""
+    return source.partition(":")[0] == CAMERA
+
+
 def _address(source: str) -> tuple[str, str | None, dict[str, str]]:
     """Return what FFmpeg opens: name, format and options. A playlist may lead to files only, not to addresses."""
-    kind, _, which = source.partition(":")
-    if kind != CAMERA:
+    which = source.partition(":")[2]
+    if not is_camera(source):
         if "://" in source:
             raise ConfigError(f"{source} is an address.", expected="a video file or a camera", mend="download it first")
         return f"file:{source}", None, {"protocol_whitelist": "file"}

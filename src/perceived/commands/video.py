@@ -47,7 +47,7 @@ def video(
     """Follow the faces of a video. Print one answer for each; control-C ends it, and what was seen is answered."""
     from perceived.predictor import Predictor
     from perceived.tracking import Tracker
-    from perceived.video import CAMERA, follow, frames
+    from perceived.video import follow, frames, is_camera
 
     if seconds is not None and not 0 < seconds < math.inf:
         raise ConfigError(f"A video of {seconds:g} seconds is impossible.", expected="more than 0")
@@ -79,7 +79,7 @@ def video(
     if broken is not None:
         typer.echo(f"Error: {broken}", err=True)
         raise typer.Exit(1)
-    if stopped and not source.startswith(CAMERA):
+    if stopped and not is_camera(source):
         typer.echo(
             f"{source} was not seen to its end: stopped after {last.frame.seconds if last else 0:.1f} s.", err=True
         )
