@@ -6,7 +6,6 @@ an address.
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -49,10 +48,10 @@ class Followed:
     fresh: bool
 
 
-def frames(source: str) -> Iterator[Frame]:
+def frames(source: str, *, lost: list[str] | None = None) -> Iterator[Frame]:
     """Yield the frames of a video file, or of a camera: ``camera``, or ``camera:1`` for the second one.
 
-    Frames that are damaged are passed over, as players do.
+    Packets that are damaged are passed over, as players do; what is wrong with each is added to ``lost``.
 
     Raises:
         ImageError: there is no such video or camera, or it ends in damage; frames before that are yielded.
@@ -66,7 +65,7 @@ def frames(source: str) -> Iterator[Frame]:
                 raise ImageError(f"{source} holds no video.", expected="a file with at least one video stream")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            for index, frame in enumerate(_decoded(container, stream)):
+            for index, frame in enumerate(_decoded(container, stream, [] if lost is None else lost)):
                 time = index / float(stream.average_rate or 25) if frame.time is None else frame.time
                 start = time if start is None else start
                 upright = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
@@ -88,10 +87,14 @@ def frames(source: str) -> Iterator[Frame]:
         ) from error
 
 
-def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+def _decoded(
+    container: av.container.InputContainer, stream: av.VideoStream, lost: list[str]
+) -> Iterator[av.VideoFrame]:
     for packet in container.demux(stream):
-        with contextlib.suppress(av.InvalidDataError):
+        try:
             yield from packet.decode()
+        except av.InvalidDataError as error:
+            lost.append(str(error))
 
 
 def is_camera(source: str) -> bool:

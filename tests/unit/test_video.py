@@ -101,7 +101,7 @@ def test_a_cut_video_yields_what_is_before_the_cut_or_says_so(clip, tmp_path, sh
     assert read or share < 0.9
 
 
-def test_damaged_frames_are_passed_over(clip, tmp_path):
+def test_damaged_frames_are_passed_over(run, tiny_model, tmp_path):
     with Recorder(tmp_path / "whole.mp4") as recorder:
         for step in range(60):
             noise = np.random.default_rng(step).integers(0, 256, (64, 64, 3), np.uint8)
@@ -109,15 +109,20 @@ def test_damaged_frames_are_passed_over(clip, tmp_path):
     data = bytearray((tmp_path / "whole.mp4").read_bytes())
     data[len(data) // 2 : len(data) // 2 + 3000] = bytes(3000)
     (tmp_path / "spoilt.mp4").write_bytes(data)
-    read = list(frames(str(tmp_path / "spoilt.mp4")))
+    lost = []
+    read = list(frames(str(tmp_path / "spoilt.mp4"), lost=lost))
     assert 40 < len(read) < 60
     assert read[-1].seconds == pytest.approx(5.9, abs=0.002)
+    assert lost
+    answer = run("video", tmp_path / "spoilt.mp4", "--model", tiny_model)
+    told = f"{len(lost)} damaged packet{'s' * (len(lost) > 1)} passed over"
+    assert (answer.code, told in answer.err) == (0, True), answer.err
 
 
 def breaking(error, after):
     """What reads a video so far, and no further."""
 
-    def read(source):
+    def read(source, lost=None):
         for index, frame in enumerate(frames(source)):
             if index == after:
                 raise error
@@ -141,7 +146,7 @@ def test_what_was_seen_before_the_end_is_answered(run, monkeypatch, tiny_model, 
 
 @pytest.mark.parametrize(("source", "code"), [("camera", 0), ("camera:1", 0), ("camera.mp4", 130)])
 def test_control_c_is_the_way_to_end_a_camera(run, monkeypatch, tiny_model, clip, source, code):
-    monkeypatch.setattr("perceived.video.frames", lambda source: breaking(KeyboardInterrupt(), 3)(str(clip)))
+    monkeypatch.setattr("perceived.video.frames", lambda source, lost: breaking(KeyboardInterrupt(), 3)(str(clip)))
     answer = run("video", source, "--model", tiny_model, "--json")
     assert (answer.code, answer.out.count("\n")) == (code, 2)
 
@@ -151,8 +156,8 @@ def test_a_break_tells_where_it_is(monkeypatch, clip):
 
     decoded = video._decoded
 
-    def failing(container, stream):
-        yield from itertools.islice(decoded(container, stream), 10)
+    def failing(container, stream, lost):
+        yield from itertools.islice(decoded(container, stream, lost), 10)
         raise av.FFmpegError(5, "Input/output error")
 
     monkeypatch.setattr(video, "_decoded", failing)

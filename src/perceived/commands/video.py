@@ -16,6 +16,7 @@ from perceived.commands.predict import AlwaysAnswer, Device, MinFace, Model, Thr
 from perceived.errors import STOPPED, ConfigError, ImageError
 from perceived.storage import atomic_path
 from perceived.types import SCHEMA_VERSION
+from perceived.wording import counted
 
 if TYPE_CHECKING:
     from perceived.predictor import Predictor
@@ -59,8 +60,8 @@ def video(
         min_face=min_face,
         device=device,
     )
-    tracker = Tracker()
-    wanted = takewhile(lambda frame: seconds is None or frame.seconds <= seconds, frames(source))
+    tracker, lost = Tracker(), list[str]()
+    wanted = takewhile(lambda frame: seconds is None or frame.seconds <= seconds, frames(source, lost=lost))
     last, broken, stopped = None, None, False
     with _recording(out, predictor.threshold) as record:
         try:
@@ -76,6 +77,8 @@ def video(
     _report(predictor, tracker, source, as_json=as_json)
     if out is not None and not as_json:
         typer.echo(f"video: {out}")
+    if lost:
+        typer.echo(f"{counted(len(lost), 'damaged packet')} passed over: frames are missing in {source}.", err=True)
     if broken is not None:
         typer.echo(f"Error: {broken}", err=True)
         raise typer.Exit(1)
