@@ -60,7 +60,8 @@ def video(
         min_face=min_face,
         device=device,
     )
-    tracker, lost = Tracker(), list[str]()
+    tracker = Tracker()
+    lost: list[str] = []
     wanted = takewhile(lambda frame: seconds is None or frame.seconds <= seconds, frames(source, lost=lost))
     last, broken, stopped = None, None, False
     with _recording(out, predictor.threshold) as record:
