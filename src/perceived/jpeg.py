@@ -6,12 +6,11 @@ import re
 import struct
 from collections.abc import Iterator
 
-SIGNATURE = b"\xff\xd8"
+SIGNATURE, END = b"\xff\xd8", b"\xff\xd9"
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 """A marker, and none of what stands among coded pixels: a stuffed byte, a restart, a fill byte."""
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_STANDALONE = frozenset((0x01, 0xD8, 0xD9))
-_END_OF_IMAGE = 0xD9
+_STANDALONE = frozenset((0x01, SIGNATURE[1], END[1]))
 _START_OF_SCAN = 0xDA
 
 
@@ -35,7 +34,7 @@ def scans(data: bytes) -> tuple[int, int | None]:
     count = 0
     for marker, position in _markers(data):
         count += marker == _START_OF_SCAN
-        if marker == _END_OF_IMAGE:
+        if marker == END[1]:
             return count, position
     return count, None
 

@@ -35,7 +35,8 @@ def courses(spec: ModelSpec) -> Courses:
         return dict(kept)
     before = told.get("weights", {}).get("seconds_before", 0.0)
     last = spec.metrics.get("validation", {}).get("seconds", 0.0)
-    split_sha256 = told.get("data", {}).get("split_sha256")
+    data = told.get("data")
+    split_sha256 = data.get("split_sha256") if isinstance(data, Mapping) else None
     known = before + last or split_sha256
     return {course(told): {"seconds": before + last, "split_sha256": split_sha256}} if known else {}
 

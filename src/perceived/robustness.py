@@ -160,7 +160,8 @@ def assess(
     truth = splits.label_indices(rows["label"], labels)
     everyone = np.ones(rows.height, bool)
     columns = {name: rows[name].n_unique() for name in rows.columns if name not in OURS or name == "label"}
-    repeated = [name for name in columns if name != "label" and groups.repeats_the_label(rows, name)]
+    others = [name for name in columns if name != "label"] if groups.ALL in by else []
+    repeated = [name for name in others if groups.repeats_the_label(rows, name)]
     chosen = groups.choose(by, columns, by_name_only=(*BY_NAME_ONLY, *repeated)) if by else []
     notes = []
     for name in dict.fromkeys(name for names in chosen for name in names):

@@ -115,10 +115,13 @@ def prepare_run(
             from_onnx.settle(
                 network, np.asarray(pictures.train[_spread(len(pictures.train), SETTLE_PICTURES)], np.uint8)
             )
-        config = describe(recipe, pictures, backbone, accelerator, init)
+        teachers = [(path, TrainedModel.load(path)) for path in recipe.teachers]
+        learnt_from = [*([start] if start else []), *(trained for _, trained in teachers)]
+        before = lineage.united(trained.spec for trained in learnt_from)
+        config = describe(recipe, pictures, backbone, accelerator, init) | {"courses_before": before}
         check_pictures = pictures.val[_spread(len(pictures.val), CHECK_PICTURES)]
         if recipe.teacher:
-            pictures = with_teachers(pictures, recipe.teachers, work, preprocessing, accelerator, quiet=quiet)
+            pictures = with_teachers(pictures, teachers, work, preprocessing, accelerator, quiet=quiet)
         if recipe.cached_features:
             key = [config["data"], preprocessing.to_dict(), config["environment"]["precision"]]
             key += [recipe.validation_limit, recipe.seed]
@@ -193,8 +196,7 @@ def build(
 def describe(
     recipe: Recipe, pictures: Feed, backbone: Backbone, accelerator: Accelerator, init: Path | None
 ) -> dict[str, Any]:
-    """Return the resolved configuration: recipe, data, weights, environment and the courses of those it learns from."""
-    learnt_from = [*([init] if init else []), *recipe.teachers]
+    """Return the resolved configuration: recipe, data, weights and environment."""
     return {
         "recipe": recipe.to_dict(),
         "data": {
@@ -205,7 +207,6 @@ def describe(
         "weights": dict(backbone.source)
         | ({"init": init.name, "init_sha256": weights_sha256(init)} if init else {})
         | ({"teachers_sha256": [weights_sha256(one) for one in recipe.teachers]} if recipe.teacher else {}),
-        "courses_before": lineage.united(TrainedModel.load(one).spec for one in learnt_from),
         "environment": {
             "python": platform.python_version(),
             "platform": f"{platform.system()} {platform.machine()}",
@@ -282,7 +283,7 @@ def _completed(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[s
 
 def with_teachers(
     pictures: Feed,
-    teachers: Sequence[Path],
+    teachers: Sequence[tuple[Path, TrainedModel]],
     work: Path,
     preprocessing: Preprocessing,
     accelerator: Accelerator,
@@ -292,17 +293,22 @@ def with_teachers(
     """Add the mean opinion of trained models on every training picture, each seen in the model's own size.
 
     Raises:
-        ModelFileError: there is no such model, or it frames faces otherwise.
+        ModelFileError: a model frames faces otherwise.
     """
-    opinions = [opinion(teacher, work, preprocessing, accelerator, quiet=quiet) for teacher in teachers]
+    opinions = [opinion(*teacher, work, preprocessing, accelerator, quiet=quiet) for teacher in teachers]
     return dataclasses.replace(pictures, soft_labels=np.mean(opinions, axis=0, dtype=np.float32))
 
 
 def opinion(
-    teacher: Path, work: Path, preprocessing: Preprocessing, accelerator: Accelerator, *, quiet: bool
+    teacher: Path,
+    trained: TrainedModel,
+    work: Path,
+    preprocessing: Preprocessing,
+    accelerator: Accelerator,
+    *,
+    quiet: bool,
 ) -> npt.NDArray[np.float32]:
-    """Return a trained model's probabilities for every training picture, ``(n, labels)``."""
-    trained = TrainedModel.load(teacher)
+    """Return what a trained model, of the file ``teacher``, thinks of every training picture: ``(n, labels)``."""
     theirs = trained.spec.preprocessing
     if (theirs.alignment, theirs.margin) != (preprocessing.alignment, preprocessing.margin):
         raise ModelFileError(

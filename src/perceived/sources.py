@@ -64,15 +64,13 @@ def find(
             yield from _of_path(word, endings, whole, without)
         else:
             matches = sorted(glob.iglob(word, recursive=True))  # noqa: PTH207 -- takes absolute patterns too
-            for match in _outermost(matches) or [word]:
+            for match in (_outermost(matches) if "**" in word else matches) or [word]:
                 if not (without and _is_inside(match, without)):
                     yield from _of_path(match, endings, whole, without)
 
 
 def _outermost(matches: list[str]) -> list[str]:
     """Leave out what lies in a folder that matches too, as ``**`` matches both: that folder is walked."""
-    if len({os.path.normpath(match).count(os.sep) for match in matches}) < 2:
-        return matches  # at one depth, none lies in another
     walked = {path for path in map(Path, matches) if is_folder(path)}
     return [match for match in matches if walked.isdisjoint(Path(match).parents)]
 

@@ -172,8 +172,8 @@ def check_folder(folder: Path) -> None:
     """
     with storage_errors(folder):
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        make_folder(folder)
         with _on_a_disk(folder):
-            folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
         with contextlib.suppress(OSError):
             for path in missing:

@@ -102,8 +102,7 @@ def command(work: Path, name: str, best: Recipe) -> str:
 def _open(out: Path, asked: Mapping[str, Any], *, maximize: bool) -> optuna.Study:
     """Open the search that belongs to what is asked, made where there is none."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with storage.storage_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(out)
     study = optuna.create_study(
         study_name=STUDY,
         storage=f"sqlite:///{out / 'study.sqlite'}",

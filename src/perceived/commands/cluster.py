@@ -12,7 +12,7 @@ import typer
 from perceived.commands.remote import refuse
 from perceived.errors import ConfigError
 from perceived.extras import needed_for
-from perceived.storage import storage_errors
+from perceived.storage import make_folder
 from perceived.tally import Tally
 
 if TYPE_CHECKING:
@@ -72,7 +72,6 @@ def trials(command: str, address: str | None, work: Path, out: Path, *, workers:
     with needed_for(f"'perceived {command} --cluster'", extra="cluster"):
         from perceived.cluster import trials as jobs
 
-    with storage_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with jobs.trials(address, work.resolve(), out.resolve(), workers=workers) as there:
         yield there
