@@ -6,9 +6,7 @@ python benchmarks/demo.py --out docs/results/demo.json
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import runpy
 import subprocess
 import sys
 import tempfile
@@ -18,7 +16,9 @@ from typing import Any
 
 from perceived import recipes, storage
 
-ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
+from record_result import provenance
+
 MOST_SECONDS = 300
 LEAST_ACCURACY = 0.9
 
@@ -33,10 +33,7 @@ def main() -> int:
         "what": "perceived demo: the whole study on 1,000 faces of nobody",
         "config": {"recipe": recipes.get("demo").to_dict()},
         "metrics": metrics,
-        "command": "python benchmarks/demo.py",
-        "date": datetime.date.today().isoformat(),
-        "commit": subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip(),
-        "machine": runpy.run_path(str(ROOT / "docs" / "record_result.py"))["machine"](),
+        **provenance("python benchmarks/demo.py"),
         "targets": {"accuracy": f">= {LEAST_ACCURACY}", "seconds": f"<= {MOST_SECONDS}"},
     }
     print(json.dumps(result, indent=2))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,6 +38,8 @@ def load(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
             if not isinstance(result.get(field), kind) or not result[field]:
                 raise ValueError(f"{path.name}: {field!r} is missing, empty or not a {kind.__name__}")
         datetime.date.fromisoformat(result["date"])
+        if not re.fullmatch("[0-9a-f]{7,40}", result["commit"]):
+            raise ValueError(f"{path.name}: {result['commit']!r} is no commit")
         for name in result.get("targets", {}):
             if name not in result["metrics"]:
                 raise ValueError(f"{path.name}: a target for {name!r}, which is not among the metrics")

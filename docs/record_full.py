@@ -39,7 +39,7 @@ def main() -> None:
         "config": {"marker": "full"},
         "metrics": {
             **{word: outcomes.count(word) for word in ("passed", "failed", "skipped")},
-            "hours": round(sum(row["seconds"] for row in rows) / 3600, 2),
+            "hours_of_tests": round(sum(row["seconds"] for row in rows) / 3600, 2),
         },
         **provenance(COMMAND, commit=choice.commit),
         "targets": {"failed": "<= 0"},

@@ -13,6 +13,7 @@ import datetime
 import json
 import os
 import platform
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ def main() -> None:
     choice = parser.parse_args()
     config = json.loads((choice.run / "config.json").read_text())
     lines = [json.loads(line) for line in (choice.run / "metrics.jsonl").read_text().splitlines()]
-    metrics = training_metrics(lines)
+    before = sum(course.get("seconds", 0) for course in config.get("courses_before", {}).values())
+    metrics = training_metrics(lines, seconds_before=before)
     if choice.evaluation:
         metrics = evaluation_metrics(json.loads(choice.evaluation.read_text())) | metrics
     result = {
@@ -53,14 +55,17 @@ def main() -> None:
 CURVE = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
-def training_metrics(lines: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what the course of a run says: how long it was, and when it first passed the study's accuracy."""
+def training_metrics(lines: list[dict[str, Any]], *, seconds_before: float = 0) -> dict[str, Any]:
+    """Return what the course of a run says: how long it was, and when it first passed the study's accuracy.
+
+    ``seconds_before`` were spent on the model it goes on from.
+    """
     passed = [line["image_steps"] for line in lines if line["val_accuracy"] >= STUDY]
     return {
         "val_accuracy": max(line["val_accuracy"] for line in lines),
         "image_steps": lines[-1]["image_steps"],
         **({"image_steps_to_96.2_val": passed[0]} if passed else {}),
-        "hours": round(lines[-1]["seconds"] / 3600, 2),
+        "hours": round((seconds_before + lines[-1]["seconds"]) / 3600, 2),
     }
 
 
@@ -78,21 +83,34 @@ def evaluation_metrics(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def provenance(command: str, *, commit: str = "HEAD") -> dict[str, str]:
-    """Return by which command, when, at which commit and on which machine something was measured."""
-    git = ["git", "-C", str(FOLDER), "rev-parse", commit]
+    """Return by which command, when, at which commit and on which machine something was measured.
+
+    Outside a clone the commit is "unknown", which no record may be (``make docs`` refuses it).
+    """
     return {
         "command": command,
         "date": datetime.date.today().isoformat(),
-        "commit": subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip(),
+        "commit": _told_by("git", "-C", str(FOLDER), "rev-parse", commit) or "unknown",
         "machine": machine(),
     }
 
 
 def machine() -> str:
     """Describe this machine in one line."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    cpus = Path("/proc/cpuinfo")
+    lines = cpus.read_text().splitlines() if cpus.is_file() else []
+    names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{names[0].split(': ')[1]}, {len(names)} cores, {memory:.0f} GiB, no GPU, {platform.system()}"
+    cards = _told_by("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").replace("\n", " and ")
+    return f"{name}, {os.cpu_count()} cores, {memory:.0f} GiB, {cards or 'no GPU'}, {platform.system()}"
+
+
+def _told_by(*command: str) -> str:
+    """Return what a command prints, or nothing where there is no such command, or it fails."""
+    if shutil.which(command[0]) is None:
+        return ""
+    return subprocess.run(command, check=False, capture_output=True, text=True).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ thousands of faces, quantised: no picture, and no coordinates of any one face.
 
 A fifth of the faces is held out of the fit and only measures it: if samples lie no nearer to the faces the
 model was fitted on than to faces it never saw, and no nearer than two strangers lie to each other, then the
-model samples and does not recite. The figures are stored in the asset and in docs/results/demo-faces.json.
+model samples and does not recite. The figures are stored in the asset and in build/demo-faces.json.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perceived import demo_model as model
+from perceived import models
 from perceived.storage import write_json
 
 Array = npt.NDArray[np.float32]
@@ -339,6 +340,7 @@ def save(fitted: Fit, male: npt.NDArray[np.bool_], card: Mapping[str, object]) -
         factors=factors.astype(np.float16),
         card=json.dumps(card),
     )
+    models.write_sum(model.ASSET)
 
 
 def with_mirrored(faces: Faces, flows: Array) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
@@ -371,7 +373,7 @@ def main() -> None:
     parser.add_argument("fairface", type=Path)
     parser.add_argument("--detector", type=Path, required=True)
     parser.add_argument("--recogniser", type=Path)
-    parser.add_argument("--report", type=Path, default=Path("docs/results/demo-faces.json"))
+    parser.add_argument("--report", type=Path, default=Path("build/demo-faces.json"))
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     faces = choose(read_faces(arguments.fairface, arguments.detector))

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from perceived import average, calibrate, evaluate, export, models, quantize, recipes, storage, train
+from perceived import average, calibrate, evaluate, export, models, quantize, recipes, train
 from perceived.data import split, table
 from perceived.workspace import Workspace
 
@@ -147,8 +147,7 @@ def main() -> None:
 def ship(model: Path, folder: Path) -> None:
     """Put a model among those that ship, and its hash among theirs."""
     shutil.copyfile(model, folder / model.name)
-    hashes = models.sums(folder) | {model.name: storage.sha256_file(model)}
-    storage.write_text(folder / models.SUMS, "".join(f"{sha256}  {name}\n" for name, sha256 in hashes.items()))
+    models.write_sum(folder / model.name)
 
 
 def fairface_only(data: Sequence[Path], out: Path) -> Path:

@@ -19,7 +19,7 @@ from perceived import backbones, storage
 from perceived.classifier import calibrated, look
 from perceived.errors import ModelFileError
 from perceived.model import Network, build_head, planes
-from perceived.models import find_model
+from perceived.models import find_trained
 from perceived.spec import METADATA_KEY, ModelSpec
 
 MODEL_FILE = "model.safetensors"
@@ -79,7 +79,8 @@ class TrainedModel:
         Raises:
             ModelFileError: it is none of these, or it is damaged.
         """
-        return cls._of_run(model) if Path(model).is_dir() else cls._of_file(find_model(model))
+        found = find_trained(model)
+        return cls._of_run(found) if found.is_dir() else cls._of_file(found)
 
     @classmethod
     def _of_file(cls, path: Path) -> TrainedModel:

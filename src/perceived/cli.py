@@ -304,8 +304,9 @@ def evaluate(
 ) -> None:
     """Score a model. The report has intervals, calibration and the most confident mistakes."""
     from perceived import evaluate as evaluation
+    from perceived.models import report_folder
 
-    folder = out or evaluation.output_folder(model, on)
+    folder = out or report_folder(model, f"evaluation-{on}")
     found = evaluation.evaluate(model, work, on=on, out=folder, exclude=exclude)
     terminal.table((f"on {on}", "value", "95 % from", "to"), terminal.rates(found["metrics"]))
     if cleaned := found["cleaned"]:

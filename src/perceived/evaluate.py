@@ -20,6 +20,7 @@ from perceived import charts, exclusions, images, lineage, metrics, progress, re
 from perceived.data import celeba
 from perceived.data import split as splits
 from perceived.errors import SplitError
+from perceived.models import report_folder
 from perceived.scoring import load_model, read_split, score, weights_sha256
 from perceived.wording import counted
 from perceived.workspace import Workspace
@@ -56,7 +57,7 @@ def evaluate(
     if excluded is not None:
         _without(rows, excluded)
     opened = load_model(model)
-    folder = output_folder(model, on) if out is None else Path(out)
+    folder = report_folder(model, f"evaluation-{on}") if out is None else Path(out)
     storage.check_folder(folder)
     started = time.perf_counter()
     with progress.counter(f"scoring {opened.spec.name}", quiet=False) as tick:
@@ -174,12 +175,6 @@ def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
             place = place.setdefault(key, {})
         place[last] = value
     return nested
-
-
-def output_folder(model: Path, on: str) -> Path:
-    """Return where the report on a model goes unless told otherwise: inside a run, beside an ONNX file."""
-    name = f"evaluation-{on}"
-    return model / name if model.is_dir() else model.with_name(f"{model.stem}-{name}")
 
 
 def _notes(found: Mapping[str, Any], workspace: Workspace, learnt: set[str]) -> list[str]:

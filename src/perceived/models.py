@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from perceived.errors import ConfigError, ModelFileError
-from perceived.storage import sha256_file
+from perceived.storage import sha256_file, write_text
 
 SHIPPED = Path(__file__).parent / "weights"
 DETECTORS = "face_detection*"
@@ -39,6 +39,12 @@ def sums(folder: Path) -> dict[str, str]:
     listed = folder / SUMS
     lines = listed.read_text(encoding="ascii").splitlines() if listed.is_file() else ()
     return {name: digest for digest, name in (line.split() for line in lines)}
+
+
+def write_sum(file: Path) -> None:
+    """Put the SHA-256 of a file of weights into the ``SHA256SUMS`` beside it, in place of the one it had."""
+    listed = sums(file.parent) | {file.name: sha256_file(file)}
+    write_text(file.parent / SUMS, "".join(f"{digest}  {name}\n" for name, digest in listed.items()))
 
 
 def _whole(model: Path) -> Path:
@@ -73,6 +79,36 @@ def beside(model: str | Path, ending: str) -> Path:
     """
     path = find_model(model)
     return (path.parent if path == Path(model) else Path()) / f"{path.stem}-{ending}.onnx"
+
+
+def report_folder(model: str | Path, kind: str) -> Path:
+    """Return where a report on a model goes unless told otherwise: into a run, or beside an ONNX file.
+
+    For a model that is given by its name, that is here.
+
+    Raises:
+        ConfigError, ModelFileError: as :func:`find_trained`.
+    """
+    path = Path(model)
+    return path / kind if find_trained(model).is_dir() else path.with_name(f"{path.stem}-{kind}")
+
+
+def find_trained(model: str | Path) -> Path:
+    """Return the folder of a run given by path, or what :func:`find_model` finds.
+
+    Raises:
+        ConfigError: a run lies here under the name of a model that is installed.
+        ModelFileError: as :func:`find_model`.
+    """
+    path = Path(model)
+    if not path.is_dir() or str(path) not in shipped() | installed():
+        return path if path.is_dir() else find_model(model)
+    if (path / "best").is_dir():
+        raise ConfigError(
+            f"{path} is a run in this folder, and also the name of a model that is installed.",
+            mend=f"rename the run, or give its whole path: {path.resolve()}",
+        )
+    return find_model(model)
 
 
 def find_model(model: str | Path) -> Path:

@@ -21,6 +21,7 @@ from perceived import images, overlap, progress, storage
 from perceived.data.split import SPLITS
 from perceived.detector import YuNet, largest_face
 from perceived.errors import ConfigError, ImageError, ModelFileError, SplitError
+from perceived.models import find_trained
 from perceived.preprocess import Pixels, Preprocessing, frame
 from perceived.spec import LABELS, ModelSpec
 from perceived.wording import counted
@@ -53,29 +54,33 @@ def load_model(path: Path) -> Model:
     Raises:
         ModelFileError: it is none of these, or it is damaged.
     """
-    if Path(path).is_dir():
+    found = find_trained(path)
+    if found.is_dir():
         import torch
 
         from perceived.checkpoint import TrainedModel
 
-        trained = TrainedModel.load(Path(path))
+        trained = TrainedModel.load(found)
         trained.network.to("cuda" if torch.cuda.is_available() else "cpu")
         return trained
     from perceived.classifier import Classifier
-    from perceived.models import find_model
 
-    return Classifier(find_model(path))
+    return Classifier(found)
+
+
+def weights_file(model: Path) -> Path:
+    """Return the file that holds the weights of what :func:`load_model` opens."""
+    found = find_trained(model)
+    if not found.is_dir():
+        return found
+    from perceived.checkpoint import MODEL_FILE, Run
+
+    return Run(found).best / MODEL_FILE
 
 
 def weights_sha256(model: Path) -> str:
     """Return the hash of the file that holds the weights."""
-    if model.is_dir():
-        from perceived.checkpoint import MODEL_FILE, Run
-
-        return storage.sha256_file(Run(model).best / MODEL_FILE)
-    from perceived.models import find_model
-
-    return storage.sha256_file(find_model(model))
+    return storage.sha256_file(weights_file(model))
 
 
 def read_split(workspace: Workspace, on: str) -> pl.DataFrame:

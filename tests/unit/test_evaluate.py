@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from perceived import evaluate, storage
+from perceived import evaluate, models, storage
 from perceived.data import split as splits
 from perceived.errors import SplitError, StorageError
 from perceived.workspace import Workspace
@@ -245,7 +245,7 @@ def test_reports_stand_beside_the_model(workspace: Callable[..., Path], tiny_mod
     work = workspace(ROWS)
     evaluate.evaluate(tiny_model, work)
     assert (tiny_model.parent / "tiny-evaluation-test" / "report.html").is_file()
-    assert evaluate.output_folder(work, "val") == work / "evaluation-val"
+    assert models.report_folder(work, "evaluation-val") == work / "evaluation-val"
 
 
 def test_the_same_answers_give_the_same_report(

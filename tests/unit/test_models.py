@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from perceived import models
-from perceived.errors import ModelFileError
+from perceived.errors import ConfigError, ModelFileError
 from perceived.models import find_model
 
 
@@ -55,6 +55,22 @@ def test_a_folder_hides_no_model(package: Path, monkeypatch: pytest.MonkeyPatch,
     assert models.beside(name, "int8") == Path(f"{name}-int8.onnx")
 
 
+@pytest.mark.parametrize("name", ["default", "brought"])
+def test_a_run_under_the_name_of_a_model_is_not_taken_for_it(
+    package: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (package / name).mkdir()
+    monkeypatch.chdir(package)
+    assert models.find_trained(name).name == f"{name}.onnx"
+    assert models.report_folder(name, "audit") == Path(f"{name}-audit")
+    (package / name / "best").mkdir()
+    with pytest.raises(ConfigError, match="also the name of a model") as caught:
+        models.find_trained(name)
+    assert str(package / name) in caught.value.mend
+    assert models.find_trained(package / name) == package / name
+    assert models.report_folder(package / name, "audit") == package / name / "audit"
+
+
 def test_a_model_that_is_not_as_it_was_packed_is_refused(package: Path) -> None:
     model = package / "some_weights" / "brought.onnx"
     (model.parent / models.SUMS).write_text(f"{hashlib.sha256(model.read_bytes()).hexdigest()}  {model.name}\n")
@@ -70,6 +86,14 @@ def test_what_ships_is_what_its_sums_say(root: Path) -> None:
         assert {*models.sums(folder)} == {file.name for kind in ("*.onnx", "*.npz") for file in folder.glob(kind)}
         for name, sha256 in models.sums(folder).items():
             assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha256, name
+
+
+def test_a_new_file_of_weights_is_put_among_the_sums(tmp_path: Path) -> None:
+    for name, content in (("a.onnx", b"1"), ("b.onnx", b"2"), ("a.onnx", b"3")):
+        (tmp_path / name).write_bytes(content)
+        models.write_sum(tmp_path / name)
+    one, other = (hashlib.sha256(content).hexdigest() for content in (b"3", b"2"))
+    assert (tmp_path / models.SUMS).read_text() == f"{one}  a.onnx\n{other}  b.onnx\n"
 
 
 def test_a_package_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
