@@ -14,7 +14,10 @@ from perceived.types import Box, Prediction
 SAME_FACE = 0.3
 """Intersection over union from which a face in the next frame is the same one."""
 PATIENCE = 1.0
-"""Seconds for which a face may be out of sight and still be the same one when it returns to its place."""
+"""Seconds for which a face may be out of sight and still be the same one when it returns to its place.
+
+However far apart two looks are, a face of the one before is the same in the next.
+"""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,10 +72,12 @@ class Tracker:
         self._patience = patience
         self.tracks: list[Track] = []
         self._open: list[Track] = []
+        self._looked = 0.0
 
     def follow(self, predictions: Sequence[Prediction], time: float) -> list[Track]:
         """Return the track of each of a frame's answers; ``time`` is in seconds and never falls."""
-        self._open = [track for track in self._open if time - track.last <= self._patience]
+        longest_ago = min(self._looked, time - self._patience)
+        self._open, self._looked = [track for track in self._open if track.last >= longest_ago], time
         pairs = sorted(
             (
                 (overlap(track.seen.face.box, prediction.face.box), -t, -p)

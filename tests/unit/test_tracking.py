@@ -47,6 +47,14 @@ def test_a_face_may_be_out_of_sight_for_a_while(pause, number):
     assert tracker.follow([seen(0)], pause)[0].number == number
 
 
+@pytest.mark.parametrize("pause", [0.5, 1.2, 40])
+def test_a_face_that_stays_is_one_however_seldom_it_is_looked_for(pause):
+    tracker = Tracker()
+    for look in range(6):
+        (track,) = tracker.follow([seen(0)], look * pause)
+    assert (track.number, track.frames, len(tracker.tracks)) == (1, 6, 1)
+
+
 def test_votes_are_weighted_by_confidence():
     """Two sure frames outvote three that lean the other way."""
     tracker = Tracker()

@@ -146,6 +146,13 @@ def test_what_was_seen_before_the_end_is_answered(run, monkeypatch, tiny_model, 
     assert sum(1 for _ in frames(str(tmp_path / "drawn.mp4"))) == 10
 
 
+def test_control_c_before_the_first_frame_leaves_nothing(run, monkeypatch, tiny_model, clip, tmp_path):
+    monkeypatch.setattr("perceived.video.frames", breaking(KeyboardInterrupt(), 0))
+    with pytest.raises(KeyboardInterrupt):  # which perceived.__main__ ends quietly
+        run("video", clip, "--model", tiny_model, "--out", tmp_path / "out" / "drawn.mp4")
+    assert not list((tmp_path / "out").glob("*"))
+
+
 @pytest.mark.parametrize(("source", "code"), [("camera", 0), ("camera:1", 0), ("camera.mp4", 130)])
 def test_control_c_is_the_way_to_end_a_camera(run, monkeypatch, tiny_model, clip, source, code):
     monkeypatch.setattr("perceived.video.frames", lambda source, lost: breaking(KeyboardInterrupt(), 3)(str(clip)))

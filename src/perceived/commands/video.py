@@ -63,30 +63,26 @@ def video(
     tracker = Tracker()
     lost: list[str] = []
     wanted = takewhile(lambda frame: seconds is None or frame.seconds <= seconds, frames(source, lost=lost))
-    last, broken, stopped = None, None, False
+    last, ended = None, None
     with _recording(out, predictor.threshold) as record:
         try:
             for one in follow(predictor, wanted, tracker, every=every):
                 record(one)
                 last = one
-        except KeyboardInterrupt:
-            stopped = True
-        except ImageError as error:
-            if last is None:
+        except (KeyboardInterrupt, ImageError) as early:
+            if last is None:  # nothing was seen: there is nothing to keep
                 raise
-            broken = error
+            ended = early
     _report(predictor, tracker, source, as_json=as_json)
     if out is not None and not as_json:
         typer.echo(f"video: {out}")
     if lost:
         typer.echo(f"{counted(len(lost), 'damaged packet')} passed over: frames are missing in {source}.", err=True)
-    if broken is not None:
-        typer.echo(f"Error: {broken}", err=True)
+    if isinstance(ended, ImageError):
+        typer.echo(f"Error: {ended}", err=True)
         raise typer.Exit(1)
-    if stopped and not is_camera(source):
-        typer.echo(
-            f"{source} was not seen to its end: stopped after {last.frame.seconds if last else 0:.1f} s.", err=True
-        )
+    if last and ended and not is_camera(source):
+        typer.echo(f"{source} was not seen to its end: stopped after {last.frame.seconds:.1f} s.", err=True)
         raise typer.Exit(STOPPED)
 
 
