@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import struct
 import threading
 import zipfile
@@ -19,6 +20,7 @@ from perceived.errors import DataError
 SEPARATOR = "!"
 """Stands between an archive and its member: ``/data/archive.zip!img_align_celeba/000001.jpg``."""
 
+_MARK = re.compile(re.escape(".zip" + SEPARATOR), re.IGNORECASE)
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _ENCRYPTED = 0x1
 
@@ -104,12 +106,8 @@ def open_archive(path: str | Path) -> Archive:
 
 def split_location(location: str) -> tuple[str, str] | None:
     """Return ``(archive, member)`` of a location inside a zip, or ``None`` for a plain path."""
-    if SEPARATOR not in location:
-        return None
-    head, mark, member = location.partition(".zip" + SEPARATOR)
-    if not mark:
-        head, mark, member = location.partition(".ZIP" + SEPARATOR)
-    return (head + mark[: -len(SEPARATOR)], member) if mark else None
+    mark = _MARK.search(location) if SEPARATOR in location else None
+    return (location[: mark.end() - len(SEPARATOR)], location[mark.end() :]) if mark else None
 
 
 def find(location: str) -> tuple[Archive, str] | None:

@@ -102,5 +102,6 @@ def test_rare_packing_is_named(tmp_path: Path) -> None:
 def test_locations() -> None:
     assert archive.split_location("/data/a.zip!b/c.jpg") == ("/data/a.zip", "b/c.jpg")
     assert archive.split_location("/data/a.ZIP!c.jpg") == ("/data/a.ZIP", "c.jpg")
+    assert archive.split_location("/data/a.Zip!c.zip!d.jpg") == ("/data/a.Zip", "c.zip!d.jpg")
     assert archive.split_location("/data/hello!.jpg") is None
     assert archive.split_location("/data/a.zip") is None

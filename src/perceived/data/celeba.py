@@ -65,6 +65,9 @@ STEMS = {
     "list_landmarks_align_celeba": "landmarks",
 }
 """File name, in lower case and without its ending, to kind of table."""
+ALIGNED = "img_align_celeba"
+FEW = 20
+"""So many pictures in a folder of another name may be there by chance, and the archives beside them are opened."""
 REQUIRED = ("list_attr_celeba", "list_eval_partition")
 NAME = "celeba"
 LICENCE = "CelebA agreement: non-commercial research, no redistribution"
@@ -109,9 +112,9 @@ def recognises(listing: Listing) -> bool:
 
 def locate(root: Path, listing: Listing) -> CelebaSource:
     """Find CelebA's tables and pictures in what ``root`` holds; see :func:`find`."""
-    tables, pictures = _find_tables(listing), _find_pictures(listing)
+    tables = _find_tables(listing)
     listing = open_archives(listing, _is_whole)
-    tables, pictures = _find_tables(listing) | tables, pictures or _find_pictures(listing)
+    tables, pictures = _find_tables(listing) | tables, _find_pictures(listing)
     missing = [f"{stem}.csv or .txt" for stem in REQUIRED if STEMS[stem] not in tables]
     if missing:
         raise DataError(
@@ -303,15 +306,17 @@ def _find_tables(listing: Listing) -> dict[str, str]:
 
 
 def _is_whole(listing: Listing) -> bool:
-    tables = _find_tables(listing)
-    return bool(_find_pictures(listing)) and all(STEMS[stem] in tables for stem in REQUIRED)
+    """Say whether the tables are there, and pictures that they may well be of: one picture may be anybody's."""
+    tables, folder = _find_tables(listing), _find_pictures(listing)
+    count = sum(map(is_picture, listing.get(folder, [])))
+    return all(STEMS[stem] in tables for stem in REQUIRED) and ((ALIGNED in folder and count > 0) or count > FEW)
 
 
 def _find_pictures(listing: Listing) -> str:
     """Return the folder of the aligned pictures: one named so if any is, and of those the fullest."""
     counts = {folder: sum(map(is_picture, names)) for folder, names in listing.items()}
     full = [folder for folder, count in counts.items() if count]
-    named = [folder for folder in full if "img_align_celeba" in folder]
+    named = [folder for folder in full if ALIGNED in folder]
     return max(named or full, key=lambda folder: (counts[folder], -folder.count("/"), folder), default="")
 
 

@@ -18,7 +18,8 @@ from perceived.errors import DataError
 NAME = "fairface"
 LICENCE = "CC BY 4.0"
 
-TABLES = {"fairface_label_train.csv": "train", "fairface_label_val.csv": "test"}
+STEM = "fairface_label_"
+TABLES = {f"{STEM}train.csv": "train", f"{STEM}val.csv": "test"}
 """Label file to partition. FairFace has no labelled test files: its val files are the test set here, and
 validation pictures are held out of its train files."""
 LABELS = {"Female": "female", "Male": "male"}
@@ -40,7 +41,7 @@ def read(root: Path, listing: Listing) -> Source:
     Raises:
         DataError: a label file lacks a column, or no row of it has a known label.
     """
-    listing = open_archives(listing, _base)
+    listing = open_archives(listing, _is_whole)
     tables, problems = _find_tables(listing), no_problems()
     raw = pl.concat([_read_labels(location, TABLES[name]) for name, location in sorted(tables.items())])
     base = _base(listing)
@@ -84,6 +85,15 @@ def _find_tables(listing: Listing) -> dict[str, str]:
             candidate = (folder.count("/"), folder + name)
             found[name] = min(candidate, found.get(name, candidate))
     return {name: location for name, (_, location) in found.items()}
+
+
+def _is_whole(listing: Listing) -> bool:
+    """Say whether there are pictures of every label file, in one place."""
+    base = _base(listing)
+    return bool(base) and all(
+        any(map(is_picture, listing.get(base + name.removeprefix(STEM).removesuffix(".csv") + "/", [])))
+        for name in _find_tables(listing)
+    )
 
 
 def _base(listing: Listing) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,8 @@ class Feed:
     val_labels: npt.NDArray[np.int64]
     fingerprint: str
     pictures_fingerprint: str
-    sources: tuple[str, ...]
+    licences: Mapping[str, str]
+    """Of the datasets that the training pictures are from, by name."""
     soft_labels: npt.NDArray[np.float32] | None = None
     """A teacher's probabilities for the training pictures, ``(n, labels)``."""
     weights: npt.NDArray[np.float64] | None = None
@@ -83,10 +85,7 @@ def load(work: Path, recipe: Recipe, preprocessing: Preprocessing, *, progress: 
     """
     workspace = Workspace(work)
     table = workspace.read_split()
-    train = table.filter(pl.col("split") == "train")
-    val = table.filter(pl.col("split") == "val")
-    if recipe.validation_limit:
-        val = val.sample(min(recipe.validation_limit, len(val)), seed=recipe.seed)
+    train, val = rows(table, recipe)
     for name, part in (("train", train), ("val", val)):
         present = part["label"].unique().sort().to_list()
         if present != sorted(LABELS):
@@ -102,7 +101,9 @@ def load(work: Path, recipe: Recipe, preprocessing: Preprocessing, *, progress: 
         split.label_indices(val["label"]),
         split.fingerprint(table),
         split.pictures_fingerprint(table),
-        tuple(sorted(set(train["source"]))) if "source" in train.columns else (),
+        dict(train.select("source", "licence").unique("source").sort("source").iter_rows())
+        if {"source", "licence"} <= set(train.columns)
+        else {},
         weights=train["weight"].to_numpy() if "weight" in train.columns else None,
         attributes=_attributes(workspace, train) if recipe.attribute_weight else None,
     )
@@ -126,10 +127,7 @@ def _attributes(workspace: Workspace, train: pl.DataFrame) -> npt.NDArray[np.flo
     return found.select(pl.col(names).cast(pl.Float32).fill_null(float("nan"))).to_numpy()
 
 
-def training_pixels(
-    work: Path, preprocessing: Preprocessing, *, progress: cache.Progress | None = None
-) -> npt.NDArray[np.uint8]:
-    """Return a split's training pictures, ``(n, height, width, 3)``, otherwise framed, in the order of :func:`load`."""
-    workspace = Workspace(work)
-    train = workspace.read_split().filter(pl.col("split") == "train")
-    return cache.pixels(train, preprocessing, workspace.cache, progress=progress)
+def rows(table: pl.DataFrame, recipe: Recipe) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the training and the validation pictures of a split, in the order of :func:`load`."""
+    train, val = (table.filter(split=name) for name in ("train", "val"))
+    return train, split.draw(val, recipe.validation_limit) if recipe.validation_limit else val

@@ -22,12 +22,18 @@ def list_data(root: Path) -> Listing:
     """List a folder and those below it, a zip, or a csv that stands alone; archives inside a folder stay closed.
 
     Raises:
-        DataError: a folder cannot be listed, there are too many, or the zip is damaged.
+        DataError: a folder cannot be listed, there are too many, or a file is no zip, damaged, or named otherwise.
     """
     if root.is_dir():
         return _list_folder(root)
     if root.suffix.lower() == ".csv":
         return {f"{root.parent}/": [root.name]}
+    if root.suffix.lower() != ".zip":
+        raise DataError(
+            f"{root} is no folder, and is not named as a zip or a csv is.",
+            expected="a folder, a .zip or a .csv",
+            mend=f"if it is a zip, rename it: {root.name}.zip",
+        )
     return _list_zip(str(root))
 
 
@@ -63,18 +69,29 @@ def describe(listing: Listing) -> str:
 
 
 def _list_folder(root: Path) -> Listing:
-    """List a folder and the folders below it, at most eight deep; hidden ones are left out."""
+    """List a folder and the folders below it, at most eight deep; hidden ones are left out.
+
+    A folder that links lead to once more is listed once, by its own name where it has one below ``root``.
+    """
     listing: Listing = {}
     waiting = [(str(root), 0)]
-    while waiting:
-        folder, depth = waiting.pop()
+    linked: list[tuple[str, int]] = []
+    listed = set()
+    while waiting or linked:
+        folder, depth = (waiting or linked).pop()
+        real = os.path.realpath(folder)
+        if real in listed:
+            continue
+        listed.add(real)
         try:
             entries = [entry for entry in os.scandir(folder) if not _is_hidden(entry.name)]
         except OSError as error:
             raise DataError(f"{folder} cannot be listed: {error.strerror}.", mend="check its permissions") from error
         listing[folder.rstrip("/") + "/"] = [entry.name for entry in entries if not entry.is_dir()]
         if depth < _MAX_DEPTH:
-            waiting += [(entry.path, depth + 1) for entry in entries if entry.is_dir()]
+            for entry in entries:
+                if entry.is_dir():
+                    (linked if entry.is_symlink() else waiting).append((entry.path, depth + 1))
         if len(listing) > _MAX_FOLDERS:
             raise DataError(
                 f"{root} holds more than {_MAX_FOLDERS:,} folders.", mend="point at the dataset's folder itself"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
-from perceived.archive import SEPARATOR, read_location
+from perceived.archive import SEPARATOR, read_location, split_location
+from perceived.data.fairface import MANGLED_AGES
 from perceived.data.listing import Listing, pictures
 from perceived.data.source import (
     AGE,
@@ -37,6 +39,7 @@ RESERVED = (
 )
 """Columns of tables of examples and of answers: a csv's own of these names say nothing new, and are not taken
 over. Nor are those that begin with ``_``, as columns do that are taken away again."""
+_LONGEST_HEAD = 2**16
 LOWERED = ("race", "age")
 """Groups that are known by these names, however a csv writes them."""
 
@@ -106,9 +109,20 @@ def _tables(listing: Listing) -> list[str]:
 
 
 def _has_columns(location: str) -> bool:
-    head = read_location(location).removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0].decode("utf-8", "replace")
+    try:
+        line = _first_line(location)
+    except (OSError, DataError):
+        return False
+    head = line.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
     names = {name.strip('" \r').lower() for name in head.split(",")}
     return not (names.isdisjoint(PATHS) or names.isdisjoint(LABELS))
+
+
+def _first_line(location: str) -> bytes:
+    if split_location(location):
+        return read_location(location).partition(b"\n")[0]
+    with open(location, "rb") as file:
+        return file.readline(_LONGEST_HEAD)
 
 
 def _first(columns: dict[str, str], names: Sequence[str]) -> str:
@@ -142,15 +156,24 @@ def _identity(column: str) -> pl.Expr:
     return pl.when(whole).then(numbers).otherwise(pl.col(column).rank("dense").cast(pl.Int64))
 
 
+def _band(text: str | None) -> str | None:
+    """Return the band that a cell tells of; years may have a decimal point, as pandas writes a column with gaps."""
+    if text is None:
+        return None
+    text = MANGLED_AGES.get(text, text)
+    if text in AGES:
+        return text
+    try:
+        return age_band(math.floor(float(text)))
+    except (ValueError, OverflowError):  # words, nan, inf
+        return None
+
+
 def _with_bands(rows: pl.DataFrame, problems: Problems) -> pl.DataFrame:
-    """Turn a column of ages, in years or in FairFace's bands, into bands."""
+    """Turn a column of ages, in years or in FairFace's bands as they are or as spreadsheets mangle them, into bands."""
     if "age" not in rows.columns:
         return rows
-    bands = [
-        text if text in AGES else age_band(int(text)) if text is not None and text.isdecimal() else None
-        for text in rows["age"]
-    ]
-    banded = rows.with_columns(pl.Series("age", bands, dtype=AGE))
+    banded = rows.with_columns(pl.Series("age", [_band(text) for text in rows["age"]], dtype=AGE))
     lost = banded["age"].is_null() & rows["age"].is_not_null()
     problems["unknown_groups"] += rows.filter(lost)["id"].to_list()
     return banded

@@ -118,17 +118,30 @@ def choose(examples: pl.DataFrame, *, sizes: dict[str, int] | None, balance: boo
     available = count(usable, "partition")
     wanted = available if sizes is None else allocate(available, sizes, balance=balance)
     _check_classes(wanted)
-    key = [hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest() for name in usable["id"]]
+    key = _chance(usable["id"], seed)
     quota = pl.DataFrame(
         [(name, label, n) for name, counts in wanted.items() for label, n in counts.items()],
         schema={"partition": pl.String, "label": pl.String, "_quota": pl.Int64},
         orient="row",
     )
-    ranked = usable.with_columns(_key=pl.Series(key, dtype=pl.Binary)).sort("_key", "id")
+    ranked = usable.with_columns(_key=key).sort("_key", "id")
     ranked = ranked.with_columns(_rank=pl.int_range(pl.len()).over("partition", "label"))
     chosen = ranked.join(quota, on=("partition", "label")).filter(pl.col("_rank") < pl.col("_quota"))
     position = pl.col("partition").replace_strict({name: i for i, name in enumerate(SPLITS)})
     return chosen.sort(position, "_order").rename({"partition": "split"}).select(*COLUMNS, *sampling.groups(examples))
+
+
+def draw(rows: pl.DataFrame, most: int, *, seed: int = 0) -> pl.DataFrame:
+    """Return at most ``most`` rows in their order, those that :func:`choose` would take first, whatever their label."""
+    first = rows.select("id", _key=_chance(rows["id"], seed)).sort("_key", "id").head(most)
+    return rows.filter(pl.col("id").is_in(first["id"].implode()))
+
+
+def _chance(ids: pl.Series, seed: int) -> pl.Series:
+    """Return what pictures are ordered by: a hash of seed and id."""
+    return pl.Series(
+        [hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest() for name in ids], dtype=pl.Binary
+    )
 
 
 def allocate(available: Counts, sizes: dict[str, int], *, balance: bool) -> Counts:

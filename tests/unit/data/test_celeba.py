@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,16 @@ def test_aligned_pictures_are_preferred_to_fuller_folders(faces: Any, tmp_path: 
     for i in range(30):
         (data / "img_celeba" / f"{i:06}.jpg").write_bytes(make_jpeg())
     assert celeba.find(data).pictures.endswith("img_align_celeba/img_align_celeba/")
+
+
+def test_a_stray_picture_does_not_keep_an_archive_closed(faces: Any, tmp_path: Path, make_jpeg: Any) -> None:
+    data = faces.write(tmp_path)
+    shutil.make_archive(str(data / "pictures"), "zip", data / "img_align_celeba")
+    shutil.rmtree(data / "img_align_celeba")
+    (data / "overview.png").write_bytes(make_jpeg())
+    found = celeba.find(data)
+    assert "pictures.zip!" in found.pictures
+    assert found.names == sorted(faces.pictures)
 
 
 def test_csv_is_preferred_to_text_beside_it(faces: Any, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -156,6 +157,16 @@ def test_pictures_may_stand_in_a_zip_beside_the_labels(folder: Path, tmp_path: P
     assert report.layout == "FairFace (zip)"
     assert examples.height == 168
     assert "margin025-trainval.zip!train/1.jpg" in examples["path"][0]
+
+
+def test_one_side_that_is_unpacked_does_not_keep_the_archive_closed(folder: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(folder / "both.zip", "w") as archive:
+        for side in ("train", "val"):
+            for path in sorted((folder / side).iterdir()):
+                archive.write(path, f"{side}/{path.name}")
+    shutil.rmtree(folder / "train")
+    report, examples = prepared(folder, tmp_path, strict=True)
+    assert (report.layout, examples.height) == ("FairFace (zip)", 168)
 
 
 def test_labels_alone_can_be_read(folder: Path, tmp_path: Path) -> None:

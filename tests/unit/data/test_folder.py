@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,6 +90,24 @@ def test_numbers_are_never_guessed(write: Write) -> None:
         prepared(data)
     _, examples = prepared(data, "0=male", "1=female")
     assert dict(examples.select("id", "label").iter_rows()) == {"0/1.jpg": "male", "1/1.jpg": "female"}
+
+
+def test_a_link_to_a_folder_above_shows_no_picture_again(write: Write) -> None:
+    data = write("female/1.jpg", "female/2.jpg", "male/1.jpg", "male/2.jpg")
+    (data / "female" / "up").symlink_to(data)
+    (data / "again").symlink_to(data / "male")
+    report, examples = prepared(data)
+    assert sorted(examples["id"]) == ["female/1.jpg", "female/2.jpg", "male/1.jpg", "male/2.jpg"]
+    assert sum(map(len, report.problems.values())) == 0
+
+
+@pytest.mark.parametrize("name", ["set", "set.tar"])
+def test_a_zip_of_another_name_is_told(write: Write, name: str) -> None:
+    data = write("female/1.jpg", "male/1.jpg")
+    packed = Path(shutil.make_archive(str(data), "zip", data))
+    assert prepared(packed.rename(packed.with_name("set.Zip")))[1].height == 2
+    with pytest.raises(DataError, match=f"rename it: {name}.zip"):
+        prepared(packed.with_name("set.Zip").rename(packed.with_name(name)))
 
 
 def test_pictures_without_a_folder_are_listed(write: Write) -> None:

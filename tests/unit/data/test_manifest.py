@@ -53,6 +53,24 @@ def test_a_csv_is_read_from_its_folder_or_alone(folder: Path, tmp_path: Path, na
     assert report.problems["identities_in_two_partitions"] == ["2"]
 
 
+def test_ages_are_read_as_tables_write_them(folder: Path, tmp_path: Path) -> None:
+    """Pandas writes whole numbers with a point where one is missing; spreadsheets take bands for dates."""
+    rows = ["a.jpg,F,31.0,train", "b.jpg,M,9-Mar,train", "c.jpg,F,nan,train", "d.jpg,M,-1,train"]
+    (folder / "labels.csv").write_text("\n".join(["file,gender,age,split", *rows]))
+    report, examples = prepared(folder, tmp_path)
+    assert examples["age"].to_list() == ["30-39", "3-9", None, None]
+    assert report.problems["unknown_groups"] == ["c.jpg", "d.jpg"]
+
+
+def test_a_csv_that_cannot_be_read_is_no_table(tmp_path: Path, make_jpeg: Callable[..., bytes]) -> None:
+    for name in ("female/1", "female/2", "male/1", "male/2"):
+        (tmp_path / "own" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "own" / f"{name}.jpg").write_bytes(make_jpeg(0, (12, 12)))
+    (tmp_path / "own" / "notes.csv").symlink_to(tmp_path / "gone.csv")
+    report, _ = prepared(tmp_path / "own", tmp_path)
+    assert report.layout == "A folder for each class"
+
+
 def test_columns_may_have_any_names(tmp_path: Path, make_jpeg: Callable[..., bytes]) -> None:
     """Those that tables under way or answers use would be overwritten, or would overwrite."""
     names = ["rank", "key", "word", "order", "unit", "quota", "len", "failure", "count"]

@@ -146,6 +146,16 @@ def test_the_choice_itself_is_pinned() -> None:
     assert [int(name[:6]) for name in chosen["id"]] == PINNED
 
 
+def test_a_draw_is_of_the_pictures_not_of_their_order() -> None:
+    rows = pl.DataFrame({"id": [f"{i}.jpg" for i in range(50)]})
+    drawn = split.draw(rows, 20)["id"]
+    assert len(drawn) == 20
+    assert drawn.to_list() == [name for name in rows["id"] if name in set(drawn)], "in the table's order"
+    assert set(split.draw(rows.reverse(), 20)["id"]) == set(drawn)
+    assert set(split.draw(rows, 10)["id"]) < set(drawn)
+    assert split.draw(rows, 60).height == 50
+
+
 def test_every_picture_is_as_likely() -> None:
     frame = examples({name: {"female": 10, "male": 10} for name in split.SPLITS})
     times = dict.fromkeys(frame["id"], 0)
