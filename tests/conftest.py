@@ -233,3 +233,13 @@ TINY = (
 @pytest.fixture(scope="session")
 def tiny() -> tuple[str, ...]:
     return TINY
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_work: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that learnt from :func:`tiny_work` by the recipe ``fast``, as :data:`TINY` has it."""
+    from perceived import recipes, train
+
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    train.train(tiny_work, recipes.get("fast", TINY), out, quiet=True)
+    return out

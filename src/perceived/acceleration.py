@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -9,10 +10,15 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor
 
 _NATIVE_BF16 = ("avx512_bf16", "amx_bf16")
 """What processors that compute with bf16 call it. Others emulate it, at an eighth of the speed of fp32."""
+
+
+PATIENCE = datetime.timedelta(hours=12)
+"""How long a process waits for another, which may be decoding a large set."""
 
 
 def accelerator_for(precision: str) -> Accelerator:
@@ -27,7 +33,11 @@ def accelerator_for(precision: str) -> Accelerator:
     AcceleratorState._reset_state()  # else the first precision would stay for the life of the process
     if precision == "auto":
         precision = "bf16" if has_bf16(device) else "fp32"
-    return Accelerator(cpu=not named and device.type == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
+    return Accelerator(
+        cpu=not named and device.type == "cpu",
+        mixed_precision="bf16" if precision == "bf16" else "no",
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+    )
 
 
 def precision_of(accelerator: Accelerator) -> str:

@@ -55,15 +55,27 @@ def audit_files(
 
 
 def audit_workspace(
-    source: Path, work: Path, *, on: str = "test", always_answer: bool = False, words: Mapping[str, str] | None = None
+    source: Path,
+    work: Path,
+    *,
+    on: str = "test",
+    always_answer: bool = False,
+    words: Mapping[str, str] | None = None,
+    by: Sequence[str] = (),
 ) -> tuple[pl.DataFrame, Reading]:
-    """Return the answers of a model (RUN or ONNX) or a file of predictions beside one split of a workspace."""
+    """Return the answers of a model (RUN or ONNX) or a file of predictions beside one split of a workspace.
+
+    Raises:
+        ConfigError: there is no such column as one of the groupings ``by``; told before a model scores pictures.
+    """
     reading, rows = Reading(), answers.read_workspace(work, on)
     if (source.is_file() and source.suffix != ".onnx") or answers.parts(source):
         said = answers.read_predictions(source, reading=reading, words=words)
         return answers.match(said, rows, reading), reading
     from perceived import progress, scoring
 
+    if by:
+        groups.choose(by, dict.fromkeys([name for name in rows.columns if name not in OURS] + ["error"], 2))
     model = scoring.load_model(source)
     with progress.counter(f"scoring {model.spec.name}", quiet=False) as tick:
         scored = scoring.score(rows, model.probabilities, model.spec, tick=tick)

@@ -235,6 +235,7 @@ def calibrate(
         raise ConfigError(f"A certainty of {certainty} is no rate.", expected="a number from 0 to below 1")
     path, workspace = find_model(model), Workspace(Path(work))
     target = model_file(beside(model, "calibrated") if out is None else out)
+    storage.check_folder(target.parent)
     opened = Classifier(path)
     spec = opened.spec if mirror_below is None else dataclasses.replace(opened.spec, mirror_below=mirror_below)
     looks = 0

@@ -23,11 +23,11 @@ from perceived.spec import ModelSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """A dataset that models are trained on: its id on the hub, licence, and whether commerce may use it."""
+    """A dataset that models are trained on: its name, licence, whether commerce may use it (None: ask its owner)."""
 
     name: str
     license: str
-    commercial: bool
+    commercial: bool | None
     source: str
 
 
@@ -38,6 +38,10 @@ DATASETS = {
     ),
     "fairface": Dataset(
         name="FairFace", license="CC BY 4.0", commercial=True, source="Kärkkäinen and Joo 2021, arXiv:1908.04913"
+    ),
+    "utkface": Dataset(
+        name="UTKFace", license="non-commercial research only", commercial=False,
+        source="Zhang, Song and Qi 2017, arXiv:1702.08423",
     ),
     "demo": Dataset(
         name="perceived demo faces", license="Apache-2.0", commercial=True, source="generated faces of nobody"
@@ -71,9 +75,9 @@ def write(
 
     Args:
         model: the model the card is of.
-        datasets: what it was trained on, by the keys of :data:`DATASETS`.
+        datasets: what it was trained on, by the keys of :data:`DATASETS`, or as the model itself calls them.
         results: ``report.json``, ``audit.json`` and ``robustness.json`` files, in any order.
-        license_id: an SPDX id in lower case; ``apache-2.0`` unless a dataset forbids commerce, then ``other``.
+        license_id: an SPDX id in lower case; ``apache-2.0`` unless a dataset does not allow commerce, then ``other``.
         energy: what the machine drew, for an estimate of carbon dioxide.
 
     Raises:
@@ -82,8 +86,8 @@ def write(
         DataError: a results file is none of these, or is of another model.
     """
     spec, facts = read_model(model)
-    trained_on = [_dataset(name) for name in datasets]
-    if missing := sorted(lineage.sources(spec) & DATASETS.keys() - set(datasets)):
+    trained_on = [_dataset(name, spec) for name in datasets]
+    if missing := sorted(lineage.licences(spec).keys() - set(datasets)):
         raise ConfigError(
             f"{model} has learnt from {', '.join(missing)} too, as it says itself.",
             expected="all datasets that the model has learnt from",
@@ -102,16 +106,9 @@ def write(
 
 def read_model(model: Path) -> tuple[ModelSpec, dict[str, Any]]:
     """Return what a model file says about itself, with its hash, its size and what a predictor calls it."""
-    from perceived.scoring import load_model
+    from perceived.scoring import load_model, weights_file
 
-    model = Path(model)
-    spec = load_model(model).spec
-    if model.is_dir():
-        from perceived.checkpoint import MODEL_FILE, Run
-
-        file = Run(model).best / MODEL_FILE
-    else:
-        file = models.find_model(model)
+    spec, file = load_model(model).spec, weights_file(model)
     sha256 = storage.sha256_file(file)
     is_packed = models.sums(file.parent).get(file.name) == sha256
     called = file.stem if is_packed else file.name
@@ -124,14 +121,14 @@ def choose_license(datasets: Sequence[Dataset], asked: str | None) -> str:
     Raises:
         ConfigError: ``asked`` would allow what a dataset forbids.
     """
-    closed = [dataset.name for dataset in datasets if not dataset.commercial]
+    closed = [dataset.name for dataset in datasets if dataset.commercial is False]
     if closed and asked not in (None, "other"):
         raise ConfigError(
             f"A model trained on {', '.join(closed)} cannot be offered under {asked}.",
             expected="the licence 'other': non-commercial research, as the dataset asks",
             mend="leave --license out, or train without that dataset",
         )
-    return asked or ("other" if closed else "apache-2.0")
+    return asked or ("apache-2.0" if all(dataset.commercial for dataset in datasets) else "other")
 
 
 def render(
@@ -188,7 +185,9 @@ def front_matter(
         "metrics": ["accuracy", "f1"],
     }
     if license_id == "other":
-        data |= {"license_name": "non-commercial-research", "license_link": "LICENSE"}
+        closed = any(dataset.commercial is False for dataset in datasets)
+        name = "non-commercial-research" if closed else "as-the-datasets-allow"
+        data |= {"license_name": name, "license_link": "LICENSE"}
     if emissions is not None:
         data["co2_eq_emissions"] = {
             "emissions": round(emissions, 2), "source": "watts times hours of training", "training_type": "fine-tuning",
@@ -223,7 +222,14 @@ def _index_entry(found: Mapping[str, Any], dataset: str) -> dict[str, Any]:
     }
 
 
-def _dataset(name: str) -> Dataset:
-    if name not in DATASETS:
-        raise ConfigError(f"The dataset {name!r} is unknown.", expected=f"some of {', '.join(DATASETS)}")
-    return DATASETS[name]
+def _dataset(name: str, spec: ModelSpec) -> Dataset:
+    """Return a known dataset, or one of somebody's own that the model tells of."""
+    own = lineage.licences(spec)
+    if name in DATASETS:
+        return DATASETS[name]
+    if name not in own:
+        raise ConfigError(
+            f"The dataset {name!r} is unknown.",
+            expected=f"some of {', '.join(DATASETS)}, or what the model says that it has learnt from",
+        )
+    return Dataset(name=name, license=own[name], commercial=None, source="of the model's makers")

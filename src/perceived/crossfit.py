@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from perceived import backbones, features, metrics
-from perceived.acceleration import accelerator_for, precision_of
+from perceived.acceleration import accelerator_for
 from perceived.data import cache
 from perceived.data.split import label_indices
 from perceived.errors import ConfigError
@@ -72,6 +72,4 @@ def _features(rows: pl.DataFrame, recipe: Recipe, folder: Path) -> npt.NDArray[n
     with counter("decoding pictures", quiet=False) as tick:
         pixels = cache.pixels(rows, preprocessing, folder, progress=tick)
     network, _ = build(recipe, backbone)
-    key = [cache.cache_key(rows, preprocessing), preprocessing.to_dict(), precision_of(accelerator)]
-    source = cache.bytes_of(rows["path"].to_list())
-    return features.keep(pixels, network, folder, accelerator, key, title="features", quiet=False, source=source)
+    return features.keep(rows, pixels, preprocessing, network, folder, accelerator, title="features", quiet=False)

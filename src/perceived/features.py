@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import torch
 from accelerate import Accelerator
 
 from perceived import backbones, storage
+from perceived.acceleration import precision_of
 from perceived.data import cache
 from perceived.model import Network, planes
+from perceived.preprocess import Preprocessing
 from perceived.progress import counter
 
 BATCH = 64
 
 
 def keep(
-    pixels: npt.NDArray[Any], network: Network, folder: Path, accelerator: Accelerator, key: Sequence[Any],
-    *, title: str, quiet: bool, source: str | None,
+    rows: pl.DataFrame, pixels: npt.NDArray[Any], preprocessing: Preprocessing, network: Network, folder: Path,
+    accelerator: Accelerator, *, title: str, quiet: bool,
 ) -> npt.NDArray[np.float32]:  # fmt: skip
-    """Return the pooled features, ``(n, features)``, of ``(n, height, width, 3)`` uint8 pictures, kept in ``folder``.
+    """Return the pooled features, ``(n, features)``, of the pictures of ``rows``, kept in ``folder``.
 
-    ``key`` is JSON data that tells the pictures from others, and ``source`` what changes with their files, as
-    :func:`perceived.data.cache.bytes_of` gives it; the backbone is told by its weights.
+    ``pixels`` are these pictures, framed, ``(n, height, width, 3)`` uint8. The features are told from others by the
+    pictures' paths, files and framing, the precision, and the backbone's weights.
     """
     network.to(accelerator.device).eval()
 
@@ -34,10 +36,12 @@ def keep(
         with counter(title, quiet=quiet) as progress, open(file, "wb") as opened:
             np.save(opened, _compute(pixels, network, accelerator, progress))
 
-    told = backbones.digest(
+    weights = backbones.digest(
         {name: value for name, value in network.state_dict().items() if not name.startswith("head.")}
     )
-    return cache.keep(folder, f"features-{storage.sha256_json([*key, told])[:16]}", write, source=source)
+    told = [cache.cache_key(rows, preprocessing), preprocessing.to_dict(), precision_of(accelerator), weights]
+    source = cache.bytes_of(rows["path"].to_list())
+    return cache.keep(folder, f"features-{storage.sha256_json(told)[:16]}", write, source=source)
 
 
 def _compute(

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from perceived import confident, duplicates, label_errors_page, lineage, progress, recipes, scoring, storage
+from perceived.data import cache
 from perceived.data import split as splits
 from perceived.data.split import SPLITS
 from perceived.errors import ConfigError, SplitError
@@ -177,7 +178,8 @@ def _answered(rows: pl.DataFrame, model: Path, folder: Path, split: pl.DataFrame
             expected="pictures that it has not learnt from: --on val,test",
             mend="leave --model out, and the pictures are judged by cross-validation",
         )
-    key = storage.sha256_json([sha256, rows["path"].to_list()])[:16]
+    paths = rows["path"].to_list()
+    key = storage.sha256_json([sha256, paths, cache.bytes_of(paths, gaps=True)])[:16]
     kept = folder / f"answers-{key}.parquet"
     answers = scoring.kept(rows, kept, lambda: opened, title=f"scoring {opened.spec.name}")
     notes = []

@@ -14,13 +14,15 @@ from typing import Any
 import polars as pl
 
 from perceived.data import split
+from perceived.data.source import NOT_STATED
 from perceived.spec import ModelSpec
 from perceived.storage import sha256_json
 
 PARTS = ("recipe", "data", "weights")
 """What tells one course from another."""
 Courses = dict[str, Mapping[str, Any]]
-"""``seconds`` to the best validation, ``pictures_sha256`` of the split and ``sources``, by the course's hash."""
+"""``seconds`` to the best validation, ``pictures_sha256`` of the split, ``sources`` and their ``licences``, by the
+course's hash."""
 
 
 def course(config: Mapping[str, Any]) -> str:
@@ -51,9 +53,13 @@ def seconds(spec: ModelSpec) -> float:
     return float(sum(one.get("seconds", 0.0) for one in courses(spec).values()))
 
 
-def sources(spec: ModelSpec) -> set[str]:
-    """Return the datasets that a model is known to have learnt from."""
-    return {name for one in courses(spec).values() for name in one.get("sources") or ()}
+def licences(spec: ModelSpec) -> dict[str, str]:
+    """Return the datasets that a model is known to have learnt from, and the licence of each as far as it is told."""
+    return {
+        name: (one.get("licences") or {}).get(name, NOT_STATED)
+        for one in courses(spec).values()
+        for name in one.get("sources") or ()
+    }
 
 
 def learnt_on(spec: ModelSpec, table: pl.DataFrame) -> set[str]:

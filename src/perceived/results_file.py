@@ -11,17 +11,25 @@ from perceived import storage
 from perceived.errors import DataError
 from perceived.spec import ModelSpec
 
+FILES = {"evaluation": "report.json", "audit": "audit.json", "robustness": "robustness.json"}
+SIGNS = {"audit": "groupings", "robustness": "mean_error", "evaluation": "bootstrap"}
+"""A key by which what a file holds is known, whatever its name."""
+
 
 def read(path: Path) -> tuple[str, dict[str, Any]]:
-    """Return the kind of a results file, ``evaluation``, ``audit`` or ``robustness``, and what it holds."""
-    found = storage.read_json(Path(path))
-    signs = {"audit": "groupings", "robustness": "mean_error", "evaluation": "bootstrap"}
-    for kind, key in signs.items():
+    """Return the kind of a results file, ``evaluation``, ``audit`` or ``robustness``, and what it holds.
+
+    For the folder of a report, that of the file in it.
+    """
+    path = Path(path)
+    inside = [path / name for name in FILES.values() if (path / name).is_file()]
+    found = storage.read_json(inside[0] if inside else path)
+    for kind, key in SIGNS.items():
         if isinstance(found, dict) and key in found:
             return kind, found
     raise DataError(
         f"{path} holds no results of a model.",
-        expected="report.json of 'perceived evaluate', audit.json of 'perceived audit' or robustness.json",
+        expected=f"{', '.join(FILES.values())}, or the folder of one of them",
     )
 
 

@@ -19,6 +19,7 @@ from perceived.audit import BY_NAME_ONLY, OURS
 from perceived.corruptions import KINDS, SEVERITIES
 from perceived.data import split as splits
 from perceived.errors import ConfigError
+from perceived.models import report_folder
 from perceived.preprocess import Pixels
 from perceived.significance import wilson
 from perceived.spec import LABELS
@@ -100,38 +101,36 @@ def robustness(
             f"There is no corruption {unknown[0]!r}." if unknown else "There is nothing to try.",
             expected=f"some of {', '.join(KINDS)}, on 2 pictures or more",
         )
-    model, before = Path(model), None if reference is None else _read_reference(reference, kinds)
     rows = sample(answers.read_workspace(work, on), limit, seed=seed)
+    chosen = _groupings(rows, by)
+    tried: dict[str, Any] = {"split": on, "seed": seed}
+    before = None if reference is None else _read_reference(reference, kinds)
+    if before is not None:
+        _require_same(before, tried, reference)
     opened = scoring.load_model(model)
-    folder = default_folder(model, on) if out is None else Path(out)
+    folder = report_folder(model, f"robustness-{on}") if out is None else Path(out)
     storage.check_folder(folder)
     trial = Trial(opened, kinds, seed=seed)
     with progress.counter(f"{counted(len(trial.conditions), 'version')} of each picture", quiet=False) as tick:
         scored = scoring.score(rows, trial, opened.spec, batch_size=16, tick=tick)
     readable = scoring.readable(scored)
+    tried["pictures"] = {
+        "scored": readable.height,
+        "unreadable": scored.height - readable.height,
+        "ids_sha256": storage.sha256_json(readable["id"].to_list()),
+    }
+    if before is not None:
+        _require_same(before, tried, reference)
     found = {
         "model": {"sha256": scoring.weights_sha256(model), **opened.spec.to_dict()},
-        "split": on,
-        "pictures": {
-            "scored": readable.height,
-            "unreadable": scored.height - readable.height,
-            "ids_sha256": storage.sha256_json(readable["id"].to_list()),
-        },
-        "seed": seed,
-        **assess(trial.answers, readable, opened.spec.labels, opened.spec.threshold, by=by),
+        **tried,
+        **assess(trial.answers, readable, opened.spec.labels, opened.spec.threshold, chosen),
     }
     found["notes"] = [*metrics.dependent(readable["identity"]), *found["notes"]]
-    if before is not None and reference is not None:
-        _require_same_pictures(before, found, reference)
     found["mean_corruption_error"] = None if before is None else relative_error(found, before)
     found["reference"] = None if before is None else before["model"]["name"]
     robustness_page.write(folder, found, reference=before, example=trial.example, kinds=kinds)
     return found
-
-
-def default_folder(model: Path, on: str) -> Path:
-    """Return where the report goes: into a run, or beside an ONNX file."""
-    return model / f"robustness-{on}" if model.is_dir() else model.with_name(f"{model.stem}-robustness-{on}")
 
 
 def sample(rows: pl.DataFrame, limit: int, *, seed: int) -> pl.DataFrame:
@@ -149,8 +148,7 @@ def assess(
     rows: pl.DataFrame,
     labels: Sequence[str],
     threshold: float,
-    *,
-    by: Sequence[str] = (),
+    groupings: Sequence[tuple[str, ...]] = (),
 ) -> dict[str, Any]:
     """Return the figures of all conditions, of all rows and by group.
 
@@ -159,12 +157,8 @@ def assess(
     """
     truth = splits.label_indices(rows["label"], labels)
     everyone = np.ones(rows.height, bool)
-    columns = {name: rows[name].n_unique() for name in rows.columns if name not in OURS or name == "label"}
-    others = [name for name in columns if name != "label"] if groups.ALL in by else []
-    repeated = [name for name in others if groups.repeats_the_label(rows, name)]
-    chosen = groups.choose(by, columns, by_name_only=(*BY_NAME_ONLY, *repeated)) if by else []
     notes = []
-    for name in dict.fromkeys(name for names in chosen for name in names):
+    for name in dict.fromkeys(name for names in groupings for name in names):
         tidied, note = groups.tidy(rows[name])
         rows = rows.with_columns(tidied)
         notes += [note] if note else []
@@ -172,11 +166,21 @@ def assess(
         " × ".join(names): {
             name: _by_kind(found, truth, grouping.codes == i, threshold) for i, name in enumerate(grouping.names)
         }
-        for names in chosen
+        for names in groupings
         for grouping in [groups.cross([groups.encode(rows, name) for name in names])]
     }
     curves = _by_kind(found, truth, everyone, threshold)
     return {**curves, "groups": grouped, "notes": notes}
+
+
+def _groupings(rows: pl.DataFrame, by: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the groupings asked for: the label may be one of them, and what repeats it is not among ``all``."""
+    if not by:
+        return []
+    columns = {name: rows[name].n_unique() for name in rows.columns if name not in OURS or name == "label"}
+    others = [name for name in columns if name != "label"] if groups.ALL in by else []
+    repeated = [name for name in others if groups.repeats_the_label(rows, name)]
+    return groups.choose(by, columns, by_name_only=(*BY_NAME_ONLY, *repeated))
 
 
 def _by_kind(
@@ -237,20 +241,18 @@ def relative_error(found: Mapping[str, Any], reference: Mapping[str, Any]) -> fl
     return float(np.mean(ratios))
 
 
-def _require_same_pictures(reference: Mapping[str, Any], found: Mapping[str, Any], path: Path) -> None:
-    """Raise :class:`ConfigError` if a reference was tried on other pictures."""
-    for name in ("split", "pictures", "seed"):
-        if reference.get(name) != found[name]:
+def _require_same(reference: Mapping[str, Any], tried: Mapping[str, Any], path: Path | None) -> None:
+    """Raise :class:`ConfigError` if a reference was tried on something else than what is ``tried``."""
+    for name, value in tried.items():
+        if reference.get(name) != value:
             raise ConfigError(
-                f"The reference {path} has {name} {reference.get(name)!r}, and this trial {found[name]!r}.",
+                f"The reference {path} has {name} {reference.get(name)!r}, and this trial {value!r}.",
                 expected="errors on the same pictures, spoilt alike",
                 mend="give both the same WORK, --on, --limit and --seed",
             )
 
 
 def _read_reference(path: Path, kinds: Sequence[str]) -> dict[str, Any]:
-    if path.is_dir():
-        path = path / "robustness.json"
     kind, found = results_file.read(path)
     if kind != "robustness":
         raise ConfigError(f"The reference {path} is no trial but an {kind}.", expected="a robustness.json")

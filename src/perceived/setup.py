@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import torch
 from accelerate import Accelerator
 from torch import nn
@@ -24,6 +25,7 @@ from perceived.data import cache, feed
 from perceived.data.feed import Feed
 from perceived.errors import ConfigError, ModelFileError, ResumeError
 from perceived.model import Network, build_head, freeze
+from perceived.models import find_trained
 from perceived.preprocess import Preprocessing
 from perceived.progress import counter, say
 from perceived.recipes import Recipe
@@ -80,7 +82,8 @@ class Setup:
         own = {
             "seconds": seconds,
             "pictures_sha256": self.feed.pictures_fingerprint,
-            "sources": list(self.feed.sources),
+            "sources": list(self.feed.licences),
+            "licences": dict(self.feed.licences),
         }
         return {**self.config["courses_before"], lineage.course(self.config): own}
 
@@ -111,7 +114,7 @@ def prepare_run(
             pictures = feed.load(work, recipe, preprocessing, progress=progress)
         attributes = 0 if pictures.attributes is None else pictures.attributes.shape[1]
         network, frozen = build(recipe, backbone, start, attributes=attributes)
-        if init is not None and not init.is_dir():
+        if init is not None and not find_trained(init).is_dir():
             from_onnx.settle(
                 network, np.asarray(pictures.train[_spread(len(pictures.train), SETTLE_PICTURES)], np.uint8)
             )
@@ -119,14 +122,26 @@ def prepare_run(
         learnt_from = [*([start] if start else []), *(trained for _, trained in teachers)]
         before = lineage.united(trained.spec for trained in learnt_from)
         config = describe(recipe, pictures, backbone, accelerator, init) | {"courses_before": before}
+        _require_same(run, config)
         check_pictures = pictures.val[_spread(len(pictures.val), CHECK_PICTURES)]
+        workspace = Workspace(work)
+        train, val = feed.rows(workspace.read_split(), recipe)
         if recipe.teacher:
-            pictures = with_teachers(pictures, teachers, work, preprocessing, accelerator, quiet=quiet)
+            opinions = [
+                opinion(*one, train, preprocessing, workspace.cache, accelerator, quiet=quiet) for one in teachers
+            ]
+            pictures = dataclasses.replace(pictures, soft_labels=np.mean(opinions, axis=0, dtype=np.float32))
         if recipe.cached_features:
-            key = [config["data"], preprocessing.to_dict(), config["environment"]["precision"]]
-            key += [recipe.validation_limit, recipe.seed]
-            pictures = with_features(pictures, network, Workspace(work), accelerator, key, quiet=quiet)
-    _require_same(run, config)
+
+            def kept(rows: pl.DataFrame, pixels: npt.NDArray[Any], title: str) -> npt.NDArray[np.float32]:
+                told = (rows, pixels, preprocessing, network, workspace.cache, accelerator)
+                return features.keep(*told, title=title, quiet=quiet)
+
+            pictures = dataclasses.replace(
+                pictures,
+                train=kept(train, pictures.train, "Features of train"),
+                val=kept(val, pictures.val, "Features of val"),
+            )
     if accelerator.is_main_process:
         if run.config.is_file():
             for line in () if quiet else changes_of_place(storage.read_json(run.config), config):
@@ -281,34 +296,23 @@ def _completed(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[s
     return {**defaults, **given}
 
 
-def with_teachers(
-    pictures: Feed,
-    teachers: Sequence[tuple[Path, TrainedModel]],
-    work: Path,
-    preprocessing: Preprocessing,
-    accelerator: Accelerator,
-    *,
-    quiet: bool,
-) -> Feed:
-    """Add the mean opinion of trained models on every training picture, each seen in the model's own size.
-
-    Raises:
-        ModelFileError: a model frames faces otherwise.
-    """
-    opinions = [opinion(*teacher, work, preprocessing, accelerator, quiet=quiet) for teacher in teachers]
-    return dataclasses.replace(pictures, soft_labels=np.mean(opinions, axis=0, dtype=np.float32))
-
-
 def opinion(
     teacher: Path,
     trained: TrainedModel,
-    work: Path,
+    rows: pl.DataFrame,
     preprocessing: Preprocessing,
+    folder: Path,
     accelerator: Accelerator,
     *,
     quiet: bool,
 ) -> npt.NDArray[np.float32]:
-    """Return what a trained model, of the file ``teacher``, thinks of every training picture: ``(n, labels)``."""
+    """Return what a trained model, of the file ``teacher``, thinks of the pictures of ``rows``: ``(n, labels)``.
+
+    It sees them in its own size. What it thinks is kept in ``folder``.
+
+    Raises:
+        ModelFileError: the model frames faces otherwise.
+    """
     theirs = trained.spec.preprocessing
     if (theirs.alignment, theirs.margin) != (preprocessing.alignment, preprocessing.margin):
         raise ModelFileError(
@@ -316,32 +320,20 @@ def opinion(
             expected=f"alignment {preprocessing.alignment!r}, margin {preprocessing.margin}",
             mend="give the recipe the teacher's alignment and margin",
         )
-    with counter("Decoding pictures for the teacher", quiet=quiet) as progress:
-        shown = feed.training_pixels(work, theirs, progress=progress)
-    trained.network.to(accelerator.device)
-    parts = []
-    with counter(f"Asking {teacher.name}", quiet=quiet) as progress, accelerator.autocast():
-        for start in range(0, len(shown), features.BATCH):
-            parts.append(trained.probabilities(np.asarray(shown[start : start + features.BATCH])))
-            if progress:
-                progress(min(start + features.BATCH, len(shown)), len(shown))
-    return np.concatenate(parts)
 
+    def write(file: Path) -> None:
+        with counter("Decoding pictures for the teacher", quiet=quiet) as progress:
+            shown = cache.pixels(rows, theirs, folder, progress=progress)
+        trained.network.to(accelerator.device)
+        parts = []
+        with counter(f"Asking {teacher.name}", quiet=quiet) as progress, accelerator.autocast():
+            for start in range(0, len(shown), features.BATCH):
+                parts.append(trained.probabilities(np.asarray(shown[start : start + features.BATCH])))
+                if progress:
+                    progress(min(start + features.BATCH, len(shown)), len(shown))
+        with open(file, "wb") as opened:
+            np.save(opened, np.concatenate(parts))
 
-def with_features(
-    pictures: Feed, network: Network, workspace: Workspace, accelerator: Accelerator, key: Sequence[Any], *, quiet: bool
-) -> Feed:
-    """Replace pictures by the frozen backbone's features; ``key`` is JSON data that tells how they were made.
-
-    The pictures themselves are told by their paths and files, as the cache of pixels tells them.
-    """
-    paths = workspace.read_split()["path"].to_list()
-    key, source = [*key, storage.sha256_json(paths)], cache.bytes_of(paths)
-
-    def keep(name: str, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        title = f"Features of {name}"
-        return features.keep(
-            pixels, network, workspace.cache, accelerator, [*key, name], title=title, quiet=quiet, source=source
-        )
-
-    return dataclasses.replace(pictures, train=keep("train", pictures.train), val=keep("val", pictures.val))
+    told = [weights_sha256(teacher), cache.cache_key(rows, theirs), precision_of(accelerator)]
+    source = cache.bytes_of(rows["path"].to_list())
+    return cache.keep(folder, f"opinions-{storage.sha256_json(told)[:16]}", write, source=source)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
@@ -142,6 +143,8 @@ def train(
     state = checkpoint.load_state(setup.run.last)
     if state is not None:
         learner.restore(*state)
+        if not accelerator.is_main_process:
+            learner.sums.zero_()  # the main process wrote its own
     return _fit(learner, setup, accelerator, on_saved, after_validation, quiet=quiet)
 
 
@@ -292,6 +295,8 @@ def _check_numbers(learner: Learner, recipe: Recipe, accelerator: Accelerator) -
 def _validate(learner: Learner, schedule: Schedule, feed: Feed, accelerator: Accelerator) -> dict[str, Any]:
     """Score the network that would be kept on the validation pictures, at the present training size."""
     size = schedule.size(learner.progress.step - 1)
+    if accelerator.num_processes > 1:  # each has seen other pictures, and so has batch norms of its own
+        broadcast(list(learner.answering.buffers()))
     sums = score(
         learner.answering, feed, size, accelerator, rank=accelerator.process_index, processes=accelerator.num_processes
     )

@@ -77,14 +77,14 @@ def test_the_mean_of_runs_is_a_run(run: Path, tiny_work: Path, recipe: Recipe, t
 def test_a_past_that_is_shared_counts_once(run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path) -> None:
     file = export.export(run, tmp_path / "model.onnx")
     taught = dataclasses.replace(recipe, epochs=0.2, teacher=str(run), teacher_share=0.5)
-    table = pl.read_parquet(Workspace(tiny_work).split).with_columns(source=pl.lit("album"))
+    table = pl.read_parquet(Workspace(tiny_work).split).with_columns(source=pl.lit("album"), licence=pl.lit("CC0"))
     table.write_parquet(Workspace(tmp_path).split)
     training.train(tmp_path, taught, tmp_path / "on", init=file, quiet=True)
     average.average([tmp_path / "on", run], tmp_path / "mean")
     earlier, on, mean = (TrainedModel.load(one).spec for one in (run, tmp_path / "on", tmp_path / "mean"))
     assert lineage.seconds(on) == lineage.seconds(earlier) + on.metrics["validation"]["seconds"]
     assert lineage.courses(mean) == lineage.courses(on)
-    assert lineage.sources(mean) == {"album"}
+    assert lineage.licences(mean) == {"album": "CC0"}
     with pytest.raises(ModelFileError, match="another shape"):
         training.train(tiny_work, dataclasses.replace(recipe, hidden=(4,)), tmp_path / "off", init=run, quiet=True)
 

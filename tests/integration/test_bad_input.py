@@ -13,7 +13,6 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from perceived import recipes, train
 from perceived.storage import sha256_file, write_json
 
 Run = Callable[..., SimpleNamespace]
@@ -28,13 +27,6 @@ def work(tiny_work: Path, tmp_path: Path) -> Path:
         shutil.copy(tiny_work / name, folder)
     write_json(folder / "prepare.json", {"examples_sha256": sha256_file(folder / "examples.parquet")})
     return folder
-
-
-@pytest.fixture(scope="module")
-def trained(tiny_work: Path, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "run"
-    train.train(tiny_work, recipes.get("fast", [*tiny, "epochs=0.2"]), out, quiet=True)
-    return out
 
 
 def settings(tiny: tuple[str, ...]) -> list[str]:
@@ -145,11 +137,11 @@ def test_one_label_only(run: Run, work: Path, tiny: tuple[str, ...]) -> None:
     assert files(work) == before
 
 
-def test_a_run_of_another_recipe(run: Run, trained: Path, tiny_work: Path, tiny: tuple[str, ...]) -> None:
-    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
-    answer = run("train", tiny_work, "--out", trained, *settings(tiny))
-    assert_refused(answer, "holds another run", "epochs is 0.2, not 3", "another --out")
-    assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
+def test_a_run_of_another_recipe(run: Run, tiny_run: Path, tiny_work: Path, tiny: tuple[str, ...]) -> None:
+    before = {path: path.read_bytes() for path in tiny_run.rglob("*") if path.is_file()}
+    answer = run("train", tiny_work, "--out", tiny_run, *settings((*tiny, "epochs=0.2")))
+    assert_refused(answer, "holds another run", "epochs is 3.0, not 0.2", "another --out")
+    assert {path: path.read_bytes() for path in tiny_run.rglob("*") if path.is_file()} == before
 
 
 def test_a_disk_that_fills_up_while_pictures_are_cached(

@@ -7,23 +7,15 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pytest
 
-from perceived import evaluate, export, recipes, train
+from perceived import evaluate, export
 from perceived.checkpoint import Run
 
 
-@pytest.fixture(scope="module")
-def run(tiny_work: Path, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "tiny"
-    train.train(tiny_work, recipes.get("fast", [*tiny, "learning_rate=2e-3"]), out, quiet=True)
-    return out
-
-
-def test_a_run_and_its_onnx_file_get_the_same_report(run: Path, tiny_work: Path, tmp_path: Path) -> None:
-    file = export.export(run, tmp_path / "model.onnx")
-    found: list[dict[str, Any]] = [evaluate.evaluate(model, tiny_work, on="val") for model in (run, file)]
-    folders = (run / "evaluation-val", tmp_path / "model-evaluation-val")
+def test_a_run_and_its_onnx_file_get_the_same_report(tiny_run: Path, tiny_work: Path, tmp_path: Path) -> None:
+    file = export.export(tiny_run, tmp_path / "model.onnx")
+    found: list[dict[str, Any]] = [evaluate.evaluate(model, tiny_work, on="val") for model in (tiny_run, file)]
+    folders = (tiny_run / "evaluation-val", tmp_path / "model-evaluation-val")
     tables = [pl.read_parquet(folder / "predictions.parquet") for folder in folders]
     one, other = (table["probability_male"].to_numpy() for table in tables)
     assert np.abs(one - other).max() <= 1e-3
@@ -32,4 +24,4 @@ def test_a_run_and_its_onnx_file_get_the_same_report(run: Path, tiny_work: Path,
     assert found[0]["model"]["sha256"] != found[1]["model"]["sha256"], "each names the file it has scored"
     assert found[0]["pictures"]["scored"] == 20
     assert all((folder / "report.html").is_file() for folder in folders)
-    assert Run(run).best.is_dir(), "evaluating leaves the run as it was"
+    assert Run(tiny_run).best.is_dir(), "evaluating leaves the run as it was"

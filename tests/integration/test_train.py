@@ -247,19 +247,26 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(
 
 def test_cached_features_train_only_the_head(tiny_work: Path, tiny: tuple[str, ...], tmp_path: Path) -> None:
     recipe = recipes.get("last-layer", [*tiny, "precision=fp32"])
-    training.train(tiny_work, recipe, tmp_path / "run", quiet=True)
-    again = training.train(tiny_work, recipe, tmp_path / "again", quiet=True)
+    work = tmp_path / "work"
+    shutil.copytree(tiny_work, work, ignore=shutil.ignore_patterns("cache"))
+    training.train(work, recipe, tmp_path / "run", quiet=True)
+    again = training.train(work, recipe, tmp_path / "again", quiet=True)
     one, other = model_bytes(tmp_path / "run"), model_bytes(tmp_path / "again")
     assert_equal(one, other)
     lines = [json.loads(line) for line in Run(tmp_path / "run").metrics.read_text().splitlines()]
     assert lines[-1]["train_loss"] < lines[0]["train_loss"], "the head learns"
     assert again == lines[-1] | {name: again[name] for name in ("seconds", "validation_seconds")}
-    kept = sorted(path.name for path in (tiny_work / "cache").glob("features-*.npy"))
-    assert len(kept) == 2, "of training and validation"
+
+    def kept() -> set[str]:
+        return {path.name for path in (work / "cache").glob("features-*.npy")}
+
+    assert len(kept()) == 2, "of training and validation"
+    fewer = recipes.get("last-layer", [*tiny, "precision=fp32", "validation_limit=10"])
+    training.train(work, fewer, tmp_path / "fewer", quiet=True)
+    assert len(kept()) == 3, "those of training are the same"
     random = recipes.get("last-layer", [*tiny, "precision=fp32", "seed=1"])
-    training.train(tiny_work, random, tmp_path / "other", quiet=True)
-    found = sorted(path.name for path in (tiny_work / "cache").glob("features-*.npy"))
-    assert len(found) == 4, "another backbone has features of its own"
+    training.train(work, random, tmp_path / "other", quiet=True)
+    assert len(kept()) == 5, "another backbone has features of its own"
 
 
 def test_cached_features_are_those_of_the_pictures_that_are_there(
@@ -354,7 +361,9 @@ def test_a_file_that_was_not_trained_here_cannot_be_trained_on(
         training.train(tiny_work, recipe, tmp_path / "run", init=Path("gone"), quiet=True)
 
 
-def test_a_teacher_has_its_say_in_the_labels(run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path) -> None:
+def test_a_teacher_has_its_say_in_the_labels(
+    run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = TrainedModel.load(run).spec.preprocessing
     pupil = dataclasses.replace(recipe, epochs=1.0, sizes=((0.0, seen.height, seen.width),))
     learner = dataclasses.replace(pupil, teacher=str(run))
@@ -374,6 +383,10 @@ def test_a_teacher_has_its_say_in_the_labels(run: Path, tiny_work: Path, recipe:
     told = TrainedModel.load(tmp_path / "two").spec.provenance
     assert told["recipe"]["teacher"] == f"{run.name},smaller", "a model file says no paths"
     assert len(set(told["weights"]["teachers_sha256"])) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainedModel, "probabilities", lambda *_: pytest.fail("the teacher was asked again"))
+        training.train(tiny_work, learner, tmp_path / "taught-again", quiet=True)
+        assert_equal(model_bytes(tmp_path / "taught-again"), taught)
     wider = dataclasses.replace(learner, alignment="five-point")
     with pytest.raises(ModelFileError, match="sees other pictures"):
         training.train(tiny_work, wider, tmp_path / "wider", quiet=True)

@@ -53,6 +53,7 @@ def test_mistakes_end_with_2_and_a_way_out(
         ("audit", said, "--labels", truth, *OPTIONS): "--map 'f=…' --map 'm=…'",
         ("audit", said, "--labels", truth, *OPTIONS, "--fail-if", "nonsense"): "no criterion",
         ("audit", said, "--labels", truth, *OPTIONS, "--on", "val"): "belong to a folder WORK",
+        ("audit", said, "--labels", truth, *OPTIONS, "--small", "0"): "greater than or equal to 1",
         ("audit", said, tmp_path, "--always-answer"): "is for models",
         ("audit", tmp_path / "m.onnx", "--labels", truth): "is a model",
         ("audit", tmp_path, "--labels", truth): "is a model",

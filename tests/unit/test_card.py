@@ -109,10 +109,24 @@ def test_the_time_to_train_counts_the_models_learnt_from(make_model: Callable[..
 def test_a_card_does_not_pass_over_what_the_model_has_seen(make_model: Callable[..., Path], tmp_path: Path) -> None:
     courses = {"a": {"seconds": 60.0, "sources": ["fairface"]}, "b": {"seconds": 60.0, "sources": ["celeba", "mine"]}}
     model = make_model(tmp_path / "m.onnx", provenance={"courses": courses})
-    with pytest.raises(ConfigError, match="has learnt from celeba too") as caught:
+    with pytest.raises(ConfigError, match="has learnt from celeba, mine too") as caught:
         card.write(model, tmp_path / "card.md", datasets=["fairface"])
-    assert caught.value.mend == "--datasets fairface,celeba"
-    assert 'license: "other"' in card.write(model, tmp_path / "card.md", datasets=["fairface", "celeba"])
+    assert caught.value.mend == "--datasets fairface,celeba,mine"
+    assert 'license: "other"' in card.write(model, tmp_path / "card.md", datasets=["fairface", "celeba", "mine"])
+
+
+def test_a_dataset_of_ones_own_is_told_with_its_licence(make_model: Callable[..., Path], tmp_path: Path) -> None:
+    course = {"seconds": 60.0, "sources": ["fairface", "street", "old"], "licences": {"street": "CC0"}}
+    model = make_model(tmp_path / "m.onnx", provenance={"courses": {"a": course}})
+    datasets = ["fairface", "street", "old"]
+    text = card.write(model, tmp_path / "card.md", datasets=datasets)
+    assert 'license: "other"' in text, "whether commerce may use them is not known"
+    assert 'license_name: "as-the-datasets-allow"' in text
+    assert "| street | CC0 | ask its owner |" in text
+    assert "| old | not stated | ask its owner |" in text
+    assert 'license: "mit"' in card.write(model, tmp_path / "card.md", datasets=datasets, license_id="mit")
+    with pytest.raises(ConfigError, match="UTKFace cannot be offered under mit"):
+        card.write(model, tmp_path / "card.md", datasets=[*datasets, "utkface"], license_id="mit")
 
 
 def test_the_card_says_what_int8_has_changed(make_model: Callable[..., Path], tmp_path: Path) -> None:

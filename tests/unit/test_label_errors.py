@@ -109,6 +109,10 @@ def test_answers_are_kept_with_the_lists(
     assert label_errors.find(work, model=tiny_model, out=tmp_path / "out") == first
     with pytest.raises(TypeError):
         label_errors.find(work, model=tiny_model, on=["test"], out=tmp_path / "out")
+    path = pl.read_parquet(work / "split.parquet").filter(split="val")["path"][0]
+    Image.new("RGB", (99, 99)).save(path)
+    with pytest.raises(TypeError):  # another picture has taken the place of one
+        label_errors.find(work, model=tiny_model, out=tmp_path / "out")
 
 
 def test_an_unreadable_picture_is_listed(work: Path, tiny_model: Path, tmp_path: Path) -> None:

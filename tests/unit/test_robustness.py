@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -151,6 +152,23 @@ def test_a_reference_on_other_pictures_is_refused(work: Path, tiny_model: Path, 
     rows.sample(fraction=1, shuffle=True, seed=3).write_parquet(work / "split.parquet")
     with pytest.raises(ConfigError, match="has pictures"):
         robustness.robustness(tiny_model, work, kinds=("blur",), limit=6, reference=tmp_path / "o", out=tmp_path / "p")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({"by": ("rase",)}, "no column 'rase'"), ({"seed": 1}, "has seed 0"), ({"on": "val"}, "has split 'test'")],
+)
+def test_what_does_not_fit_is_told_before_any_picture_is_scored(
+    work: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], said: str
+) -> None:
+    robustness.robustness(tiny_model, work, kinds=("blur",), out=tmp_path / "o")
+    monkeypatch.setattr("perceived.scoring.score", lambda *_, **__: pytest.fail("pictures were scored"))
+    rows = pl.read_parquet(work / "split.parquet")
+    pl.concat([rows, rows.with_columns(split=pl.lit("val"))]).write_parquet(work / "split.parquet")
+    with pytest.raises(ConfigError, match=said):
+        robustness.robustness(
+            tiny_model, work, kinds=("blur",), reference=tmp_path / "o", out=tmp_path / "p", **changed
+        )
 
 
 def test_unreadable_pictures_are_counted(work: Path, tiny_model: Path, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def audit(
     ] = None,
     id_column: Annotated[str, typer.Option(metavar="NAME", help="Column of ids in --labels.")] = "id",
     label_column: Annotated[str, typer.Option(metavar="NAME", help="Column of labels in --labels.")] = "label",
-    small: Annotated[int, typer.Option(help="Flag groups of fewer rows, and keep them out of gaps.")] = 30,
+    small: Annotated[int, typer.Option(min=1, help="Flag groups of fewer rows, and keep them out of gaps.")] = 30,
     always_answer: Annotated[bool, typer.Option("--always-answer", help="A model never answers 'uncertain'.")] = False,
     title: Annotated[
         str | None, typer.Option(help="Title of the report.", show_default="the name of what is audited")
@@ -69,18 +69,19 @@ def audit(
         raise ConfigError("--on and --always-answer belong to a folder WORK, and --labels was given.", mend="drop them")
     if always_answer and source.is_file() and source.suffix != ".onnx":
         raise ConfigError(f"--always-answer is for models, and {source} holds answers.", mend="drop it")
-    for condition in fail_if or []:
-        criteria.parse(condition)
+    asked = listed(groups)
+    named = [by for by, *_ in map(criteria.parse, fail_if or []) if by]
     meanings = answers.parse_words(words or [])
     storage.check_folder(out)
     if work is not None:
-        table, reading = auditing.audit_workspace(source, work, on=on, always_answer=always_answer, words=meanings)
+        table, reading = auditing.audit_workspace(
+            source, work, on=on, always_answer=always_answer, words=meanings, by=[*asked, *named]
+        )
     else:
         assert labels is not None
         table, reading = auditing.audit_files(
             source, labels, words=meanings, id_column=id_column, label_column=label_column
         )
-    asked = listed(groups)
     found = auditing.audit(table, asked, reading=reading, small=small)
     passed = auditing.judge(found, fail_if or [])
     audit_page.write(out, found, title=title or f"Audit of {source.name}")

@@ -42,8 +42,11 @@ def card(
     names = listed(datasets)
     if not names:
         raise ConfigError("A card says what the model was trained on.", mend="add, for example, --datasets fairface")
+    if watts is None and grams_per_kwh is not None:
+        raise ConfigError("Grams a kilowatt-hour say nothing without --watts.", mend="add, for example, --watts 200")
     energy = None
     if watts is not None:
-        energy = cards.Energy(watts=watts, grams_per_kwh=grams_per_kwh or cards.GRAMS_PER_KWH)
+        grams = cards.GRAMS_PER_KWH if grams_per_kwh is None else grams_per_kwh
+        energy = cards.Energy(watts=watts, grams_per_kwh=grams)
     cards.write(model, out, datasets=names, results=results or [], license_id=license_id, energy=energy)
     typer.echo(f"card: {out}")
