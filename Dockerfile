@@ -7,11 +7,13 @@ FROM python:3.12-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /source
 RUN python -m venv /opt/perceived
-COPY requirements/serve.txt requirements/
-RUN /opt/perceived/bin/pip install --require-hashes -r requirements/serve.txt
+COPY requirements/serve.txt requirements/build.txt requirements/
+RUN /opt/perceived/bin/pip install --require-hashes -r requirements/serve.txt \
+    && python -m pip install --require-hashes -r requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
-RUN /opt/perceived/bin/pip install --no-deps .
+RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && /opt/perceived/bin/pip install --no-deps /wheels/*.whl
 
 FROM python:3.12-slim-bookworm
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin perceived

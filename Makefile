@@ -82,6 +82,7 @@ pins:
 	$(COMPILE) pyproject.toml --extra train --constraint requirements/dev.txt --output-file requirements/train.txt
 	$(COMPILE) pyproject.toml --extra serve --constraint requirements/dev.txt --output-file requirements/serve.txt
 	$(COMPILE) pyproject.toml --constraint requirements/dev.txt --output-file requirements/core.txt
+	echo hatchling | $(COMPILE) - --constraint requirements/dev.txt --output-file requirements/build.txt
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache

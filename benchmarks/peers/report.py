@@ -22,9 +22,9 @@ ENOUGH = 500
 TARGETS = {"times_fastest_peer": ">= 5", "fairface_worst_race_and_gender_accuracy": ">= 0.87"}
 COMMANDS = """\
 python benchmarks/peers/run.py install
-python benchmarks/peers/run.py answer --fairface FAIRFACE_WORK --celeba CELEBA_WORK
+python benchmarks/peers/run.py answer --fairface FAIRFACE_WORK --celeba CELEBA_WORK{also}
 python benchmarks/peers/run.py speed
-python benchmarks/peers/run.py record --fairface FAIRFACE_WORK --celeba CELEBA_WORK"""
+python benchmarks/peers/run.py record --fairface FAIRFACE_WORK --celeba CELEBA_WORK{also}"""
 NOTES = """\
 A face that is missed counts as an error, and every model answers for every face that it finds; the largest face of \
 a picture counts. Brackets are Wilson's 95 % intervals.
@@ -43,8 +43,12 @@ def result(
     *,
     own: Peer,
     groups: Mapping[str, Sequence[dict[str, Any]]] | None = None,
+    also: str | None = None,
 ) -> dict[str, Any]:
-    """Return the record: the figures beside those of the best peer, and tables of all for each set and its groups."""
+    """Return the record: the figures beside those of the best peer, and tables of all for each set and its groups.
+
+    ``also`` is another model of ours that was answered beside ``own``.
+    """
     figures = {key: value for name, rows in sets.items() for key, value in beside(name, rows).items()}
     figures |= _speeds(speeds)
     missing = [{"model": name, "faces": why} for name, why in left_out.items()]
@@ -56,7 +60,7 @@ def result(
         "config": {"model_sha256": own.version, "peers": {peer.name: peer.version for peer in PEERS}},
         "metrics": figures,
         "targets": {name: target for name, target in TARGETS.items() if name in figures},
-        **provenance(COMMANDS),
+        **provenance(COMMANDS.format(also=f" --also {also}" if also else "")),
         "notes": list(NOTES),
         "tables": tables,
     }

@@ -125,7 +125,7 @@ def record(choice: argparse.Namespace) -> None:
     timed = [choice.build / f"speed-{peer.stem}.json" for peer in _chosen(choice)]
     speeds = [storage.read_json(path) for path in timed if path.exists()]
     left_out = _left_out(choice)
-    result = report.result(sets, speeds, left_out, own=peers.own(choice.model), groups=groups)
+    result = report.result(sets, speeds, left_out, own=peers.own(choice.model), groups=groups, also=choice.also)
     result["notes"] += choice.note
     report.write(ROOT / "docs/results/peers.json", result)
 

@@ -54,7 +54,7 @@ def read_predictions(
             probability lies outside 0 to 1, or an id has several answers.
     """
     path = Path(path)
-    is_json = path.suffix in (".jsonl", ".ndjson", ".json")
+    is_json = path.suffix.lower() in (".jsonl", ".ndjson", ".json")
     read = _read_folder if path.is_dir() else answer_lines.read if is_json else _read_table
     table = read(path)
     _note_model(table, reading)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import numpy.typing as npt
 
 from perceived import demo_attributes, demo_model, demo_portrait
 from perceived.errors import ConfigError
+from perceived.progress import Tick
 from perceived.storage import atomic_path
 
 SHARES = (0.70, 0.15, 0.15)
@@ -56,7 +56,6 @@ For trying out the software only: what a model learns here says nothing about re
 """
 
 Integers = npt.NDArray[np.int64]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ class Cast:
     male: npt.NDArray[np.bool_]
 
 
-def write(out: Path, *, count: int = 1000, seed: int = 0, progress: Progress | None = None) -> Path:
+def write(out: Path, *, count: int = 1000, seed: int = 0, progress: Tick | None = None) -> Path:
     """Write the demo set to the folder ``out``; the same count and seed give the same files.
 
     ``progress`` is called with the number of pictures drawn and of all.
@@ -161,7 +160,7 @@ def _write_csv(path: Path, header: list[str], rows: list[list[object]]) -> None:
 
 
 def _write_pictures(
-    folder: Path, cast: Cast, attributes: dict[str, npt.NDArray[np.bool_]], seed: int, progress: Progress | None
+    folder: Path, cast: Cast, attributes: dict[str, npt.NDArray[np.bool_]], seed: int, progress: Tick | None
 ) -> None:
     """Sample, paint and store the pictures, a batch at a time."""
     folder.mkdir()

@@ -20,6 +20,7 @@ from perceived import images, overlap, storage
 from perceived.data import cache
 from perceived.errors import ImageError
 from perceived.preprocess import Pixels
+from perceived.progress import Tick
 
 SIDE = 32
 """Pixels of a thumbnail's side."""
@@ -61,7 +62,7 @@ def perceptual_hash(pixels: Pixels) -> np.uint64:
     return np.uint64(int.from_bytes(np.packbits(bits).tobytes(), "big"))
 
 
-def hash_files(paths: Sequence[str], folder: Path, *, progress: cache.Progress | None = None) -> Hashes:
+def hash_files(paths: Sequence[str], folder: Path, *, progress: Tick | None = None) -> Hashes:
     """Return the hash of every picture ``(n,)``; they are computed once and kept in ``folder``.
 
     A picture that has none is looked at again each time: it may have been out of reach.
@@ -78,7 +79,7 @@ def hash_files(paths: Sequence[str], folder: Path, *, progress: cache.Progress |
     return found
 
 
-def _hashes(paths: Sequence[str], progress: cache.Progress | None) -> Hashes:
+def _hashes(paths: Sequence[str], progress: Tick | None) -> Hashes:
     def read(path: str) -> np.uint64:
         try:
             return perceptual_hash(images.load(path))

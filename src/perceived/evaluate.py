@@ -209,17 +209,22 @@ def _notes(found: Mapping[str, Any], workspace: Workspace, learnt: set[str]) -> 
     if not found["mistakes"]:
         notes.append(
             "No answer is wrong, so intervals have no width. By the rule of three, "
-            f"an error rate of up to {3 / found['bootstrap']['groups']:.1%} would still often show none."
+            f"an error rate of up to {rule_of_three(found['bootstrap']['groups']):.1%} would still often show none."
         )
     else:
         notes += [
             f"No picture labelled {label} is answered wrongly, so the interval of its recall has no width. By the rule "
-            f"of three, an error rate of up to {min(3 / count, 1):.1%} would still often show none, or a higher one "
+            f"of three, an error rate of up to {rule_of_three(count):.1%} would still often show none, or a higher one "
             "where pictures show the same people."
             for label, count in found["labels"].items()
             if found["metrics"]["recall"][label]["value"] == 1
         ]
     return notes
+
+
+def rule_of_three(count: int) -> float:
+    """Return the error rate that ``count`` answers without an error exclude, with a certainty of 95 %."""
+    return min(3 / count, 1)
 
 
 def _is_celeba(rows: pl.DataFrame) -> bool:

@@ -16,7 +16,8 @@ import polars as pl
 from PIL import Image
 
 from perceived import charts, images, report, storage
-from perceived.data.celeba import ATTRIBUTES, PARTITIONS
+from perceived.data import split
+from perceived.data.celeba import ATTRIBUTES
 from perceived.errors import ConfigError, DataError, ImageError
 from perceived.preprocess import Pixels
 from perceived.spec import LABELS
@@ -92,9 +93,7 @@ def _with_attributes(table: pl.DataFrame) -> pl.DataFrame:
 
 def describe(table: pl.DataFrame) -> dict[str, Any]:
     """Count a table of examples: by label, partition and size, and every attribute's rate by label."""
-    pairs = table.group_by("partition", "label").len().iter_rows()
-    counts = {(partition, label): count for partition, label, count in pairs}
-    partitions = {name: {label: counts.get((name, label), 0) for label in LABELS} for name in PARTITIONS.values()}
+    partitions = split.count(table, "partition")
     return {
         "examples": table.height,
         "identities": table["identity"].drop_nulls().n_unique() or None,
@@ -138,7 +137,7 @@ def baseline(table: pl.DataFrame) -> dict[str, Any]:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    parts = {name: part for name in PARTITIONS.values() if (part := table.filter(partition=name)).height}
+    parts = {name: part for name in split.SPLITS if (part := table.filter(partition=name)).height}
     settings = {"attributes": len(_OTHERS), "variance": VARIANCE, "study": STUDY_BASELINE}
     reason = _unfit(parts.get("train", table.clear()))
     if reason:

@@ -16,7 +16,7 @@ from perceived.acceleration import precision_of
 from perceived.data import cache
 from perceived.model import Network, planes
 from perceived.preprocess import Preprocessing
-from perceived.progress import counter
+from perceived.progress import Tick, counter
 
 BATCH = 64
 
@@ -45,7 +45,7 @@ def keep(
 
 
 def _compute(
-    pixels: npt.NDArray[Any], network: Network, accelerator: Accelerator, progress: cache.Progress | None
+    pixels: npt.NDArray[Any], network: Network, accelerator: Accelerator, progress: Tick | None
 ) -> npt.NDArray[np.float32]:
     parts = []
     with torch.inference_mode(), accelerator.autocast():

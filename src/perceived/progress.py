@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from perceived.schedule import Schedule
 
+Tick = Callable[[int, int], None]
+"""What long work calls now and then: so much is done, of so much."""
 PLAIN_SECONDS = 20.0
 """Time between two lines where the output is not a terminal."""
 
@@ -26,7 +28,7 @@ def say(line: str) -> None:
 
 
 @contextlib.contextmanager
-def counter(title: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+def counter(title: str, *, quiet: bool) -> Iterator[Tick | None]:
     """Yield a callback ``(done, total)`` that draws a bar, or now and then prints a line; nothing when it is quiet."""
     console = Console(stderr=True, highlight=False)
     if quiet:
@@ -41,7 +43,7 @@ def counter(title: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] |
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _lines(title: str, console: Console) -> Callable[[int, int], None]:
+def _lines(title: str, console: Console) -> Tick:
     told = time.monotonic()
 
     def tell(done: int, total: int) -> None:

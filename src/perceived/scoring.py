@@ -23,6 +23,7 @@ from perceived.detector import YuNet, largest_face
 from perceived.errors import ConfigError, ImageError, ModelFileError, SplitError
 from perceived.models import find_trained
 from perceived.preprocess import Pixels, Preprocessing, frame
+from perceived.progress import Tick
 from perceived.spec import LABELS, ModelSpec
 from perceived.wording import counted
 from perceived.workspace import Workspace
@@ -36,7 +37,6 @@ _ANSWERS = ("id", "error", "perceived_gender", "confidence", *(f"probability_{la
 
 Probabilities = npt.NDArray[np.float32]
 Predict = Callable[[Pixels], Probabilities]
-Tick = Callable[[int, int], None]
 
 
 class Model(Protocol):

@@ -155,8 +155,8 @@ def prepare_run(
 
 
 def _spread(count: int, most: int) -> npt.NDArray[np.int64]:
-    """Return ``most`` rows of ``count``, from the first to the last."""
-    return np.linspace(0, count - 1, most).astype(np.int64)
+    """Return at most ``most`` rows of ``count``, from the first to the last."""
+    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
 
 
 def blank(recipe: Recipe, start: TrainedModel) -> Backbone:

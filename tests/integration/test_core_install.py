@@ -47,7 +47,7 @@ def wheel(root, tmp_path_factory) -> Path:
 def core(root, wheel, tmp_path_factory) -> Path:
     """The Python of a fresh environment with the wheel and the core's pins."""
     folder = tmp_path_factory.mktemp("core")
-    uv = [sys.executable, "-m", "uv"] if succeed(sys.executable, "-m", "uv", "--version") else []
+    uv = [sys.executable, "-m", "uv"]
     python = folder / "venv" / "bin" / "python"
     succeed(*uv, "venv", "--quiet", "--no-config", "--python", sys.executable, folder / "venv")
     install = [*uv, "pip", "install", "--quiet", "--no-config", "--python", python]

@@ -54,7 +54,7 @@ def readme(root: Path) -> dict[str, list[tuple[str, str]]]:
     return sections(root / "README.md")
 
 
-def test_every_block_of_the_readme_is_run_below(readme: dict[str, list[tuple[str, str]]]) -> None:
+def test_every_block_of_the_readme_is_run_or_checked_below(readme: dict[str, list[tuple[str, str]]]) -> None:
     assert list(readme) == [
         "See it happen",
         "Install",
@@ -106,7 +106,7 @@ def test_what_the_readme_installs_exists(root: Path, readme: dict[str, list[tupl
     for _, code in readme["Install"]:
         for *installer, what in commands(code):
             assert installer == ["pip", "install"]
-            match = re.fullmatch(r"\.|perceived\[(\w+)\]", what)
+            match = re.fullmatch(r"\.(?:\[(\w+)\])?", what)
             assert match is not None
             assert match[1] is None or match[1] in extras
 
@@ -198,7 +198,8 @@ def test_the_tutorial(root: Path, desk: Path, tiny: tuple[str, ...], capsys: pyt
 
 
 def pages(root: Path) -> Iterator[Path]:
-    yield root / "README.md"
+    yield from sorted(root.glob("*.md"))
+    yield from sorted((root / "packages").rglob("*.md"))
     yield from sorted(path for path in (root / "docs").rglob("*.md") if path.name != "cli.md")
 
 

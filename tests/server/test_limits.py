@@ -157,13 +157,16 @@ def test_connections_beyond_the_limit_are_told_so(start_server):
     with start_server(max_connections=3) as url:
         host, port = url.removeprefix("http://").split(":")
         held = [socket.create_connection((host, int(port)), timeout=30) for _ in range(3)]
-        time.sleep(0.3)
+        for connection in held:  # once it is answered, the server has counted it
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
         with socket.create_connection((host, int(port)), timeout=30) as another:
             answer = another.recv(4096)
         for connection in held:
             connection.close()
-        time.sleep(0.3)
-        assert httpx2.get(f"{url}/healthz").is_success
+        deadline = time.monotonic() + 30
+        while httpx2.get(f"{url}/healthz").status_code == 503:
+            assert time.monotonic() < deadline, "closed connections still count"
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"Retry-After: 1\r\n" in answer
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["type"] == "/problems/overloaded"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -65,23 +66,23 @@ def test_whoever_was_let_in_is_answered(start, tiny_model, encoded, tmp_path, wo
 
 
 def test_an_answer_under_way_is_finished_and_readiness_is_taken_back(start, tiny_model, heavy):
-    process, url = start(tiny_model)
+    process, url = start(tiny_model, threads=1, max_body=2**28, max_memory=2**28)
     answers: list[httpx2.Response] = []
-    files = [("files", (f"{i}.png", heavy)) for i in range(12)]
+    files = [("files", (f"{i}.png", heavy)) for i in range(60)]
     caller = threading.Thread(target=lambda: answers.append(httpx2.post(f"{url}/v1/predict", files=files, timeout=60)))
     with httpx2.Client(base_url=url) as kept:
         assert kept.get("/readyz").is_success
         caller.start()
-        time.sleep(0.2)
+        wait_for(lambda: held(kept) > 0)
         process.send_signal(signal.SIGTERM)
-        time.sleep(0.1)
+        wait_for(lambda: kept.get("/readyz").status_code == 503)
+        assert not answers, "the answer is still under way"
         last = kept.get("/readyz")
-        assert last.status_code == 503
         assert last.headers["connection"] == "close"
     caller.join()
     process.wait(timeout=60)
     assert answers[0].is_success
-    assert len(answers[0].json()["pictures"]) == 12
+    assert len(answers[0].json()["pictures"]) == 60
 
 
 def test_ctrl_c_reaches_every_process_and_what_is_under_way_is_finished(start, tiny_model, heavy):
@@ -90,12 +91,28 @@ def test_ctrl_c_reaches_every_process_and_what_is_under_way_is_finished(start, t
     files = [("files", (f"{i}.png", heavy)) for i in range(64)]
     caller = threading.Thread(target=lambda: answers.append(httpx2.post(f"{url}/v1/predict", files=files, timeout=90)))
     caller.start()
-    time.sleep(0.5)
+    with httpx2.Client(base_url=url) as http:
+        wait_for(lambda: held(http) > 0)
+    assert not answers
     for pid in (*children(process.pid), process.pid):
         os.kill(pid, signal.SIGINT)
     caller.join()
     process.wait(timeout=90)
     assert [row["error"] for row in answers[0].json()["pictures"]] == [None] * 64
+
+
+def held(http: httpx2.Client) -> float:
+    """Return how many bytes of requests a server holds, that is, whether it has taken one."""
+    (line,) = (row for row in http.get("/metrics").text.splitlines() if row.startswith("perceived_held_bytes "))
+    return float(line.split()[1])
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if condition():
+            return
+        time.sleep(0.01)
+    pytest.fail("waited in vain")
 
 
 def children(parent: int) -> list[int]:

@@ -18,7 +18,7 @@ from perceived.classifier import Classifier
 
 APACHE_2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
 """SHA-256 of the licence text as the Apache Software Foundation publishes it."""
-PINS = ("core", "serve", "train", "dev", "uv")
+PINS = ("core", "serve", "train", "dev", "build", "uv")
 PIN = re.compile(
     r"^([a-z0-9][a-z0-9._-]*)==([^\s;]+)( ; [^\\]+)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.M
 )
@@ -42,18 +42,25 @@ def test_pins_are_nothing_but_versions_and_hashes(root, name):
 
 
 def test_everybody_has_the_same_versions(pins):
-    assert pins["core"].items() <= pins["train"].items() <= pins["dev"].items()
+    for name in ("serve", "train"):
+        assert pins["core"].items() <= pins[name].items() <= pins["dev"].items()
+    assert pins["build"].items() <= pins["dev"].items()
     assert len(pins["core"]) >= 10
 
 
 def test_the_pins_hold_what_the_package_asks_for(root, pins):
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    asked = {"core": project["dependencies"], "train": extras["train"], "dev": extras["dev"][1:] + extras["test"]}
+    own = extras["dev"].pop(0)
+    assert {*re.findall(r"\w+", own)} == {"perceived", *extras} - {"dev", "audit"}, "audit's packages are among train's"
+    asked = {"core": project["dependencies"], "serve": extras["serve"], "train": extras["train"]}
+    asked |= {"dev": [requirement for extra in extras.values() for requirement in extra]}
     for name, requirements in asked.items():
-        assert {re.split(r"[><=!]", requirement)[0] for requirement in requirements} <= set(pins[name])
-    assert pins["train"]["torch"] == "2.15.0"
-    assert "torch" not in pins["core"]
+        named = {re.split(r"[\[><=!]", requirement)[0] for requirement in requirements}
+        assert named
+        assert named <= set(pins[name])
+    assert "torch" in pins["train"]
+    assert "torch" not in pins["core"].keys() | pins["serve"].keys()
 
 
 def test_the_research_model_has_a_package_and_a_licence_of_its_own(root):
@@ -82,6 +89,18 @@ def test_pictures_are_kept_in_docs_only(root):
     listed = subprocess.run(["git", "ls-files"], cwd=root, check=True, capture_output=True, text=True).stdout
     pictures = [name for name in listed.splitlines() if re.search(r"\.(jpe?g|png|webp|bmp|tiff?|heic)$", name, re.I)]
     assert [name for name in pictures if not name.startswith("docs/")] == []
+
+
+def test_the_sdist_holds_what_its_tests_read(root):
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    packed = {path for pattern in project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+              for path in root.glob(pattern.removeprefix("/"))}  # fmt: skip
+    tracked = subprocess.run(["git", "ls-files"], cwd=root, check=False, capture_output=True, text=True).stdout
+    if not tracked:
+        pytest.skip("not a clone: there is nothing to list")
+    tops = {root / name.split("/")[0] for name in tracked.splitlines()}
+    of_every_sdist = {root / ".gitignore", root / "pyproject.toml"}
+    assert tops - packed == of_every_sdist
 
 
 def test_the_dockerfile_is_as_hadolint_wants_it(root):

@@ -385,7 +385,8 @@ def test_a_stream_that_is_left_stops_reading(tiny_model):
 
 @pytest.mark.full
 def test_a_hundred_thousand_pictures(tiny_model, picture):
-    psutil = pytest.importorskip("psutil")
+    import psutil
+
     model = Predictor(tiny_model, detect=False)
     path, process = picture("one.jpg", 200, (64, 64)), psutil.Process()
     sizes = []

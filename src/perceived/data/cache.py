@@ -19,16 +19,15 @@ from perceived import archive, images, overlap, storage
 from perceived.detector import YuNet, largest_face
 from perceived.errors import DataError, ImageError, StorageError
 from perceived.preprocess import Preprocessing, frame
+from perceived.progress import Tick
 from perceived.wording import counted
 
 CHUNK = 256
 """Pictures decoded between two calls of the progress callback."""
 
-Progress = Callable[[int, int], None]
-
 
 def pixels(
-    table: pl.DataFrame, preprocessing: Preprocessing, folder: Path, *, progress: Progress | None = None
+    table: pl.DataFrame, preprocessing: Preprocessing, folder: Path, *, progress: Tick | None = None
 ) -> npt.NDArray[np.uint8]:
     """Return the framed pictures of ``table`` as a read-only memory map, ``(n, height, width, 3)`` RGB.
 
@@ -118,7 +117,7 @@ def _size(file: str) -> int | None:
 
 
 def _decode(
-    paths: Sequence[str], preprocessing: Preprocessing, array: npt.NDArray[np.uint8], progress: Progress | None
+    paths: Sequence[str], preprocessing: Preprocessing, array: npt.NDArray[np.uint8], progress: Tick | None
 ) -> None:
     """Fill the rows of ``array`` with the framed pictures."""
     broken: list[str] = []

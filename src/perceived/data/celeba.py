@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from perceived.archive import SEPARATOR, read_location
+from perceived.archive import read_location
 from perceived.data.listing import Listing, describe, is_picture, list_data, open_archives
 from perceived.data.source import (
     ABOUT,
@@ -22,6 +22,7 @@ from perceived.data.source import (
     Source,
     first_rows,
     no_problems,
+    place_of,
     read_about,
     read_partitions,
 )
@@ -328,7 +329,7 @@ def _about(attributes: str, listing: Listing) -> About:
 
 def _layout(attributes: str, pictures: str) -> str:
     """Name a layout, for the report."""
-    place = "zip" if SEPARATOR in pictures else ("folder" if pictures else "no pictures")
+    place = place_of(pictures)
     if attributes.lower().endswith(".csv"):
         return f"Kaggle's layout ({place})"
     return f"{'Original release' if '/Anno/' in attributes else 'Text tables'} ({place})"

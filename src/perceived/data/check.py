@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
@@ -10,18 +10,18 @@ import polars as pl
 
 from perceived import images, overlap
 from perceived.errors import ImageError
+from perceived.progress import Tick
 
 Check = Literal["size", "decode"]
 """How a picture is tried: ``"size"`` reads its header and end, ``"decode"`` decodes it whole."""
 
-Progress = Callable[[int, int], None]
 """Called with the number of pictures done and of all."""
 
 _CHUNK = 512
 _Row = tuple[int | None, int | None, str | None]
 
 
-def pictures(paths: Sequence[str], check: Check = "size", *, progress: Progress | None = None) -> pl.DataFrame:
+def pictures(paths: Sequence[str], check: Check = "size", *, progress: Tick | None = None) -> pl.DataFrame:
     """Try every picture and return, in order, ``width`` and ``height`` in pixels or what is wrong in ``_failure``."""
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
     rows: list[_Row] = []

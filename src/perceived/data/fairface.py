@@ -12,7 +12,7 @@ import polars as pl
 
 from perceived.archive import SEPARATOR
 from perceived.data.listing import Listing, is_picture, open_archives
-from perceived.data.source import AGE, AGES, Problems, Source, first_rows, no_problems, read_csv
+from perceived.data.source import AGE, AGES, Problems, Source, first_rows, no_problems, place_of, read_csv
 from perceived.errors import DataError
 
 NAME = "fairface"
@@ -60,7 +60,7 @@ def read(root: Path, listing: Listing) -> Source:
     return Source(
         root=root,
         name=NAME,
-        layout=f"FairFace ({_place(base)})",
+        layout=f"FairFace ({place_of(base)})",
         licence=LICENCE,
         rows=rows.select("id", "path", "partition", "label", "identity", "race", "age"),
         total=raw["id"].n_unique(),
@@ -148,7 +148,3 @@ def _finish(raw: pl.DataFrame, problems: Problems) -> pl.DataFrame:
 def _count_mended(raw: pl.DataFrame) -> dict[str, int]:
     mangled = raw.filter(pl.col("age").is_in(list(MANGLED_AGES))).group_by("age").len().sort("age")
     return {f"{age} → {MANGLED_AGES[age]}": count for age, count in mangled.iter_rows()}
-
-
-def _place(base: str) -> str:
-    return "zip" if SEPARATOR in base else ("folder" if base else "no pictures")

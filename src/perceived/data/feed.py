@@ -17,6 +17,7 @@ from perceived.data import augment, cache, degrade, split
 from perceived.data.celeba import ATTRIBUTES, LABEL
 from perceived.errors import DataError
 from perceived.preprocess import Preprocessing
+from perceived.progress import Tick
 from perceived.recipes import Recipe
 from perceived.spec import LABELS
 from perceived.wording import counted
@@ -77,7 +78,7 @@ class Feed:
         return pixels if pixels.shape[2:] == size else functional.interpolate(pixels, size, mode="area")
 
 
-def load(work: Path, recipe: Recipe, preprocessing: Preprocessing, *, progress: cache.Progress | None = None) -> Feed:
+def load(work: Path, recipe: Recipe, preprocessing: Preprocessing, *, progress: Tick | None = None) -> Feed:
     """Read a workspace's split through the pixel cache.
 
     Raises:

@@ -54,7 +54,7 @@ class Source:
     (``train``, ``val``, ``test`` or null), ``label``, ``identity`` (or null) and after that whatever
     else the dataset knows; the order is that of the table of examples. ``pictures`` says where
     pictures were found, and is empty where none were. ``tables`` maps kinds of tables to their
-    locations, ``total`` counts the rows of the main one, and ``mended`` says which values were put
+    locations, ``total`` counts what the main one names, and ``mended`` says which values were put
     right, as ``"9-Mar → 3-9"``, and how often.
     """
 
@@ -111,6 +111,11 @@ def age_band(years: int) -> str | None:
     """Return the band of :data:`AGES` an age lies in; nobody is older than 120."""
     ends = (3, 10, 20, 30, 40, 50, 60, 70, 121)
     return next((band for band, end in zip(AGES, ends, strict=True) if 0 <= years < end), None)
+
+
+def place_of(pictures: str) -> str:
+    """Say in a word where pictures were found; see :class:`Source`."""
+    return "zip" if SEPARATOR in pictures else "folder" if pictures else "no pictures"
 
 
 def no_problems() -> Problems:

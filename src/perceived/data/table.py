@@ -16,12 +16,13 @@ import polars as pl
 
 from perceived.archive import read_location
 from perceived.data import celeba, check, fairface, folder, labels, manifest, split, utkface
-from perceived.data.check import Check, Progress
+from perceived.data.check import Check
 from perceived.data.holdout import TEST_SHARE, VAL_SHARE, hold_out
 from perceived.data.listing import Listing, describe, list_data, open_archives
 from perceived.data.prepare_report import HeldOut, PrepareReport, SourceReport
 from perceived.data.source import PROBLEMS, Source
 from perceived.errors import DataError
+from perceived.progress import Tick
 from perceived.spec import LABELS
 from perceived.storage import atomic_path, sha256_file, write_json
 from perceived.workspace import Workspace
@@ -51,7 +52,7 @@ def prepare(
     annotations_only: bool = False,
     words: Mapping[str, str] | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Tick | None = None,
 ) -> PrepareReport:
     """Read the datasets ``data`` and write the workspace's ``examples.parquet`` and ``prepare.json``.
 
@@ -131,7 +132,7 @@ def _without_pictures(source: Source) -> pl.DataFrame:
     return source.rows.with_columns(path=pl.lit(None, pl.String), width=none, height=none)
 
 
-def _with_pictures(source: Source, how: Check, progress: Progress | None) -> pl.DataFrame:
+def _with_pictures(source: Source, how: Check, progress: Tick | None) -> pl.DataFrame:
     """Keep the rows that have a readable picture, with its size."""
     if not source.pictures:
         raise DataError(
