@@ -22,6 +22,7 @@ from perceived.data import split as splits
 from perceived.errors import SplitError
 from perceived.models import report_folder
 from perceived.scoring import load_model, read_split, score, weights_sha256
+from perceived.spec import LABELS
 from perceived.wording import counted
 from perceived.workspace import Workspace
 
@@ -237,19 +238,24 @@ def _is_demo(workspace: Workspace) -> bool:
     return "source" in examples.columns and "demo" in examples["source"]
 
 
+def drawings(scored: pl.DataFrame) -> dict[str, tuple[charts.Draw, str]]:
+    """Return the charts of a table of answers, each with its title."""
+    readable = scored.filter(pl.col("error").is_null())
+    confidence = readable["confidence"].to_numpy().astype(np.float64)
+    right = (readable["perceived_gender"] == readable["label"]).to_numpy()
+    scores = {name: readable.filter(label=name)[f"probability_{POSITIVE}"].to_numpy() for name in LABELS}
+    return {
+        "scores": (charts.score_histogram(scores, positive=POSITIVE), "Answers by true label"),
+        "calibration": (charts.reliability(*metrics.equal_mass_bins(confidence, right)), "Calibration"),
+    }
+
+
 def _write(out: Path, found: dict[str, Any], scored: pl.DataFrame) -> None:
     """Write the table of answers, the charts, the JSON and the page; each file is whole or absent."""
     with storage.atomic_path(out / "predictions.parquet") as partial:
         scored.write_parquet(partial)
-    readable = scored.filter(pl.col("error").is_null())
-    confidence = readable["confidence"].to_numpy().astype(np.float64)
-    right = (readable["perceived_gender"] == readable["label"]).to_numpy()
-    scores = {name: readable.filter(label=name)[f"probability_{POSITIVE}"].to_numpy() for name in found["labels"]}
-    drawings = {
-        "scores": (charts.chart(charts.score_histogram(scores, positive=POSITIVE)), "Answers by true label"),
-        "calibration": (charts.chart(charts.reliability(*metrics.equal_mass_bins(confidence, right))), "Calibration"),
-    }
-    for name, (figure, title) in drawings.items():
+    figures = {name: (charts.chart(draw), title) for name, (draw, title) in drawings(scored).items()}
+    for name, (figure, title) in figures.items():
         charts.save_png(figure, out / f"{name}.png", title=title)
     storage.write_json(out / "report.json", found)
     paths = dict(scored.select("id", "path").iter_rows())
@@ -258,7 +264,7 @@ def _write(out: Path, found: dict[str, Any], scored: pl.DataFrame) -> None:
         "found": found,
         "start": start,
         "place": lambda rate: 100 * max(0.0, rate - start) / (1 - start),
-        "charts": {name: report.figure_svg(figure, title=title) for name, (figure, title) in drawings.items()},
+        "charts": {name: report.figure_svg(figure, title=title) for name, (figure, title) in figures.items()},
         "gallery": [{**row, "uri": report.picture_uri(images.load(paths[row["id"]]))} for row in found["mistakes"]],
     }
     report.write(out / "report.html", "evaluate", context)

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from perceived import charts, curves, images, metrics, report, storage
+from perceived import charts, curves, evaluate, images, report, storage
 from perceived.checkpoint import Run
 from perceived.classifier import Classifier
 from perceived.data.split import SPLITS
@@ -144,17 +143,12 @@ def _exported(model: Path) -> dict[str, Any]:
 
 
 def _charts(explored: Mapping[str, Any], history: curves.History, files: Files) -> dict[str, Any]:
-    scored = pl.read_parquet(files.evaluation / "predictions.parquet").filter(pl.col("error").is_null())
-    scores = {label: scored.filter(label=label)["probability_male"].to_numpy() for label in LABELS}
-    confidence = scored["confidence"].to_numpy().astype(np.float64)
-    right = (scored["perceived_gender"] == scored["label"]).to_numpy()
     drawings = {
         "labels": (charts.label_counts(explored["labels"]), "Pictures by label"),
         "partitions": (charts.partition_counts(explored["partitions"]), "Label by partition"),
         "loss": (curves.panel(history, "loss"), "Loss"),
         "accuracy": (curves.panel(history, "accuracy"), "Accuracy"),
-        "scores": (charts.score_histogram(scores, positive="male"), "Answers by true label"),
-        "calibration": (charts.reliability(*metrics.equal_mass_bins(confidence, right)), "Calibration"),
+        **evaluate.drawings(pl.read_parquet(files.evaluation / "predictions.parquet")),
     }
     return {name: report.figure_svg(charts.chart(draw), title=title) for name, (draw, title) in drawings.items()}
 
