@@ -9,15 +9,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from perceived import backbones, recipes
+from perceived import backbones, recipes, scoring
 from perceived import train as training
-from perceived.checkpoint import Run
+from perceived.checkpoint import Run, TrainedModel
 from perceived.recipes import Recipe
 from perceived.schedule import Schedule
+from perceived.workspace import Workspace
 
 PROGRAM = """
 import json, sys
@@ -52,11 +54,15 @@ def recipe(tiny: tuple[str, ...]) -> Recipe:
 @pytest.fixture(scope="module")
 def two(tiny_work: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of two processes."""
-    folder = tmp_path_factory.mktemp("two")
+    return in_two(tiny_work, recipe, tmp_path_factory.mktemp("two"))
+
+
+def in_two(work: Path, recipe: Recipe, folder: Path) -> Path:
+    """Train in two processes and return the run."""
     script = folder / "program.py"
     script.write_text(PROGRAM)
     out = folder / "run"
-    arguments = [str(tiny_work), str(out), json.dumps(recipe.to_dict())]
+    arguments = [str(work), str(out), json.dumps(recipe.to_dict())]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run([*command, *arguments], check=True, timeout=600, env=environment)
@@ -89,3 +95,13 @@ def test_two_processes_end_with_the_weights_of_one(two: Path, tiny_work: Path, r
     start = backbones.create(recipe.backbone, weights="none").network
     moved = [(value - networks[0][f"network.backbone.{key}"]).abs().max() for key, value in start.named_parameters()]
     assert max(moved) > 1e-3, "weights that never moved would agree as well"
+
+
+def test_both_validate_the_network_that_is_kept(tiny_work: Path, recipe: Recipe, tmp_path: Path) -> None:
+    """Batch norms learn from the pictures of their own process; only the first one's are kept."""
+    run = in_two(tiny_work, dataclasses.replace(recipe, freeze_batch_norm=False), tmp_path)
+    kept = TrainedModel.load(run)
+    rows = scoring.read_split(Workspace(tiny_work), "val")
+    scored = scoring.score(rows, kept.probabilities, kept.spec)
+    chances = [row[f"probability_{row['label']}"] for row in scored.iter_rows(named=True)]
+    assert kept.spec.metrics["validation"]["val_loss"] == pytest.approx(-np.log(chances).mean(), abs=1e-4)
