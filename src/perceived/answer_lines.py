@@ -92,7 +92,7 @@ def _escaped(value: Any) -> Any:
 
 def _no_answer(path: Path, number: int, why: str) -> DataError:
     return DataError(
-        f"Line {number:,} of {path} cannot be read as JSON lines: {why.splitlines()[0]}",
+        f"Line {number:,} of {path} cannot be read as JSON lines: {why.splitlines()[0][:200]}",
         expected="what 'perceived predict --json' prints, one object for each picture",
         mend="remove the line, or answer its picture again",
     )

@@ -117,6 +117,9 @@ def read_workspace(work: Path, on: str) -> pl.DataFrame:
 def match(predictions: pl.DataFrame, labels: pl.DataFrame, reading: Reading) -> pl.DataFrame:
     """Join predictions and labels by id, or by file name where no id is shared; what stays alone is counted.
 
+    Names count with as many of their folders as all of them have, and without folders only where that finds most rows
+    of either side: 8.jpg may be in every folder.
+
     Raises:
         DataError: nothing matches.
     """
@@ -126,9 +129,12 @@ def match(predictions: pl.DataFrame, labels: pl.DataFrame, reading: Reading) -> 
         labels = labels.drop(said)
     joined = labels.join(predictions, on="id", how="inner", maintain_order="left")
     if joined.is_empty():
-        by_name = [table.with_columns(id=pl.col("id").str.extract(r"([^/\\]+)$")) for table in (labels, predictions)]
-        if all(table["id"].is_unique().all() for table in by_name):
-            joined = by_name[0].join(by_name[1], on="id", how="inner", maintain_order="left")
+        whole = min(int(_folders(table["id"]).min() or 0) for table in (labels, predictions))  # type: ignore[arg-type]
+        for folders in dict.fromkeys((whole, 0)):
+            joined = _by_name(labels, predictions, folders)
+            if joined.height and (folders or 2 * joined.height >= min(labels.height, predictions.height)):
+                break
+            joined = joined.clear()
         if joined.is_empty():
             raise DataError(
                 "No id of the predictions is among the labels.",
@@ -136,12 +142,26 @@ def match(predictions: pl.DataFrame, labels: pl.DataFrame, reading: Reading) -> 
                 mend="write the ids of both files in the same way",
             )
         reading.notes.append(
-            "Predictions and labels share no id, only file names without their folders. "
+            "Predictions and labels share no id, only the ends of file names. "
             f"Matched by these: {counted(joined.height, 'row')}."
         )
     reading.leave_out("predictions without a label", predictions.height - joined.height)
     reading.leave_out("labels without a prediction", labels.height - joined.height)
     return joined
+
+
+def _folders(ids: pl.Series) -> pl.Series:
+    """Return how many folders each name has before it."""
+    return ids.str.count_matches(r"[/\\]")
+
+
+def _by_name(labels: pl.DataFrame, predictions: pl.DataFrame, folders: int) -> pl.DataFrame:
+    """Join by the ends of names that have so many ``folders``; no row where these are not unique."""
+    ending = rf"((?:[^/\\]+[/\\]){{{folders}}}[^/\\]+)$"
+    one, other = (table.with_columns(id=pl.col("id").str.extract(ending)) for table in (labels, predictions))
+    if not (one["id"].is_unique().all() and other["id"].is_unique().all()):
+        return one.join(other, on="id", how="inner").clear()
+    return one.join(other, on="id", how="inner", maintain_order="left")
 
 
 def parse_words(assignments: Iterable[str]) -> dict[str, str]:

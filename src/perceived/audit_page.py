@@ -83,6 +83,9 @@ def worst_rows(found: Mapping[str, Any]) -> dict[str, dict[str, Any] | None]:
 def markdown(found: Mapping[str, Any], *, title: str) -> str:
     """Return the audit as Markdown tables: gaps, every single grouping, and the worst and smallest of intersections."""
     lines = [f"# {plain(title)}", "", *[f"- {plain(note)}" for note in found["notes"]], ""]
+    if found["overall"]["missed"]["value"]:
+        missed, correct = (f"{found['overall'][name]['value']:.1%}" for name in ("missed", "correct"))
+        lines += [f"In {missed} of the rows no face was found; with these as errors {correct} are right.", ""]
     lines += table(HEADS, [cells(found["overall"])])
     lines += ["", "## Gaps", "", f"p-values by permutation, after {found['method']['correction']}.", ""]
     heads = ("by", "gap", "value", "lowest", "highest", "p", "p, corrected")

@@ -61,6 +61,8 @@ class Client:
             raise ConfigError(f"{url!r} is no server's address.", expected="like http://127.0.0.1:8000")
         if tries < 1:
             raise ConfigError(f"{tries} tries can ask nothing.", expected="1 or more")
+        if key and not key.isascii():
+            raise ConfigError("The server's key has letters that no header can carry.", expected="ASCII")
         headers = {"User-Agent": f"perceived/{__version__}", **({"X-API-Key": key} if key else {})}
         self.url = url.rstrip("/")
         self._tries = tries
@@ -125,8 +127,7 @@ class Client:
 
     def models(self) -> dict[str, Any]:
         """Return the server's models and limits."""
-        answer: dict[str, Any] = self._send("GET", "/v1/models").json()
-        return answer
+        return self._told(self._send("GET", "/v1/models"), "models")
 
     @functools.cached_property
     def _described(self) -> Mapping[str, Any]:
@@ -182,7 +183,7 @@ class Client:
         """Return the answers for files; what is too much for one request is asked for in two."""
         response = self._send("POST", "/v1/predict", files=files)
         if response.is_success:
-            answers: list[dict[str, Any]] = response.json()["pictures"]
+            answers: list[dict[str, Any]] = self._told(response, "pictures")["pictures"]
             return answers
         if len(files) == 1:
             return [{"faces": [], "error": f"{files[0][1][0]}: {_refusal(response)}"}]
@@ -208,6 +209,19 @@ class Client:
         if response.is_success or (files and response.status_code == _TOO_LARGE):
             return response
         raise _refusal(response)
+
+    def _told(self, response: httpx2.Response, key: str) -> dict[str, Any]:
+        """Return a JSON answer that has something under ``key``, as all answers of our server have."""
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = None
+        if not (isinstance(answer, dict) and answer.get(key)):
+            raise ServerError(
+                f"What answers at {self.url} is no server of perceived.",
+                mend="check the address; 'perceived serve' prints its own",
+            )
+        return answer
 
     def _unreachable(self, error: httpx2.TransportError) -> ServerError:
         return ServerError(

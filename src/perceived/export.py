@@ -67,23 +67,25 @@ def write(network: nn.Module, spec: ModelSpec, check: Pixels, out: Path, *, stor
     served = _Explained(network) if explains(network, planes(check)) else _Served(network)
     model = _to_onnx(served.eval(), spec)
     with storage.atomic_path(out) as partial:
-        difference = _agree(model, network, spec, check, partial, TOLERANCES["float32"])
+        difference = _agree(model, network, spec, check, partial, "float32")
         if store != "float32":
             compact.store(model.graph, store)
-            difference = _agree(model, network, spec, check, partial, TOLERANCES[store])
+            difference = _agree(model, network, spec, check, partial, store)
         _save(model, _with_provenance(spec, store, len(check), difference), partial)
     return out
 
 
-def _agree(model: Any, network: nn.Module, spec: ModelSpec, check: Pixels, partial: Path, tolerance: float) -> float:
+def _agree(model: Any, network: nn.Module, spec: ModelSpec, check: Pixels, partial: Path, store: str) -> float:
     """Write a model and return its largest difference from the network, or refuse one beyond the tolerance."""
     _save(model, spec, partial)
-    difference = largest_difference(network, spec, check, partial)
+    difference, tolerance = largest_difference(network, spec, check, partial), TOLERANCES[store]
     if not difference <= tolerance:  # nor if it is no number
         raise ModelFileError(
             f"The exported model and the trained one differ by {difference:.2g} in probability.",
             expected=f"at most {tolerance:g} on the run's {counted(len(check), 'check picture')}",
-            mend="report this with the run's config.json; evaluate the run itself meanwhile",
+            mend="report this with the run's config.json; evaluate the run itself meanwhile"
+            if store == "float32"
+            else "keep more of the weights: --store float16, or float32, which 'perceived quantize' makes small, too",
         )
     return difference
 

@@ -60,7 +60,8 @@ def model(name: str) -> dict[str, Any]:
     from perceived.models import find_model
 
     path = find_model(name)
-    return {"file": str(path), "sha256": sha256_file(path), **Classifier(path).spec.to_dict()}
+    spec = Classifier(path).spec
+    return {"file": str(path), "sha256": sha256_file(path), **spec.to_dict()}
 
 
 def _version(name: str, extra: str | None = None) -> str:

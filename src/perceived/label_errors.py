@@ -183,6 +183,11 @@ def _answered(rows: pl.DataFrame, model: Path, folder: Path, split: pl.DataFrame
     kept = folder / f"answers-{key}.parquet"
     answers = scoring.kept(rows, kept, lambda: opened, title=f"scoring {opened.spec.name}")
     notes = []
+    shared = sorted(lineage.licences(opened.spec).keys() & set(rows["source"] if "source" in rows.columns else ()))
+    if learnt != {"here"} and shared:
+        notes.append(
+            f"The model has learnt from pictures of {', '.join(shared)}, and so are these: some may be the same."
+        )
     if learnt != {"here"}:
         notes.append(
             "The model was trained on another split than this one, or does not say on which. That it has not learnt "

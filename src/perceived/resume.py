@@ -54,7 +54,8 @@ def answered(path: Path, predictor: Predictor | Client) -> set[str]:
                     _row(line, path, number)  # nothing of ours, however short: it is not cut off
                 break
             row = _row(line, path, number)
-            _check_model(row, path, predictor.model_sha256)
+            if row.get("error") is None or row.get("model_sha256"):  # an error that no model was asked about has none
+                _check_model(row, path, predictor.model_sha256)
             if row["error"] is None:
                 try:
                     other = _differs(row, predictor)

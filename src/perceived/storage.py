@@ -104,7 +104,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def _replaceable(path: Path) -> Path:
     """Return what a new file at ``path`` takes the place of: where a link leads to, or ``path`` itself."""
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    a_stream = os.path.abspath(path).startswith(("/dev/std", "/dev/fd/", "/proc/self/fd/"))  # noqa: PTH100 -- links are not followed
+    if a_stream or (path.exists() and not (path.is_file() or path.is_dir())):
         raise StorageError(
             f"{path} is a device or a pipe, which cannot be replaced by a whole file.",
             expected="the name of a file",

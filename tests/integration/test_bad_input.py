@@ -137,6 +137,13 @@ def test_one_label_only(run: Run, work: Path, tiny: tuple[str, ...]) -> None:
     assert files(work) == before
 
 
+def test_a_workspace_is_no_run(run: Run, work: Path, tiny: tuple[str, ...]) -> None:
+    before = files(work)
+    answer = run("train", work, "--out", work, *settings(tiny))
+    assert (answer.code, "is the workspace itself" in answer.err) == (2, True)
+    assert files(work) == before
+
+
 def test_a_run_of_another_recipe(run: Run, tiny_run: Path, tiny_work: Path, tiny: tuple[str, ...]) -> None:
     before = {path: path.read_bytes() for path in tiny_run.rglob("*") if path.is_file()}
     answer = run("train", tiny_work, "--out", tiny_run, *settings((*tiny, "epochs=0.2")))

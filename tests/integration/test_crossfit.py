@@ -53,7 +53,7 @@ def test_labels_are_judged_without_any_model(
     work.root.mkdir()
     wrong.with_columns(identity=pl.lit(None, pl.Int64)).write_parquet(work.split)
 
-    def halves(pixels: Any, *_: Any, **__: Any) -> Any:
+    def halves(rows: pl.DataFrame, pixels: Any, *_: Any, **__: Any) -> Any:
         return np.stack([pixels[:, :16].mean((1, 2, 3)), pixels[:, 16:].mean((1, 2, 3))], axis=1)
 
     monkeypatch.setattr(features, "keep", halves)

@@ -203,6 +203,36 @@ def test_a_server_that_is_not_there_is_a_sentence():
     assert "perceived serve" in caught.value.mend
 
 
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}"])
+def test_another_server_is_told(body):
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        with Client(f"http://127.0.0.1:{server.server_port}") as client:
+            for ask in (client.models, lambda: client.predict(b"x")):
+                with pytest.raises(ServerError, match="no server of perceived"):
+                    ask()
+        server.shutdown()
+        thread.join()
+
+
+def test_a_key_that_no_header_can_carry_is_told():
+    with pytest.raises(ConfigError, match="no header can carry"):
+        Client("http://127.0.0.1:9", key="s\u00e9cret")
+
+
 @pytest.mark.parametrize("address", ["localhost:8000", "", "http://", "http://[::1", "http://a:b", "ftp://a"])
 def test_an_address_must_be_one(address):
     with pytest.raises(ConfigError, match="no server's address"):

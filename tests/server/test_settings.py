@@ -89,3 +89,6 @@ def test_a_misspelt_line_or_a_missing_file_is_not_passed_over(tmp_path):
         load(file)
     with pytest.raises(ConfigError, match="There is no file"):
         load(tmp_path / "gone.env")
+    file.write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(ConfigError, match="is not UTF-8"):
+        load(file)

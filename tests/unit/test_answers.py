@@ -213,7 +213,21 @@ def test_file_names_match_where_no_id_does(write: Callable[..., Path]) -> None:
     said = answers.read_predictions(write("p.csv", "id,perceived_gender", "/data/val/1.jpg,male"), reading=reading)
     truth = answers.read_labels(write("l.csv", "id,label", "val/1.jpg,male"), reading=reading)
     assert answers.match(said, truth, reading).height == 1
-    assert reading.notes[0].endswith("share no id, only file names without their folders. Matched by these: 1 row.")
+    assert reading.notes[0].endswith("share no id, only the ends of file names. Matched by these: 1 row.")
+
+
+def test_a_file_of_another_folder_is_another_one(write: Callable[..., Path]) -> None:
+    """Folders that both have tell pictures apart; names alone are taken only where most of them are found again."""
+    lines = [f"train/{i}.jpg,male" for i in range(5)]
+    said = answers.read_predictions(write("p.csv", "id,perceived_gender", *lines), reading=Reading())
+
+    def matched(*ids: str) -> list[str]:
+        return answers.match(said, pl.DataFrame({"id": ids, "label": ["male"] * len(ids)}), Reading())["id"].to_list()
+
+    assert matched("all/train/1.jpg", "all/val/2.jpg", "all/val/8.jpg") == ["train/1.jpg"]
+    assert matched("elsewhere/1.jpg", "elsewhere/2.jpg") == ["1.jpg", "2.jpg"]
+    with pytest.raises(DataError, match="No id of the predictions"):
+        matched("val/4.jpg", "val/5.jpg", "val/6.jpg", "val/7.jpg")
 
 
 def test_file_names_that_are_not_unique_do_not_match(write: Callable[..., Path]) -> None:

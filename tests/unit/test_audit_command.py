@@ -63,7 +63,7 @@ def test_mistakes_end_with_2_and_a_way_out(
         ("tune", tmp_path, "--seed", "-1"): "greater than or equal to 0",
         ("audit", tmp_path / "none.csv", "--labels", truth, *OPTIONS, *words): "does not exist",
         ("card", tmp_path / "none.onnx"): "--datasets fairface",
-        ("robustness", tmp_path / "none.onnx", tmp_path): "does not exist",
+        ("robustness", tmp_path / "none.onnx", tmp_path): "There is no model",
     }
     for arguments, message in cases.items():
         answer = run(*arguments)

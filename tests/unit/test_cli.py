@@ -215,10 +215,12 @@ def test_calibrate(run, called):
     assert calls[1][1]["mirror_below"] is None
 
 
-def test_evaluate(run, called):
+def test_evaluate(run, called, tmp_path, monkeypatch):
     rate = {"value": 0.75, "low": 0.5, "high": None}
     metrics = {"accuracy": rate, "f1": {"male": rate}, "confusion": {"male": {"male": rate}}}
     calls = called("perceived.evaluate.evaluate", {"metrics": metrics, "cleaned": None, "notes": ["Mind this."]})
+    monkeypatch.chdir(tmp_path)
+    Path("model.onnx").touch()
     answer = run("evaluate", "model.onnx", "work", "--on", "val")
     folder = Path("model-evaluation-val")
     assert calls == [((Path("model.onnx"), Path("work")), {"on": "val", "exclude": None, "out": folder})]

@@ -47,7 +47,7 @@ def test_other_missing_modules_are_not_explained_away(module):
 def test_every_extra_is_in_the_readme_with_what_it_is_for(root):
     readme = (root / "README.md").read_text(encoding="utf-8")
     for extra in EXTRAS:
-        assert re.search(rf"^pip install 'perceived\[{extra}\]' +# .{{10,}}", readme, re.MULTILINE), extra
+        assert re.search(rf"^pip install '\.\[{extra}\]' +# .{{10,}}", readme, re.MULTILINE), extra
 
 
 def test_what_is_missing_is_told_from_one_process_to_another() -> None:

@@ -12,7 +12,7 @@ import pytest
 import perceived
 from perceived import yunet
 from perceived.devices import missing, providers
-from perceived.errors import ConfigError
+from perceived.errors import ConfigError, ModelFileError
 from perceived.extras import EXTRAS
 from perceived.installed import CORE, describe, devices, model, weights
 from perceived.models import SHIPPED
@@ -88,3 +88,5 @@ def test_a_model_is_described_with_its_hash(tiny_model):
     found = model(str(tiny_model))
     assert (found["file"], found["name"]) == (str(tiny_model), "tiny")
     assert found["sha256"] == hashlib.sha256(tiny_model.read_bytes()).hexdigest()
+    with pytest.raises(ModelFileError, match="is a folder"):
+        model(str(tiny_model.parent))

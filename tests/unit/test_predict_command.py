@@ -306,6 +306,17 @@ def test_names_of_dots_are_drawn(run, tiny_model, picture, tmp_path, name):
     assert len(list((tmp_path / "drawn").iterdir())) == len(list((tmp_path / "faces").iterdir())) == 1
 
 
+def test_resume_tries_again_what_no_model_was_asked_about(run, tiny_model, picture, tmp_path):
+    """As the client writes rows of pictures that it could not read itself."""
+    log, path = tmp_path / "log.jsonl", picture("a.png", 9)
+    words = ("predict", path, "--model", tiny_model, "--no-detect", "--resume", log)
+    assert run(*words).code == 0
+    unread = answers(log.read_text())[0] | {"source": "gone.png", "error": "gone", "model": "", "model_sha256": ""}
+    log.write_text(log.read_text() + json.dumps(unread | {"faces": []}) + "\n")
+    assert run(*words).code == 0
+    assert [row["source"] for row in answers(log.read_text())] == [str(path)]
+
+
 def test_resume_makes_the_folder_of_its_file(run, tiny_model, picture, tmp_path):
     log = tmp_path / "new" / "log.jsonl"
     assert run("predict", picture("a.png", 9), "--model", tiny_model, "--no-detect", "--resume", log).code == 0

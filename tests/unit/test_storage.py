@@ -121,6 +121,13 @@ def test_what_is_no_disk_takes_no_file() -> None:
         storage.write_text(Path("/proc/perceived/a.txt"), "text")
 
 
+def test_a_stream_is_not_replaced_where_it_is_a_file() -> None:
+    """As /dev/stdout is with ``> log.txt``: what else is written there would be lost."""
+    for name in ("/dev/stdout", "/dev/stderr", "/dev/fd/1"):
+        with pytest.raises(StorageError, match=r"a device or a pipe"):
+            storage.write_text(Path(name), "text")
+
+
 def test_a_link_to_a_pipe_is_not_replaced(tmp_path: Path) -> None:
     """As /dev/stdout is, whose target has no name."""
     reader, writer = os.pipe()

@@ -32,7 +32,7 @@ def audit(
         typer.Option(metavar="CSV", help="Take labels and groups from this file: id,label,…", show_default=False),
     ] = None,
     groups: Annotated[
-        str, typer.Option(metavar="LIST", help="Columns to group by, such as race,age,race*gender; or all.")
+        str, typer.Option(metavar="LIST", help="Columns to group by, such as race,age,race*age; or all.")
     ] = "all",
     out: Annotated[Path, typer.Option(help="Folder for audit.json, audit.html and audit.md.")] = Path("audit"),
     on: Annotated[str, typer.Option(help="Which pictures of WORK: train, val or test.")] = "test",
@@ -93,9 +93,10 @@ def audit(
 
 def _show(found: dict, worst: dict) -> None:  # type: ignore[type-arg]
     """Print the figures a reader asks for first, what was left out, and the verdicts."""
-    rows = [
-        (name.replace("_", " "), found["overall"][name]) for name in ("accuracy", "abstention", "calibration_error")
-    ]
+    names = ["accuracy", "abstention", "calibration_error"]
+    if found["overall"]["missed"]["value"]:
+        names = ["correct", "missed", *names]
+    rows = [(name.replace("_", " "), found["overall"][name]) for name in names]
     cells = [(name, *("-" if x is None else f"{x:.4f}" for x in rate.values())) for name, rate in rows]
     terminal.table((counted(found["rows"], "row"), "value", "95 % from", "to"), cells)
     for kind, row in worst.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -28,10 +29,11 @@ def card(
         typer.Option("--license", metavar="ID", help="Licence of the model.", show_default="as the datasets allow"),
     ] = None,
     watts: Annotated[
-        float | None, typer.Option(help="What the machine drew, for carbon dioxide.", show_default=False)
+        float | None, typer.Option(min=0, help="What the machine drew, for carbon dioxide.", show_default=False)
     ] = None,
     grams_per_kwh: Annotated[
-        float | None, typer.Option(help="Carbon dioxide of its electricity.", show_default="475, the world's average")
+        float | None,
+        typer.Option(min=0, help="Carbon dioxide of its electricity.", show_default="475, the world's average"),
     ] = None,
     out: Annotated[Path, typer.Option(help="Markdown file to write.")] = Path("MODEL_CARD.md"),
 ) -> None:
@@ -47,6 +49,8 @@ def card(
     energy = None
     if watts is not None:
         grams = cards.GRAMS_PER_KWH if grams_per_kwh is None else grams_per_kwh
+        if not math.isfinite(watts * grams):
+            raise ConfigError(f"{watts} watts at {grams} grams are no energy.", expected="numbers, 0 or more")
         energy = cards.Energy(watts=watts, grams_per_kwh=grams)
     cards.write(model, out, datasets=names, results=results or [], license_id=license_id, energy=energy)
     typer.echo(f"card: {out}")

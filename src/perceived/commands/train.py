@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from perceived.commands.cluster import Cluster, Workers
 from perceived.commands.options import Settings, Work
 from perceived.commands.remote import refuse
+from perceived.errors import ConfigError
 from perceived.extras import needed_for
 
 
@@ -36,6 +38,8 @@ def train(
     from perceived import recipes
 
     chosen = recipes.get(recipe, settings or [])
+    if os.path.realpath(work) == os.path.realpath(out):
+        raise ConfigError(f"{out} is the workspace itself.", expected="a folder of its own for the run")
     if cluster is not None:
         with needed_for("'perceived train --cluster'", extra="cluster"):
             from perceived.cluster import train as on_cluster

@@ -85,18 +85,26 @@ def _list_folder(root: Path) -> Listing:
         listed.add(real)
         try:
             entries = [entry for entry in os.scandir(folder) if not _is_hidden(entry.name)]
+            folders = [entry for entry in entries if _leads_to_a_folder(entry)]
         except OSError as error:
             raise DataError(f"{folder} cannot be listed: {error.strerror}.", mend="check its permissions") from error
-        listing[folder.rstrip("/") + "/"] = [entry.name for entry in entries if not entry.is_dir()]
+        below = {entry.name for entry in folders}
+        listing[folder.rstrip("/") + "/"] = [entry.name for entry in entries if entry.name not in below]
         if depth < _MAX_DEPTH:
-            for entry in entries:
-                if entry.is_dir():
-                    (linked if entry.is_symlink() else waiting).append((entry.path, depth + 1))
+            for entry in folders:
+                (linked if entry.is_symlink() else waiting).append((entry.path, depth + 1))
         if len(listing) > _MAX_FOLDERS:
             raise DataError(
                 f"{root} holds more than {_MAX_FOLDERS:,} folders.", mend="point at the dataset's folder itself"
             )
     return listing
+
+
+def _leads_to_a_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _list_zip(path: str) -> Listing:

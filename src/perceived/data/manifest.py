@@ -114,7 +114,7 @@ def _has_columns(location: str) -> bool:
     except (OSError, DataError):
         return False
     head = line.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
-    names = {name.strip('" \r').lower() for name in head.split(",")}
+    names = {name.strip('" \r\n').lower() for name in head.split(",")}
     return not (names.isdisjoint(PATHS) or names.isdisjoint(LABELS))
 
 

@@ -120,6 +120,8 @@ def load(file: Path | None = None, **flags: Any) -> Settings:
         raise ConfigError(
             f"The server cannot be set up so: {wrong}.", mend="see docs/serve.md for every setting"
         ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file} is not UTF-8.", expected=f"a file with lines like {PREFIX}PORT=9000") from None
     except SettingsError as error:
         raise ConfigError(
             f"The server cannot be set up so: {error}.",

@@ -96,6 +96,7 @@ def test_a_link_to_a_folder_above_shows_no_picture_again(write: Write) -> None:
     data = write("female/1.jpg", "female/2.jpg", "male/1.jpg", "male/2.jpg")
     (data / "female" / "up").symlink_to(data)
     (data / "again").symlink_to(data / "male")
+    (data / "itself").symlink_to(data / "itself")
     report, examples = prepared(data)
     assert sorted(examples["id"]) == ["female/1.jpg", "female/2.jpg", "male/1.jpg", "male/2.jpg"]
     assert sum(map(len, report.problems.values())) == 0
