@@ -92,4 +92,4 @@ def test_rows_that_are_matched_by_file_name_are_told(
     words = ("--map", "M=male", "--map", "F=female", "--out", tmp_path / "out")
     answer = run("audit", files[0], "--labels", files[1], *OPTIONS, *words)
     assert answer.code == 0, answer.err
-    assert "only file names without their folders. Matched by these: 40 rows." in answer.out
+    assert "only the ends of file names. Matched by these: 40 rows." in answer.out
