@@ -125,7 +125,8 @@ def prepare_run(
         _require_same(run, config)
         check_pictures = pictures.val[_spread(len(pictures.val), CHECK_PICTURES)]
         workspace = Workspace(work)
-        train, val = feed.rows(workspace.read_split(), recipe)
+        if recipe.teacher or recipe.cached_features:
+            train, val = feed.rows(workspace.read_split(), recipe)
         if recipe.teacher:
             opinions = [
                 opinion(*one, train, preprocessing, workspace.cache, accelerator, quiet=quiet) for one in teachers
