@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import socket
 import threading
 import time
@@ -47,11 +49,23 @@ PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_po
 """What a node waits to be told by its agents, unless it is chosen for them."""
 
 
+OURS = range(21_000, 32_000)
+"""Ports that neither Ray's workers (10,002 to 19,999) nor connections that take any port (from 32,768) come to hold."""
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that is free, and stays so until what it is for has started."""
+    for port in random.sample(OURS, len(OURS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("every port is taken")
+
+
+@pytest.fixture(scope="session")
+def new_port() -> Callable[[], int]:
+    """A function that returns a free port."""
+    return free_port
 
 
 class Nodes:

@@ -36,12 +36,9 @@ def cluster() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def port(nodes) -> Iterator[int]:
+def port(nodes, new_port) -> Iterator[int]:
     """A free port, for all tests: Ray Serve takes seconds to start. What was deployed is taken down at the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number = probe.getsockname()[1]
-    yield number
+    yield new_port()
     from ray import serve
 
     with connection.connected(nodes.address):
@@ -192,3 +189,13 @@ def test_what_is_under_way_is_answered_before_the_app_is_taken_down(cluster, nod
         answer = asked.result()
     assert answer.status_code == 200
     assert [one["error"] for one in answer.json()["pictures"]] == [None] * len(files)
+
+
+def test_an_address_that_another_program_has_leaves_nothing_behind(cluster, nodes, new_port, tiny_model):
+    with connection.connected(nodes.address):
+        cluster.serve.shutdown()
+    for _ in range(2):  # what an attempt leaves on the cluster would refuse the next address in other words
+        with socket.create_server(("127.0.0.1", new_port())) as other:
+            taken = other.getsockname()[1]
+            with pytest.raises(ConfigError, match=f"127.0.0.1:{taken} cannot be had"):
+                cluster.run(Settings(model=str(tiny_model), port=taken), address=nodes.address)

@@ -26,6 +26,7 @@ from perceived.predictor import BATCH
 from perceived.server import logs
 from perceived.server.answers import Answer, Answerer, Begun
 from perceived.server.app import create_app
+from perceived.server.run import address_taken
 from perceived.server.service import Finish, Service, open_predictor
 from perceived.server.settings import Settings, load
 
@@ -166,7 +167,13 @@ def run(settings: Settings, *, address: str, announce: Callable[[str], None] = p
 
 def _listen(host: str, port: int) -> None:
     """Start Ray Serve, or refuse where it runs already and listens elsewhere: it would go on doing so."""
-    serve.start(http_options={"host": host, "port": port})
+    try:
+        serve.start(http_options={"host": host, "port": port})
+    except RuntimeError as error:
+        if "Failed to bind" not in str(error):
+            raise
+        serve.shutdown()
+        raise address_taken(host, port) from error
     listening = _get_global_client().http_config
     if (listening.host, listening.port) != (host, port):
         raise ClusterError(

@@ -122,12 +122,17 @@ def bind(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise ConfigError(
-            f"The address {host}:{port} cannot be had: {error.strerror or error}.",
-            mend="stop what listens there, or choose another with --port and --host",
-        ) from error
+        raise address_taken(host, port, error.strerror or str(error)) from error
     listener.set_inheritable(True)
     return listener
+
+
+def address_taken(host: str, port: int, why: str = "another program listens there") -> ConfigError:
+    """Return the error for an address that cannot be bound."""
+    return ConfigError(
+        f"The address {host}:{port} cannot be had: {why}.",
+        mend="stop what listens there, or choose another with --port and --host",
+    )
 
 
 @contextlib.contextmanager
