@@ -31,6 +31,21 @@ class Dataset:
     source: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class License:
+    """What a model is licensed under: an SPDX id, or ``other`` with a ``name`` and ``words`` that say what it is."""
+
+    id: str
+    name: str = ""
+    words: str = ""
+
+
+RESEARCH = License(
+    id="other", name="non-commercial-research", words="non-commercial research only, as its training data asks"
+)
+AS_ALLOWED = License(
+    id="other", name="as-the-datasets-allow", words="what the owners of its training data allow; ask them"
+)
 DATASETS = {
     "celeba": Dataset(
         name="CelebA", license="non-commercial research only, no redistribution", commercial=False,
@@ -99,7 +114,7 @@ def write(
         kind, result = results_file.read(path)
         results_file.require_of_model(path, result, spec, facts["sha256"])
         found.append((kind, result))
-    text = render(spec, facts, trained_on, found, license_id=chosen, energy=energy)
+    text = render(spec, facts, trained_on, found, terms=chosen, energy=energy)
     storage.write_text(out, text)
     return text
 
@@ -115,7 +130,7 @@ def read_model(model: Path) -> tuple[ModelSpec, dict[str, Any]]:
     return spec, {"file": file.name, "called": called, "sha256": sha256, "bytes": file.stat().st_size}
 
 
-def choose_license(datasets: Sequence[Dataset], asked: str | None) -> str:
+def choose_license(datasets: Sequence[Dataset], asked: str | None) -> License:
     """Return the licence of a model trained on these datasets.
 
     Raises:
@@ -128,7 +143,11 @@ def choose_license(datasets: Sequence[Dataset], asked: str | None) -> str:
             expected="the licence 'other': non-commercial research, as the dataset asks",
             mend="leave --license out, or train without that dataset",
         )
-    return asked or ("apache-2.0" if all(dataset.commercial for dataset in datasets) else "other")
+    if closed:
+        return RESEARCH
+    if asked == "other" or not (asked or all(dataset.commercial for dataset in datasets)):
+        return AS_ALLOWED
+    return License(id=asked or "apache-2.0")
 
 
 def render(
@@ -137,7 +156,7 @@ def render(
     datasets: Sequence[Dataset],
     results: Sequence[tuple[str, Mapping[str, Any]]],
     *,
-    license_id: str,
+    terms: License,
     energy: Energy | None = None,
 ) -> str:
     """Return the card as Markdown with the hub's front matter."""
@@ -150,11 +169,11 @@ def render(
     )  # fmt: skip
     environment.filters |= {"percent": report.percent, "number": report.number, "plain": audit_page.plain}
     page = environment.get_template("card.md.jinja").render(
-        front=front_matter(spec, datasets, by_kind, license_id=license_id, emissions=emissions),
+        front=front_matter(spec, datasets, by_kind, terms=terms, emissions=emissions),
         spec=spec,
         facts=facts,
         datasets=datasets,
-        license=license_id,
+        license=terms,
         results=by_kind,
         seconds=seconds,
         energy=energy,
@@ -173,21 +192,19 @@ def front_matter(
     datasets: Sequence[Dataset],
     results: Mapping[str, Sequence[Mapping[str, Any]]],
     *,
-    license_id: str,
+    terms: License,
     emissions: float | None,
 ) -> str:
     """Return the hub's metadata as YAML; its values are JSON, which YAML takes."""
     data: dict[str, Any] = {
-        "license": license_id,
+        "license": terms.id,
         "library_name": "onnx",
         "pipeline_tag": "image-classification",
         "tags": ["perceived-gender", "face", "fairness", "onnx", spec.backbone],
         "metrics": ["accuracy", "f1"],
     }
-    if license_id == "other":
-        closed = any(dataset.commercial is False for dataset in datasets)
-        name = "non-commercial-research" if closed else "as-the-datasets-allow"
-        data |= {"license_name": name, "license_link": "LICENSE"}
+    if terms.name:
+        data |= {"license_name": terms.name, "license_link": "LICENSE"}
     if emissions is not None:
         data["co2_eq_emissions"] = {
             "emissions": round(emissions, 2), "source": "watts times hours of training", "training_type": "fine-tuning",

@@ -112,7 +112,10 @@ def test_a_card_does_not_pass_over_what_the_model_has_seen(make_model: Callable[
     with pytest.raises(ConfigError, match="has learnt from celeba, mine too") as caught:
         card.write(model, tmp_path / "card.md", datasets=["fairface"])
     assert caught.value.mend == "--datasets fairface,celeba,mine"
-    assert 'license: "other"' in card.write(model, tmp_path / "card.md", datasets=["fairface", "celeba", "mine"])
+    text = card.write(model, tmp_path / "card.md", datasets=["fairface", "celeba", "mine"])
+    assert 'license: "other"' in text
+    assert 'license_name: "non-commercial-research"' in text
+    assert "licensed under `other`: non-commercial research only" in text
 
 
 def test_a_dataset_of_ones_own_is_told_with_its_licence(make_model: Callable[..., Path], tmp_path: Path) -> None:
@@ -122,6 +125,7 @@ def test_a_dataset_of_ones_own_is_told_with_its_licence(make_model: Callable[...
     text = card.write(model, tmp_path / "card.md", datasets=datasets)
     assert 'license: "other"' in text, "whether commerce may use them is not known"
     assert 'license_name: "as-the-datasets-allow"' in text
+    assert "licensed under `other`: what the owners of its training data allow" in text
     assert "| street | CC0 | ask its owner |" in text
     assert "| old | not stated | ask its owner |" in text
     assert 'license: "mit"' in card.write(model, tmp_path / "card.md", datasets=datasets, license_id="mit")
