@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from perceived import answer_lines
+from perceived import answer_lines, columns
 from perceived.errors import ConfigError, DataError
 from perceived.spec import LABELS, UNCERTAIN
 from perceived.wording import counted
@@ -191,12 +191,14 @@ def _read_table(path: Path) -> pl.DataFrame:
         with open(path, "rb") as file:
             if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
                 raise OSError("it is UTF-16")
-        return pl.read_csv(path, infer_schema=False)
+        table = pl.read_csv(path, infer_schema=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(
             f"{path} cannot be read as a table: {str(error).splitlines()[0]}",
             expected="UTF-8 CSV with a line of column names, or Parquet",
         ) from error
+    columns.require_distinct(table, path)
+    return table
 
 
 def _note_model(rows: pl.DataFrame, reading: Reading) -> None:
@@ -236,6 +238,11 @@ def _largest_faces(rows: pl.DataFrame, reading: Reading) -> pl.DataFrame:
     if several:
         reading.notes.append(f"Several faces are in {counted(several, 'picture')}; the largest one counts.")
     return largest
+
+
+def is_model(path: Path) -> bool:
+    """Say whether a path is an ONNX file or RUN, which answers for pictures, rather than answers themselves."""
+    return path.suffix.lower() == ".onnx" or (path.is_dir() and not parts(path))
 
 
 def parts(path: Path) -> list[Path]:

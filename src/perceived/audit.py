@@ -69,7 +69,7 @@ def audit_workspace(
         ConfigError: there is no such column as one of the groupings ``by``; told before a model scores pictures.
     """
     reading, rows = Reading(), answers.read_workspace(work, on)
-    if (source.is_file() and source.suffix != ".onnx") or answers.parts(source):
+    if source.exists() and not answers.is_model(source):
         said = answers.read_predictions(source, reading=reading, words=words)
         return answers.match(said, rows, reading), reading
     from perceived import progress, scoring

@@ -151,6 +151,12 @@ def test_the_labels_own_columns_never_stand_for_the_models_answers(write: Callab
     assert reading.notes == ["The labels' own 2 columns answer, probability_male are not used."]
 
 
+def test_two_columns_of_one_name_are_refused(write: Callable[..., Path]) -> None:
+    path = write("l.csv", "id,label,race,race", "a,male,Black,White")
+    with pytest.raises(DataError, match="several columns named 'race'"):
+        answers.read_labels(path, reading=Reading())
+
+
 def test_columns_that_others_stand_for_are_dropped_and_named(write: Callable[..., Path]) -> None:
     reading = Reading()
     path = write("l.csv", "id,file,label,gender", "1,a.jpg,x,male")

@@ -56,6 +56,7 @@ def test_mistakes_end_with_2_and_a_way_out(
         ("audit", said, "--labels", truth, *OPTIONS, "--small", "0"): "greater than or equal to 1",
         ("audit", said, tmp_path, "--always-answer"): "is for models",
         ("audit", tmp_path / "m.onnx", "--labels", truth): "is a model",
+        ("audit", tmp_path / "m.ONNX", "--labels", truth): "is a model",
         ("audit", tmp_path, "--labels", truth): "is a model",
         ("robustness", tmp_path / "none.onnx", tmp_path, "--seed", "-1"): "greater than or equal to 0",
         ("labels", tmp_path, "--seed", "-1"): "greater than or equal to 0",

@@ -60,14 +60,15 @@ def audit(
     from perceived import answers, audit_page, criteria, storage
     from perceived import audit as auditing
 
-    if labels is not None and (source.suffix == ".onnx" or (source.is_dir() and not answers.parts(source))):
+    is_model = answers.is_model(source)
+    if labels is not None and is_model:
         raise ConfigError(
             f"{source} is a model, which answers for pictures, and --labels gives none.",
             mend="give a folder WORK in place of --labels, or what 'perceived predict --json' answered",
         )
     if labels is not None and (always_answer or on != "test"):
         raise ConfigError("--on and --always-answer belong to a folder WORK, and --labels was given.", mend="drop them")
-    if always_answer and source.is_file() and source.suffix != ".onnx":
+    if always_answer and source.is_file() and not is_model:
         raise ConfigError(f"--always-answer is for models, and {source} holds answers.", mend="drop it")
     asked = listed(groups)
     named = [by for by, *_ in map(criteria.parse, fail_if or []) if by]

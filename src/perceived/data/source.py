@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from perceived import columns
 from perceived.archive import SEPARATOR, read_location
 from perceived.data.listing import Listing
 from perceived.errors import DataError
@@ -158,7 +159,7 @@ def read_csv(location: str) -> pl.DataFrame:
     """Read a csv with a header as strings without blanks around them; an empty field is null.
 
     Raises:
-        DataError: it is missing, empty or no csv.
+        DataError: it is missing, empty or no csv, or two of its columns have one name.
     """
     try:
         raw = read_location(location).removeprefix(b"\xef\xbb\xbf")
@@ -171,6 +172,7 @@ def read_csv(location: str) -> pl.DataFrame:
             expected="comma-separated values under a line of column names",
             mend="copy or download it again",
         ) from error
+    columns.require_distinct(rows, location)
     if rows.is_empty():
         raise DataError(f"{location} has no rows.", mend="copy or download it again")
     rows = rows.rename({name: name.strip() for name in rows.columns})

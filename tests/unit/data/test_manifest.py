@@ -117,6 +117,12 @@ def test_columns_that_are_one_to_us_are_refused(folder: Path, tmp_path: Path) ->
         table.prepare(folder, tmp_path / "work")
 
 
+def test_two_columns_of_one_name_are_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / "labels.csv").write_text("file,gender,gender\na.jpg,F,M\n")
+    with pytest.raises(DataError, match="several columns named 'gender'"):
+        table.prepare(folder, tmp_path / "work")
+
+
 def test_a_csv_without_partitions_is_held_out_of_by_person(folder: Path, tmp_path: Path) -> None:
     lines = ["path,label,identity"] + [f"{'abcd'[i]}.jpg,{'fm'[i % 2]},{i // 2}" for i in range(4)]
     (folder / "labels.csv").write_text("\n".join(lines))

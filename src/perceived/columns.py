@@ -1,0 +1,26 @@
+"""Columns of tables that people hand in."""
+
+from __future__ import annotations
+
+import re
+
+import polars as pl
+
+from perceived.errors import DataError
+
+_RENAMED = re.compile(r"(.+)_duplicated_\d+")
+
+
+def require_distinct(table: pl.DataFrame, location: object) -> None:
+    """Refuse a CSV with two columns of one name, of which :func:`polars.read_csv` renames the second.
+
+    Raises:
+        DataError: it has; ``location`` is what the message calls it.
+    """
+    twice = [found[1] for name in table.columns if (found := _RENAMED.fullmatch(name)) and found[1] in table.columns]
+    if twice:
+        raise DataError(
+            f"{location} has several columns named {twice[0]!r}.",
+            expected="one of each name",
+            mend="rename those that are not meant, or take them away",
+        )
