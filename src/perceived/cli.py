@@ -274,9 +274,7 @@ def recipes(
     from perceived import recipes as known
 
     if name is None:
-        terminal.table(
-            ("recipe", "what"), ((name, (make.__doc__ or "").strip()) for name, make in known.RECIPES.items())
-        )
+        terminal.table(("recipe", "what"), known.summaries().items())
         return
     for setting in known.settings(known.get(name)):
         typer.echo(setting)

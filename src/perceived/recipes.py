@@ -317,6 +317,11 @@ def get(name: str, overrides: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
+def summaries() -> dict[str, str]:
+    """Return what each recipe is for: the first line of what is written of it here."""
+    return {name: (make.__doc__ or "").strip().partition("\n")[0].replace("``", "") for name, make in RECIPES.items()}
+
+
 def override(recipe: Recipe, setting: str) -> Recipe:
     """Return a recipe with one ``key=value`` changed; raises as :func:`get`."""
     key, separator, text = setting.partition("=")
