@@ -80,3 +80,47 @@ def test_a_result_without_what_a_reader_needs_is_refused(
 
 def test_nothing_measured_is_said(results: dict[str, Any]) -> None:
     assert "Nothing has been recorded yet." in results["render"]({})
+
+
+def test_the_readme_and_the_ethics_tell_the_figures_of_the_results(results: dict[str, Any], root: Path) -> None:
+    found = results["load"]()
+    of = {name: found[name]["metrics"] for name in found}
+    default, served, labelled, answered = (
+        of[name] for name in ("default", "serve-load", "celeba-labels", "predict-speed")
+    )
+    ages = {row["age"]: row["accuracy"]["value"] for row in _rows(found["audit"], "default, by age and gender")}
+    readme = [
+        f"right for {_percent(default['accuracy_missed_faces_as_errors'])} of FairFace's val files",
+        f"and {_percent(default['celeba_test_accuracy_missed_faces_as_errors'])} of CelebA's test pictures",
+        f"but for {_percent(ages['0-2'], 0)} of babies and {_percent(ages['3-9'], 0)} of children",
+        f"for {_percent(default['worst_race_and_label_accuracy'], 0)} of Black women",
+        f"and {_percent(1 - default['error_at_threshold'])} of its other answers are right",
+        f"right for {_percent(of['research']['accuracy_missed_faces_as_errors'])} of its test pictures",
+        f"calibration error {default['calibration_error']['value']:.3f}; the best peer",
+        f"beside it: {_percent(of['peers']['fairface_accuracy_of_best_peer']['value'])} where",
+        f"| {answered['folder_pictures_per_second']:.0f} pictures/s in {answered['folder_peak_mebibytes']} MiB;",
+        f"to the first answer {answered['cold_start_seconds']:.1f} s |",
+        f"| {served['requests_times_the_loop']} times a single-threaded loop",
+    ]
+    for recipe in ("fast", "best"):
+        accuracy = of[recipe]["accuracy"]
+        interval = f"{100 * accuracy['low']:.1f}–{100 * accuracy['high']:.1f}"
+        readme.append(f"| {_percent(accuracy['value'])} on test ({interval};")
+    backbones = ("inception_v3@Mixed_6e", "mobilenetv2_100", "inception_v3", "efficientnet_lite0")
+    readme += [f"`{name}` {_percent(of['comparison'][f'accuracy {name}']['value'])}" for name in backbones]
+    ethics = [
+        f"estimates {_percent(labelled['estimated_share_wrong_female'])} of CelebA's to be wrong",
+        f"by eye {_percent(labelled['read_as_wrong'] / labelled['pictures'])} of them were",
+        f"besides {_percent(labelled['read_as_ambiguous'] / labelled['pictures'])} that nobody could tell",
+    ]
+    for page, told in {"README.md": readme, "ETHICS.md": ethics}.items():
+        text = " ".join((root / page).read_text(encoding="utf-8").split())
+        assert [words for words in told if words not in text] == [], f"{page} says something else"
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+def _rows(result: dict[str, Any], title: str) -> list[dict[str, Any]]:
+    return next(table["rows"] for table in result["tables"] if table["title"] == title)

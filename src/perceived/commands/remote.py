@@ -22,7 +22,7 @@ def connect(url: str, *, threshold: float | None, local: Mapping[str, Any]) -> C
     Raises:
         ConfigError: one of those was given, or the address is none.
     """
-    refuse(local, "--server, which has settings of its own", mend="leave it out, or start the server so")
+    refuse(local, "--server", mend="leave it out; a server keeps the settings it was started with")
     with needed_for("'perceived predict --server'"):
         from perceived.client import Client
     return Client(url, key=os.environ.get(KEY), threshold=threshold)
