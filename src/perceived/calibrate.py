@@ -8,7 +8,7 @@ images, can be asked for here too; it makes a few answers others, and better one
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,10 +112,10 @@ def risk_coverage(confidence: Floats, correct: Booleans) -> tuple[Floats, Floats
     return ordered[ends], answered / len(confidence), wrong / answered
 
 
-def points(curve: tuple[Floats, Floats, Floats], coverages: Sequence[float] = COVERAGES) -> list[dict[str, float]]:
-    """Return threshold, coverage and error where a curve of :func:`risk_coverage` first answers each share."""
+def points(curve: tuple[Floats, Floats, Floats]) -> list[dict[str, float]]:
+    """Return threshold, coverage and error where a curve of :func:`risk_coverage` first answers each of COVERAGES."""
     values, coverage, risk = curve
-    places = np.minimum(np.searchsorted(coverage, np.asarray(coverages) - 1e-9), len(coverage) - 1)
+    places = np.minimum(np.searchsorted(coverage, np.asarray(COVERAGES) - 1e-9), len(coverage) - 1)
     return [
         {"threshold": float(values[place]), "coverage": float(coverage[place]), "error": float(risk[place])}
         for place in places

@@ -86,8 +86,9 @@ def chart(*draws: Draw, height: float = 3.0, width: float = WIDTH) -> Figure:
     return figure
 
 
-def panels(draws: Sequence[Draw], *, columns: int = 3, height: float = 1.9, width: float = 8.0) -> Figure:
-    """Return a figure of several panels in rows, all with the same axes; ``height`` is of one of them."""
+def panels(draws: Sequence[Draw]) -> Figure:
+    """Return a figure of several panels in rows of three, all with the same axes."""
+    columns, width, height = 3, 8.0, 1.9
     rows = -(-len(draws) // columns)
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height * rows + 0.3), layout="constrained")

@@ -30,8 +30,10 @@ FULL_COUNTS = {"female": 118_165, "male": 84_434}
 STUDY_BASELINE = {"components": 34, "accuracy": 0.932}
 """What the study published for :func:`baseline`."""
 
-SHEET = 24
-"""Pictures on the contact sheet."""
+SHEET, COLUMNS = 24, 8
+"""Pictures on the contact sheet, and in a row of it."""
+SIDE, GAP = 160, 6
+"""Pixels of a picture on it, and between two."""
 SIZES = 8
 """Picture sizes told apart; the others are counted together."""
 VARIANCE = 0.95
@@ -279,14 +281,14 @@ def _write(
     report.write(out / "report.html", "explore", context)
 
 
-def contact_sheet(pictures: Sequence[Pixels], *, columns: int = 8, side: int = 160, gap: int = 6) -> Image.Image:
-    """Lay RGB pictures out in rows on white, each fitted into a square of ``side`` pixels."""
-    step = side + gap
-    sheet = Image.new("RGB", (columns * step + gap, -(-len(pictures) // columns) * step + gap), "white")
+def contact_sheet(pictures: Sequence[Pixels]) -> Image.Image:
+    """Lay RGB pictures out in rows on white, each fitted into a square."""
+    step = SIDE + GAP
+    sheet = Image.new("RGB", (COLUMNS * step + GAP, -(-len(pictures) // COLUMNS) * step + GAP), "white")
     for place, pixels in enumerate(pictures):
         image = Image.fromarray(pixels)
-        image.thumbnail((side, side), Image.Resampling.LANCZOS)
-        row, column = divmod(place, columns)
-        corner = (gap + column * step + (side - image.width) // 2, gap + row * step + (side - image.height) // 2)
+        image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+        row, column = divmod(place, COLUMNS)
+        corner = (GAP + column * step + (SIDE - image.width) // 2, GAP + row * step + (SIDE - image.height) // 2)
         sheet.paste(image, corner)
     return sheet

@@ -93,13 +93,13 @@ def flops(model: checkpoint.TrainedModel) -> int:
     return int(counter.get_total_flops())
 
 
-def latency(path: Path, *, runs: int = LATENCY_RUNS) -> float:
+def latency(path: Path) -> float:
     """Return the median milliseconds in which one CPU thread answers for one framed picture."""
     classifier = Classifier(path, threads=1)
     size = classifier.spec.preprocessing
     pixels = np.zeros((1, size.height, size.width, 3), np.uint8)
     seconds = []
-    for _ in range(_WARM_UP + runs):
+    for _ in range(_WARM_UP + LATENCY_RUNS):
         started = time.perf_counter()
         classifier.probabilities(pixels)
         seconds.append(time.perf_counter() - started)

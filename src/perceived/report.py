@@ -80,6 +80,6 @@ def signed(value: float | None, digits: int = 2) -> str:
     return _NOTHING if value is None else f"{value:+.{digits}f}".replace("-", "−")
 
 
-def points(value: float | None, digits: int = 1) -> str:
+def points(value: float | None) -> str:
     """Render a difference of two shares in percentage points."""
-    return _NOTHING if value is None else f"{signed(value * 100, digits)} points"
+    return _NOTHING if value is None else f"{signed(value * 100, 1)} points"

@@ -204,7 +204,9 @@ def preview(
     return out
 
 
-def _contact_sheet(original: Pixels, varied: Pixels, *, gap: int = 6) -> Pixels:
+def _contact_sheet(original: Pixels, varied: Pixels) -> Pixels:
+    """Lay the original out before two rows of its variations, on white."""
+    gap = 6
     columns = -(-len(varied) // 2)
     height, width, _ = original.shape
     sheet = np.full((2 * height + gap, (columns + 1) * (width + gap) + gap, 3), 255, np.uint8)

@@ -71,10 +71,10 @@ def read(root: Path, listing: Listing) -> Source:
     )
 
 
-def mend_age(column: str = "age") -> pl.Expr:
-    """Return the expression that reads a column of FairFace's age bands; what means nothing becomes null."""
+def mend_age() -> pl.Expr:
+    """Return the expression that reads the column of FairFace's age bands; what means nothing becomes null."""
     bands = {band: band for band in AGES} | MANGLED_AGES
-    return pl.col(column).replace_strict(bands, default=None, return_dtype=pl.String).cast(AGE)
+    return pl.col("age").replace_strict(bands, default=None, return_dtype=pl.String).cast(AGE)
 
 
 def _find_tables(listing: Listing) -> dict[str, str]:
