@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from perceived import audit_charts, charts, report, storage
+from perceived import audit_charts, charts, markdown, report, storage
 from perceived.errors import DataError
 from perceived.spec import LABELS
 
@@ -37,7 +37,7 @@ def write(out: Path, found: Mapping[str, Any], *, title: str) -> None:
     for name, (figure, heading) in drawings.items():
         charts.save_png(figure, out / f"{name}.png", title=heading)
     storage.write_json(out / "audit.json", {"title": title, **found})
-    storage.write_text(out / "audit.md", markdown(found, title=title))
+    storage.write_text(out / "audit.md", as_markdown(found, title=title))
     flags = [grouping["by"] for grouping in audit_charts.attributes(found["groupings"])]
     start = _scale_start(found)
     context = {
@@ -80,16 +80,16 @@ def worst_rows(found: Mapping[str, Any]) -> dict[str, dict[str, Any] | None]:
     return rows
 
 
-def markdown(found: Mapping[str, Any], *, title: str) -> str:
+def as_markdown(found: Mapping[str, Any], *, title: str) -> str:
     """Return the audit as Markdown tables: gaps, every single grouping, and the worst and smallest of intersections."""
-    lines = [f"# {plain(title)}", "", *[f"- {plain(note)}" for note in found["notes"]], ""]
+    lines = [f"# {markdown.plain(title)}", "", *[f"- {markdown.plain(note)}" for note in found["notes"]], ""]
     if found["overall"]["missed"]["value"]:
         missed, correct = (f"{found['overall'][name]['value']:.1%}" for name in ("missed", "correct"))
         lines += [f"In {missed} of the rows no face was found; with these as errors {correct} are right.", ""]
-    lines += table(HEADS, [cells(found["overall"])])
+    lines += markdown.table(HEADS, [cells(found["overall"])])
     lines += ["", "## Gaps", "", f"p-values by permutation, after {found['method']['correction']}.", ""]
     heads = ("by", "gap", "value", "lowest", "highest", "p", "p, corrected")
-    lines += table(heads, [row for grouping in found["groupings"] for row in _gap_rows(grouping)])
+    lines += markdown.table(heads, [row for grouping in found["groupings"] for row in _gap_rows(grouping)])
     for grouping in found["groupings"]:
         lines += ["", *by_group(grouping, level="##")]
     lines += ["", "## Left out", ""]
@@ -104,7 +104,7 @@ def by_group(grouping: Mapping[str, Any], *, level: str) -> list[str]:
     heading = " × ".join(grouping["by"])
     if len(groups) < len(grouping["groups"]):
         heading += f" ({len(groups)} of {len(grouping['groups'])} groups: those read worst, and those of few rows)"
-    return [f"{level} By {plain(heading)}", "", *table(HEADS, [cells(group) for group in groups])]
+    return [f"{level} By {markdown.plain(heading)}", "", *markdown.table(HEADS, [cells(group) for group in groups])]
 
 
 def _draw(found: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
@@ -156,16 +156,6 @@ def _interval(rate: Mapping[str, float | None]) -> str:
     if rate["low"] is None or rate["high"] is None:
         return f"{rate['value']:.1%} (–)"
     return f"{rate['value']:.1%} ({rate['low'] * 100:.1f}–{rate['high'] * 100:.1f})"
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    aligned = "|".join(["---", *["--:"] * (len(heads) - 1)])
-    return [f"| {' | '.join(heads)} |", f"|{aligned}|", *(f"| {' | '.join(map(plain, row))} |" for row in rows)]
-
-
-def plain(text: str) -> str:
-    """Escape what Markdown would read in a name of a group."""
-    return "".join(f"\\{c}" if c in "|*_`<[#" else c for c in text.replace("\n", " "))
 
 
 def _scale_start(found: Mapping[str, Any]) -> float:

@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import perceived
-from perceived import audit_page, lineage, models, report, results_file, storage
+from perceived import audit_page, lineage, markdown, models, report, results_file, storage
 from perceived.errors import ConfigError
 from perceived.spec import ModelSpec
 
@@ -167,7 +167,7 @@ def render(
         loader=PackageLoader("perceived"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         autoescape=False,
     )  # fmt: skip
-    environment.filters |= {"percent": report.percent, "number": report.number, "plain": audit_page.plain}
+    environment.filters |= {"percent": report.percent, "number": report.number, "plain": markdown.plain}
     page = environment.get_template("card.md.jinja").render(
         front=front_matter(spec, datasets, by_kind, terms=terms, emissions=emissions),
         spec=spec,

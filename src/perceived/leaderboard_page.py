@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
-from perceived import charts, report, storage
+from perceived import charts, markdown, report, storage
 from perceived.charts import COLORS, Draw
 from perceived.leaderboard import SIGN_FLIP
 from perceived.wording import counted
@@ -33,7 +33,7 @@ def write(out: Path, found: Mapping[str, Any]) -> None:
     figure = charts.chart(accuracy_by_latency(found["leaderboard"]), height=4.0, width=8)
     charts.save_png(figure, out / "pareto.png", title=TITLE)
     storage.write_json(out / "leaderboard.json", dict(found))
-    storage.write_text(out / "leaderboard.md", markdown(found))
+    storage.write_text(out / "leaderboard.md", as_markdown(found))
     context = {
         "found": found,
         "by_person": found["test"] == SIGN_FLIP,
@@ -73,18 +73,16 @@ def accuracy_by_latency(rows: Sequence[Mapping[str, Any]]) -> Draw:
     return draw
 
 
-def markdown(found: Mapping[str, Any]) -> str:
+def as_markdown(found: Mapping[str, Any]) -> str:
     """Return the leaderboard and the tests as Markdown tables."""
-    lines = [f"| {' | '.join(HEADS)} |", f"|---|{'--:|' * (len(HEADS) - 1)}"]
-    lines += [f"| {' | '.join(cells(row))} |" for row in found["leaderboard"]]
+    lines = markdown.table(HEADS, map(cells, found["leaderboard"]))
     budget = found["budget"]
     cost = f"{budget['minutes']:g} minutes of training, {counted(budget['seeds'], 'seed')}"
     lines += ["", f"Each: {cost}, {found['pictures']:,} {budget['on']} pictures."]
     if found["tests"]:
         lines += ["", f"Tests of pairs: {found['test']}.", ""]
-        lines += ["| first | second | only first right | only second right | p | corrected |"]
-        lines += ["|---|---|--:|--:|--:|--:|"]
-        lines += [f"| {' | '.join(_test(test))} |" for test in found["tests"]]
+        heads = ("first", "second", "only first right", "only second right", "p", "corrected")
+        lines += markdown.table(heads, map(_test, found["tests"]), left=2)
     lines += ["", *(f"- {name} is left out: {why}" for name, why in found["left_out"].items())]
     return "\n".join(lines).rstrip() + "\n"
 

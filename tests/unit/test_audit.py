@@ -124,7 +124,7 @@ def test_small_groups_are_flagged_shown_and_outside_gaps() -> None:
 def test_many_groups_hide_no_small_one_in_markdown(tmp_path: Path) -> None:
     races = pl.Series("race", [f"r{i:02}" for i in range(20) for _ in range(100)] + ["few|1"] * 5 + ["few 2"] * 5)
     found = audit.audit(table(2010).with_columns(races), ["race"], small=30, permutations=9)
-    text = audit_page.markdown(found, title="T <i>x</i> | y")
+    text = audit_page.as_markdown(found, title="T <i>x</i> | y")
     assert "# T \\<i>x\\</i> \\| y\n" in text
     assert "## By race (20 of 22 groups: those read worst, and those of few rows)" in text
     assert "| few\\|1 | 5 (few) |" in text
