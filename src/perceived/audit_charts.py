@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from perceived.charts import COLORS, Draw
+from perceived.charts import COLORS, Draw, scale_start
 from perceived.spec import LABELS
 
 MOST = 18
@@ -79,7 +78,7 @@ def _rate(group: Row, name: str) -> Row:
 def _start(rates: Sequence[Row]) -> float:
     """Return where the scale starts: a multiple of 5 % below every interval of enough rows."""
     lowest = min((float(rate["low"]) for rate in rates if rate["low"] is not None), default=0.9)
-    return max(0.0, math.floor((lowest - 0.005) * 20) / 20)
+    return scale_start(lowest)
 
 
 def _dots(axes: Axes, rates: Sequence[tuple[float, Row, bool]], color: str, start: float) -> None:

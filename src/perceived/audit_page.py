@@ -161,4 +161,4 @@ def _interval(rate: Mapping[str, float | None]) -> str:
 def _scale_start(found: Mapping[str, Any]) -> float:
     groups = [group for grouping in found["groupings"] for group in grouping["groups"] if not group["small"]]
     lows = [group["accuracy"]["low"] for group in [*groups, found["overall"]] if group["accuracy"]["low"] is not None]
-    return max(0.0, int((min(lows, default=0.5) - 0.005) * 20) / 20)
+    return charts.scale_start(min(lows, default=0.5))

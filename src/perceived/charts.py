@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import html
 import io
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
@@ -265,12 +266,16 @@ def picture(pixels: Pixels, lines: Sequence[str]) -> Draw:
     return draw
 
 
+def scale_start(lowest: float) -> float:
+    """Return where a scale of shares starts: at a multiple of 5 %, a little below the ``lowest`` that is shown."""
+    return max(0.0, math.floor((lowest - 0.005) * 20) / 20)
+
+
 def reliability(confidence: Floats, accuracy: Floats) -> Draw:
     """Draw the accuracy of answers against their mean confidence, one dot for each bin of equal mass."""
 
     def draw(axes: Axes) -> None:
-        lowest = min(float(np.nanmin(confidence)), float(np.nanmin(accuracy)), 0.9)
-        start = max(0.0, np.floor(lowest * 20 - 0.5) / 20)
+        start = scale_start(min(float(np.nanmin(confidence)), float(np.nanmin(accuracy)), 0.9))
         axes.plot([start, 1], [start, 1], color=COLORS["muted"], linewidth=1, linestyle=(0, (3, 3)))
         axes.scatter(confidence, accuracy, s=34, color=COLORS["accent"], alpha=0.75, clip_on=False, zorder=3)
         axes.set(

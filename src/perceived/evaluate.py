@@ -7,7 +7,6 @@ that cannot be read, or shows no face, is listed and counted, and stands outside
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -275,4 +274,4 @@ def _scale_start(found: Mapping[str, Any], beside: Mapping[str, float] | None) -
     rates = [found["accuracy"], found["roc_auc"], *found["f1"].values(), *found["recall"].values()]
     lowest = min((rate["low"] for rate in rates if rate["low"] is not None), default=0.0)
     beside_them = beside["accuracy"] - 0.02 if beside else 1.0
-    return max(0.0, math.floor(min(lowest, beside_them, 0.99) * 20) / 20)
+    return charts.scale_start(min(lowest, beside_them, 0.99))
