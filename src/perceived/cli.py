@@ -260,9 +260,10 @@ def augment(
 @app.command()
 def backbones() -> None:
     """List the pretrained networks. Say where weights come from, and under which licence."""
-    from perceived import backbones as sources
+    from perceived import packaged_weights
 
-    rows = ((r["backbone"], f"{r['package']} {r['version']}", r["license"], r["sha256"][:12]) for r in sources.known())
+    known = packaged_weights.known()
+    rows = ((r["backbone"], f"{r['package']} {r['version']}", r["license"], r["sha256"][:12]) for r in known)
     terminal.table(("backbone", "package", "licence", "sha256"), rows)
 
 

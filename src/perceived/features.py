@@ -11,7 +11,7 @@ import polars as pl
 import torch
 from accelerate import Accelerator
 
-from perceived import backbones, storage
+from perceived import packaged_weights, storage
 from perceived.acceleration import precision_of
 from perceived.data import cache
 from perceived.model import Network, planes
@@ -36,7 +36,7 @@ def keep(
         with counter(title, quiet=quiet) as progress, open(file, "wb") as opened:
             np.save(opened, _compute(pixels, network, accelerator, progress))
 
-    weights = backbones.digest(
+    weights = packaged_weights.digest(
         {name: value for name, value in network.state_dict().items() if not name.startswith("head.")}
     )
     told = [cache.cache_key(rows, preprocessing), preprocessing.to_dict(), precision_of(accelerator), weights]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import pickle
 import subprocess
 import zipfile
@@ -17,8 +18,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from perceived import backbones, recipes, setup
-from perceived.backbones import Input, PackagedWeights
+from perceived.backbones import Input
 from perceived.errors import ConfigError, WeightsError
+from perceived.packaged_weights import PackagedWeights
 
 NAME = "test_resnet"
 MEMBER = "some_package/weights.pth"
@@ -279,7 +281,7 @@ def test_a_registry_out_of_reach_says_so(packaged: None, cache: Path, monkeypatc
         backbones.create(NAME)
     assert "PATH_TO_THE_WHEEL" in error.value.mend
     assert not cache.exists()
-    monkeypatch.setattr(backbones.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(WeightsError, match="no pip"):
         backbones.create(NAME)
 

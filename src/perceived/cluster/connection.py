@@ -17,6 +17,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from perceived.errors import ClusterError, PerceivedError
+from perceived.wording import first_line
 
 Answer = TypeVar("Answer")
 
@@ -128,7 +129,7 @@ def _start(show: bool) -> None:
         ray.init(include_dashboard=False, log_to_driver=show, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises bare ones
         raise ClusterError(
-            f"A cluster cannot be started on this machine: {_first_line(error)}",
+            f"A cluster cannot be started on this machine: {first_line(error)}",
             expected="free memory, also in /dev/shm, where Ray keeps its objects",
             mend="free some, or leave --cluster out: one machine needs none",
         ) from error
@@ -147,7 +148,7 @@ def _join(address: str, show: bool) -> None:
         ray.init(address, log_to_driver=show, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises bare ones
         raise ClusterError(
-            f"The cluster {address} cannot be joined: {_first_line(error)}",
+            f"The cluster {address} cannot be joined: {first_line(error)}",
             expected=f"a Ray {ray.__version__} cluster, Python {platform.python_version()}, of which this is a node",
             mend="run the command on a node of the cluster (ray start --address=HOST:PORT makes this machine one)",
         ) from error
@@ -193,7 +194,7 @@ def on_every_node(function: Callable[..., Answer], *arguments: Any) -> list[tupl
                 time.sleep(1)
                 continue
             raise ClusterError(
-                f"A node of the cluster runs no tasks: {_first_line(error)}", mend="see its logs"
+                f"A node of the cluster runs no tasks: {first_line(error)}", mend="see its logs"
             ) from error
         return [(node["NodeManagerAddress"], answer) for node, answer in zip(nodes, answers, strict=True)]
 
@@ -241,8 +242,3 @@ def _reporter() -> Callable[[], dict[str, str]]:
         return versions
 
     return report
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
