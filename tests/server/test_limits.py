@@ -109,6 +109,14 @@ def test_a_body_that_trickles_is_given_up(start_server):
     assert b"/problems/body-too-slow" in answer
 
 
+def wait_for(url: str, line: str) -> None:
+    """Return when a server's metrics have a line."""
+    deadline = time.monotonic() + 60
+    while line not in (counts := httpx2.get(f"{url}/metrics", timeout=60).text):
+        assert time.monotonic() < deadline, counts
+        time.sleep(0.1)
+
+
 def read_until(connection: socket.socket, end: bytes) -> bytes:
     answer = b""
     while not answer.endswith(end) and (part := connection.recv(4096)):
@@ -138,11 +146,7 @@ def test_who_asks_and_never_reads_is_hung_up_on(start_server):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.connect((host, int(port)))
             connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 600)
-            hung_up = 'perceived_rejected_total{problem="answer-not-read"} 1.0'
-            deadline = time.monotonic() + 30
-            while hung_up not in httpx2.get(f"{url}/metrics").text:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+            wait_for(url, 'perceived_rejected_total{problem="answer-not-read"} 1.0')
             assert 0 < read_until(connection, b"never").count(b"HTTP/1.1 200 OK") < 600
 
 
@@ -201,11 +205,11 @@ def test_memory_for_bodies_is_shared_out_and_given_back(start_server, encoded):
         headers = {"Content-Type": "image/png"}
         first = pool.submit(lambda: httpx2.post(f"{url}/v1/predict", content=slowly(), headers=headers, timeout=60))
         started.wait(30)
-        time.sleep(0.3)
-        second = httpx2.post(f"{url}/v1/predict", content=b"x" * 60_000, headers=headers)
+        wait_for(url, "perceived_held_bytes 60000.0")
+        second = httpx2.post(f"{url}/v1/predict", content=b"x" * 60_000, headers=headers, timeout=60)
         go_on.set()
         assert first.result().status_code == 200
-        third = httpx2.post(f"{url}/v1/predict", content=b"x" * 60_000, headers=headers)
+        third = httpx2.post(f"{url}/v1/predict", content=b"x" * 60_000, headers=headers, timeout=60)
     assert refusal(second) == (503, "overloaded")
     assert "retry-after" in second.headers
     assert third.status_code == 200
@@ -224,7 +228,5 @@ def test_a_caller_who_hangs_up_leaves_nothing_behind(start_server):
         for _ in range(3):
             with socket.create_connection((host, int(port)), timeout=30) as connection:
                 connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
-        time.sleep(0.5)
-        text = httpx2.get(f"{url}/metrics").text
-    assert "perceived_held_bytes 0.0" in text
-    assert 'perceived_requests_total{route="/v1/predict",status="499"}' in text
+        wait_for(url, 'perceived_requests_total{route="/v1/predict",status="499"} 3.0')
+        assert "perceived_held_bytes 0.0" in httpx2.get(f"{url}/metrics").text
