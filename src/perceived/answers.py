@@ -18,7 +18,7 @@ import polars as pl
 from perceived import answer_lines, columns
 from perceived.errors import ConfigError, DataError
 from perceived.spec import LABELS, UNCERTAIN
-from perceived.wording import counted
+from perceived.wording import counted, first_line
 from perceived.workspace import Workspace
 
 MISSED = "missed"
@@ -194,7 +194,7 @@ def _read_table(path: Path) -> pl.DataFrame:
         table = pl.read_csv(path, infer_schema=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(
-            f"{path} cannot be read as a table: {str(error).splitlines()[0]}",
+            f"{path} cannot be read as a table: {first_line(error)}",
             expected="UTF-8 CSV with a line of column names, or Parquet",
         ) from error
     columns.require_distinct(table, path)
@@ -259,7 +259,7 @@ def _read_folder(path: Path) -> pl.DataFrame:
         return pl.read_parquet(files, columns=list(answer_lines.PICTURE))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(
-            f"The answers in {path} cannot be read: {str(error).splitlines()[0]}",
+            f"The answers in {path} cannot be read: {first_line(error)}",
             mend="remove the damaged file, and run 'perceived predict --cluster' again",
         ) from error
 

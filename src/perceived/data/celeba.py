@@ -27,6 +27,7 @@ from perceived.data.source import (
     read_partitions,
 )
 from perceived.errors import DataError
+from perceived.wording import first_line
 
 ATTRIBUTES = (
     *("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald"),
@@ -280,7 +281,7 @@ def _parse(body: bytes, names: list[str], separator: str, location: str) -> pl.D
         ).with_columns(pl.all().str.strip_chars())
     except pl.exceptions.PolarsError as error:
         raise DataError(
-            f"{location} is not a table: {str(error).splitlines()[0]}.",
+            f"{location} is not a table: {first_line(error)}.",
             expected="CelebA's csv or text form",
             mend="copy or download it again",
         ) from error

@@ -13,6 +13,7 @@ from perceived import columns
 from perceived.archive import SEPARATOR, read_location
 from perceived.data.listing import Listing
 from perceived.errors import DataError
+from perceived.wording import first_line
 
 PROBLEMS = {
     "rows_without_picture": "rows without a picture",
@@ -168,7 +169,7 @@ def read_csv(location: str) -> pl.DataFrame:
         raise DataError(f"{location} cannot be read: {error.strerror}.", mend="check its permissions") from error
     except pl.exceptions.PolarsError as error:
         raise DataError(
-            f"{location} is not a table: {str(error).splitlines()[0]}.",
+            f"{location} is not a table: {first_line(error)}.",
             expected="comma-separated values under a line of column names",
             mend="copy or download it again",
         ) from error

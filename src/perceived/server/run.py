@@ -127,7 +127,7 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def address_taken(host: str, port: int, why: str = "another program listens there") -> ConfigError:
+def address_taken(host: str, port: int, why: str = "another program has it, or no node") -> ConfigError:
     """Return the error for an address that cannot be bound."""
     return ConfigError(
         f"The address {host}:{port} cannot be had: {why}.",
