@@ -129,12 +129,7 @@ def match(predictions: pl.DataFrame, labels: pl.DataFrame, reading: Reading) -> 
         labels = labels.drop(said)
     joined = labels.join(predictions, on="id", how="inner", maintain_order="left")
     if joined.is_empty():
-        whole = min(int(_folders(table["id"]).min() or 0) for table in (labels, predictions))  # type: ignore[arg-type]
-        for folders in dict.fromkeys((whole, 0)):
-            joined = _by_name(labels, predictions, folders)
-            if joined.height and (folders or 2 * joined.height >= min(labels.height, predictions.height)):
-                break
-            joined = joined.clear()
+        joined = _by_ends(labels, predictions)
         if joined.is_empty():
             raise DataError(
                 "No id of the predictions is among the labels.",
@@ -150,9 +145,16 @@ def match(predictions: pl.DataFrame, labels: pl.DataFrame, reading: Reading) -> 
     return joined
 
 
-def _folders(ids: pl.Series) -> pl.Series:
-    """Return how many folders each name has before it."""
-    return ids.str.count_matches(r"[/\\]")
+def _by_ends(labels: pl.DataFrame, predictions: pl.DataFrame) -> pl.DataFrame:
+    """Join by the ends of names; no row where these find none, or names without folders find too few."""
+    depths = (table["id"].str.count_matches(r"[/\\]").min() for table in (labels, predictions))
+    folders = min(int(depth or 0) for depth in depths)  # type: ignore[arg-type]
+    if folders:
+        joined = _by_name(labels, predictions, folders)
+        if joined.height:
+            return joined
+    joined = _by_name(labels, predictions, 0)
+    return joined if 2 * joined.height >= min(labels.height, predictions.height) else joined.clear()
 
 
 def _by_name(labels: pl.DataFrame, predictions: pl.DataFrame, folders: int) -> pl.DataFrame:
@@ -160,7 +162,7 @@ def _by_name(labels: pl.DataFrame, predictions: pl.DataFrame, folders: int) -> p
     ending = rf"((?:[^/\\]+[/\\]){{{folders}}}[^/\\]+)$"
     one, other = (table.with_columns(id=pl.col("id").str.extract(ending)) for table in (labels, predictions))
     if not (one["id"].is_unique().all() and other["id"].is_unique().all()):
-        return one.join(other, on="id", how="inner").clear()
+        one = one.clear()  # every row would meet every one of its name
     return one.join(other, on="id", how="inner", maintain_order="left")
 
 

