@@ -7,6 +7,7 @@ packages of the extra ``train``, and ``perceived --help`` is quick.
 from __future__ import annotations
 
 import enum
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -55,6 +56,7 @@ def main() -> None:
     command = sys.argv[1] if len(sys.argv) > 1 else ""
     asked = f"'perceived {command}'"
     try:
+        _refuse_empty(sys.argv[1:])
         with needed_for(asked, extra=command):
             app()
     except MissingExtraError as error:
@@ -69,6 +71,18 @@ def _open_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 -- for as long as we run
+
+
+def _refuse_empty(words: list[str]) -> None:
+    """Refuse a word that is empty, which is what is left of an unset variable: as a path it would mean this folder."""
+    for before, word in itertools.pairwise(["", *words]):
+        option, _, value = word.partition("=")
+        if not word or (option.startswith("--") and option != word and not value):
+            where = option or (before if before.startswith("--") else "")
+            raise ConfigError(
+                f"An empty word was given{where and ' to ' + where}.",
+                mend="check the variable it came from, or give . for this folder",
+            )
 
 
 def _fail(error: PerceivedError) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import subprocess
@@ -48,8 +49,33 @@ def heavy() -> bytes:
     return file.getvalue()
 
 
+@pytest.fixture(scope="session")
+def metric() -> Callable[[str, str], float]:
+    """A function that returns what a server counts under a name, labels and all; no number where it has none yet."""
+
+    def read(url: str, name: str) -> float:
+        text = httpx2.get(f"{url}/metrics", timeout=60).text
+        found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+        return float(found[1]) if found else math.nan
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[[Callable[[], object]], None]:
+    """A function that returns when something is true, which must be within a minute."""
+
+    def wait(holds: Callable[[], object]) -> None:
+        ends = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < ends, "not within a minute"
+            time.sleep(0.02)
+
+    return wait
+
+
 @pytest.fixture
-def start(tmp_path):
+def start(tmp_path, wait_until):
     """A function that starts ``perceived serve`` on a free port and returns the process and its address.
 
     Words are its flags, named arguments its other settings.
@@ -59,7 +85,9 @@ def start(tmp_path):
     def start_one(model: Path, *arguments: str, **settings: object) -> tuple[subprocess.Popen[str], str]:
         with (tmp_path / "log").open("w") as log:
             processes.append(begin(model, log, *arguments, **settings))
-        return processes[-1], address_of(processes[-1])
+        url = address_of(processes[-1])
+        wait_until(lambda: is_ready(url))
+        return processes[-1], url
 
     yield start_one
     for process in processes:
@@ -75,14 +103,15 @@ def begin(model: Path, log: IO[str], *arguments: str, **settings: object) -> sub
 
 
 def address_of(process: subprocess.Popen[str]) -> str:
-    """Wait until the server is ready."""
+    """Return the address that a server prints as it starts."""
     assert process.stdout is not None
     found = re.search(r"http://\S+", process.stdout.readline())
     assert found is not None
-    for _ in range(600):
-        try:
-            if httpx2.get(f"{found[0]}/readyz").is_success:
-                return found[0]
-        except httpx2.TransportError:
-            time.sleep(0.1)
-    raise AssertionError("the server is not ready after a minute")
+    return found[0]
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx2.get(f"{url}/readyz").is_success
+    except httpx2.TransportError:
+        return False

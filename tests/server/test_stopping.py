@@ -7,8 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,21 +39,16 @@ class Load:
                     self.answered += good
                     self.lost += not good
 
-    def wait_for(self, answers: int) -> None:
-        while self.answered < answers:
-            assert any(thread.is_alive() for thread in self._threads)
-            time.sleep(0.05)
-
     def join(self) -> None:
         for thread in self._threads:
             thread.join()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_whoever_was_let_in_is_answered(start, tiny_model, encoded, tmp_path, workers):
+def test_whoever_was_let_in_is_answered(start, tiny_model, encoded, tmp_path, wait_until, workers):
     process, url = start(tiny_model, "--workers", str(workers))
     load = Load(url, encoded(200, size=(400, 300)), callers=8)
-    load.wait_for(30)
+    wait_until(lambda: load.answered >= 30)
     process.send_signal(signal.SIGTERM)
     load.join()
     process.wait(timeout=60)
@@ -65,7 +58,7 @@ def test_whoever_was_let_in_is_answered(start, tiny_model, encoded, tmp_path, wo
     assert process.returncode in (0, -signal.SIGTERM)
 
 
-def test_an_answer_under_way_is_finished_and_readiness_is_taken_back(start, tiny_model, heavy):
+def test_an_answer_under_way_is_finished_and_readiness_is_taken_back(start, tiny_model, heavy, metric, wait_until):
     process, url = start(tiny_model, threads=1, max_body=2**28, max_memory=2**28)
     answers: list[httpx2.Response] = []
     files = [("files", (f"{i}.png", heavy)) for i in range(60)]
@@ -73,10 +66,10 @@ def test_an_answer_under_way_is_finished_and_readiness_is_taken_back(start, tiny
     with httpx2.Client(base_url=url) as kept:
         assert kept.get("/readyz").is_success
         caller.start()
-        wait_for(lambda: held(kept) > 0)
+        wait_until(lambda: metric(url, "perceived_held_bytes") > 0)
         process.send_signal(signal.SIGTERM)
         seen: list[httpx2.Response] = []
-        wait_for(lambda: seen.append(kept.get("/readyz")) or seen[-1].status_code == 503)
+        wait_until(lambda: seen.append(kept.get("/readyz")) or seen[-1].status_code == 503)
         assert not answers, "the answer is still under way"
         last = seen[-1]
         assert last.headers["connection"] == "close"
@@ -86,34 +79,19 @@ def test_an_answer_under_way_is_finished_and_readiness_is_taken_back(start, tiny
     assert len(answers[0].json()["pictures"]) == 60
 
 
-def test_ctrl_c_reaches_every_process_and_what_is_under_way_is_finished(start, tiny_model, heavy):
+def test_ctrl_c_reaches_every_process_and_what_is_under_way_is_finished(start, tiny_model, heavy, metric, wait_until):
     process, url = start(tiny_model, "--workers", "2", threads=1, max_body=2**28, max_memory=2**28)
     answers: list[httpx2.Response] = []
     files = [("files", (f"{i}.png", heavy)) for i in range(64)]
     caller = threading.Thread(target=lambda: answers.append(httpx2.post(f"{url}/v1/predict", files=files, timeout=90)))
     caller.start()
-    with httpx2.Client(base_url=url) as http:
-        wait_for(lambda: held(http) > 0)
+    wait_until(lambda: metric(url, "perceived_held_bytes") > 0)
     assert not answers
     for pid in (*children(process.pid), process.pid):
         os.kill(pid, signal.SIGINT)
     caller.join()
     process.wait(timeout=90)
     assert [row["error"] for row in answers[0].json()["pictures"]] == [None] * 64
-
-
-def held(http: httpx2.Client) -> float:
-    """Return how many bytes of requests a server holds, that is, whether it has taken one."""
-    (line,) = (row for row in http.get("/metrics").text.splitlines() if row.startswith("perceived_held_bytes "))
-    return float(line.split()[1])
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    for _ in range(3000):
-        if condition():
-            return
-        time.sleep(0.01)
-    pytest.fail("waited in vain")
 
 
 def children(parent: int) -> list[int]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,12 +12,6 @@ import pytest
 
 httpx2 = pytest.importorskip("httpx2", reason="needs the extra perceived[serve]")
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads /proc")
-
-
-def metric(url: str, name: str) -> float:
-    found = re.search(rf"^{re.escape(name)} (\S+)$", httpx2.get(f"{url}/metrics").text, re.MULTILINE)
-    assert found is not None
-    return float(found[1])
 
 
 def workers(parent: int) -> set[int]:
@@ -34,15 +26,6 @@ def serves(process: int) -> bool:
         return False
 
 
-def soon(holds: Callable[[], bool]) -> bool:
-    """Wait for what another process is about to do, a minute at most."""
-    for _ in range(600):
-        if holds():
-            return True
-        time.sleep(0.1)
-    return False
-
-
 def resident(process: int) -> int:
     """Return a process' resident memory in MiB."""
     found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process}/status").read_text())
@@ -50,7 +33,7 @@ def resident(process: int) -> int:
     return int(found[1]) // 1024
 
 
-def test_two_workers_count_together_and_one_that_is_killed_is_replaced(start, tiny_model, encoded):
+def test_two_workers_count_together_and_one_that_is_killed_is_replaced(start, tiny_model, encoded, metric, wait_until):
     process, url = start(tiny_model, "--workers", "2")
 
     def ask(shade: int) -> httpx2.Response:
@@ -59,28 +42,28 @@ def test_two_workers_count_together_and_one_that_is_killed_is_replaced(start, ti
     answers = [ask(shade) for shade in range(0, 250, 10)]
     assert {answer.json()["pictures"][0]["model"] for answer in answers} == {"tiny"}
     counted = 'perceived_requests_total{route="/v1/predict",status="200"}'
-    assert soon(lambda: metric(url, counted) == len(answers))
+    wait_until(lambda: metric(url, counted) == len(answers))
     before = workers(process.pid)
     assert len(before) == 2
     os.kill(min(before), signal.SIGKILL)
-    assert soon(lambda: len(workers(process.pid)) == 2 and workers(process.pid) != before)
+    wait_until(lambda: len(workers(process.pid)) == 2 and workers(process.pid) != before)
     assert all(ask(shade).is_success for shade in range(0, 250, 25))
-    assert soon(lambda: metric(url, counted) == len(answers) + 10)
-    assert soon(lambda: metric(url, "perceived_connections") == 1)
+    wait_until(lambda: metric(url, counted) == len(answers) + 10)
+    wait_until(lambda: metric(url, "perceived_connections") == 1)
 
 
-def test_a_worker_that_is_told_to_stop_leaves_the_address_to_the_others(start, tiny_model, tmp_path):
+def test_a_worker_that_is_told_to_stop_leaves_the_address_to_the_others(start, tiny_model, tmp_path, wait_until):
     process, url = start(tiny_model, "--workers", "2")
-    assert soon(lambda: (tmp_path / "log").read_text().count("Application startup complete") == 2)
+    wait_until(lambda: (tmp_path / "log").read_text().count("Application startup complete") == 2)
     before = workers(process.pid)
     os.kill(min(before), signal.SIGTERM)
     while min(before) in workers(process.pid):
         assert httpx2.get(f"{url}/healthz", timeout=60).is_success
-    assert soon(lambda: len(workers(process.pid)) == 2)
+    wait_until(lambda: len(workers(process.pid)) == 2)
     assert all(httpx2.get(f"{url}/healthz", timeout=60).is_success for _ in range(20))
 
 
-def test_memory_is_bounded_under_more_load_than_can_be_answered(start, tiny_model, heavy):
+def test_memory_is_bounded_under_more_load_than_can_be_answered(start, tiny_model, heavy, metric):
     """Forty callers with 2 MB each, who do not wait when they are told to: 200 or 503, and nothing is piled up."""
     limits = {"queue": 4, "max_files": 1, "threads": 1, "max_memory": 8 * 2**20, "max_body": 4 * 2**20}
     process, url = start(tiny_model, **limits)

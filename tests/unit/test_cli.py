@@ -51,6 +51,22 @@ def test_a_wrong_flag_is_a_usage_error(run):
     assert "--no-such-flag" in answer.err
 
 
+@pytest.mark.parametrize(
+    ("words", "where"),
+    [
+        (["audit", "answers.csv", "--labels", "labels.csv", "--groups", "race", "--out", ""], " to --out"),
+        (["evaluate", "run", "work", "--out="], " to --out"),
+        (["predict", "", "--json"], ""),
+    ],
+)
+def test_an_empty_word_is_no_place(run, monkeypatch, tmp_path, words, where):
+    monkeypatch.chdir(tmp_path)
+    answer = run(*words)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith(f"Error: An empty word was given{where}.\n")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_missing_model_is_the_callers_mistake(run, picture):
     answer = run("predict", picture("bright.png", 255), "--model", "no-such-model")
     assert (answer.code, answer.out) == (2, "")

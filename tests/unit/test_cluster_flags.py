@@ -40,7 +40,6 @@ def test_without_the_extra_the_flag_says_what_to_install(run, no_ray, words):
         (["compare", "work", "--set", "seed=3"], "--set seed=… has no say here: --seeds decides"),
         (["tune", "work", "--workers", "2"], "--workers cannot be used with one process"),
         (["predict", "album", "--cluster", "local"], "give --out FOLDER"),
-        (["predict", "album", "--cluster", "local", "--out", ""], "An empty word names no file"),
         (["predict", "album", "--cluster", "local", "--out", "x", "--json"], "--json cannot be used with --cluster"),
         (["predict", "album", "--cluster", "local", "--out", "x", "--resume", "y"], "--resume cannot be used"),
         (["predict", "album", "--cluster", "local", "--out", "x", "--threads", "2"], "--threads cannot be used"),

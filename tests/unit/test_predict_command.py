@@ -551,14 +551,6 @@ def test_an_empty_folder_among_others_is_told(run, tiny_model, picture, tmp_path
     assert len(answer.out.splitlines()) == 1
 
 
-@pytest.mark.parametrize("option", ["--annotate", "--crops", "--out", "--resume"])
-def test_an_empty_word_is_no_place(run, tiny_model, picture, tmp_path, monkeypatch, option):
-    monkeypatch.chdir(tmp_path)
-    answer = run("predict", picture("a.png", 9), "--no-detect", "--model", tiny_model, option, "")
-    kind = "file" if option in ("--out", "--resume") else "folder"
-    assert (answer.code, f"An empty word names no {kind}" in answer.err) == (2, True)
-
-
 @pytest.mark.parametrize(("flag", "name"), [("--csv", "a.jsonl"), ("--json", "a.csv"), ("--resume", "a.csv")])
 def test_a_name_and_a_flag_that_contradict(run, tiny_model, picture, tmp_path, flag, name):
     words = [flag, tmp_path / name] if flag == "--resume" else [flag, "--out", tmp_path / name]
@@ -640,8 +632,3 @@ def test_resume_explains_rows_with_impossible_values(run, tiny_model, picture, t
     log.write_text(json.dumps({**row, "faces": faces, **change}) + "\n")
     answer = run(*words, "--resume", log)
     assert (answer.code, "line 1 is no answer of ours" in answer.err) == (2, True), answer.err
-
-
-def test_an_empty_word_is_not_the_folder_one_is_in(run, tiny_model):
-    answer = run("predict", "", "--model", tiny_model)
-    assert (answer.code, "names no picture" in answer.err) == (2, True)

@@ -65,6 +65,11 @@ def test_links_in_circles_are_not_followed(album):
     assert len(names(album)) == 4
 
 
+def test_an_empty_word_is_not_the_folder_one_is_in():
+    with pytest.raises(ConfigError, match="names no picture"):
+        names("")
+
+
 def test_videos_have_their_own_command(album):
     with pytest.raises(ConfigError, match="video"):
         names(album / "b.jpg", album / "clip.MP4")

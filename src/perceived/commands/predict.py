@@ -41,20 +41,6 @@ MinFace = Annotated[
 Device = Annotated[str, typer.Option(metavar="NAME", help="What runs the model: cpu, cuda, coreml or openvino.")]
 
 
-def _folder(word: str) -> Path:
-    """Read the name of a folder; an empty one, which is all that is left of an unset variable, is not this folder."""
-    if not word:
-        raise ConfigError("An empty word names no folder.", mend="check the variable it came from, or give . for here")
-    return Path(word)
-
-
-def _file(word: str) -> Path:
-    """Read the name of a file for answers."""
-    if not word:
-        raise ConfigError("An empty word names no file.", mend="check the variable it came from")
-    return Path(word)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
     """Where rows go, and how they look: to ``out``, to the end of ``resume``, or to standard output."""
@@ -81,19 +67,16 @@ def predict(
     resume: Annotated[
         Path | None,
         typer.Option(
-            metavar="OUT.jsonl",
-            help="Add JSON lines to this file; skip what it answers.",
-            show_default=False,
-            parser=_file,
+            metavar="OUT.jsonl", help="Add JSON lines to this file; skip what it answers.", show_default=False
         ),
     ] = None,
     annotate: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Draw boxes and labels there.", show_default=False, parser=_folder),
+        typer.Option(metavar="DIR", help="Draw boxes and labels there.", show_default=False),
     ] = None,
     crops: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Cut the faces out there.", show_default=False, parser=_folder),
+        typer.Option(metavar="DIR", help="Cut the faces out there.", show_default=False),
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="With --annotate: show where the network looked.")] = False,
     threshold: Threshold = None,
@@ -123,7 +106,7 @@ def predict(
     """Find the faces in pictures. Print the perceived gender of each; exit with 1 if a picture cannot be read."""
     least = threshold_of(threshold, always_answer=always_answer)
     which = {"min_face": min_face, "max_faces": max_faces, "main_face": main_face}
-    target = None if out is None else _file(out)
+    target = None if out is None else Path(out)
     if cluster is not None:
         written = {"json": as_json, "csv": as_csv, "resume": resume, "annotate": annotate, "crops": crops}
         tally = on_cluster.predict(
