@@ -18,6 +18,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from perceived.installed import processor
+
 FOLDER = Path(__file__).parent / "results"
 STUDY = 0.962
 """The study's accuracy: the first validation that passes it is recorded in image-steps."""
@@ -97,13 +99,9 @@ def provenance(command: str, *, commit: str = "HEAD") -> dict[str, str]:
 
 def machine() -> str:
     """Describe this machine in one line."""
-    cpus = Path("/proc/cpuinfo")
-    lines = cpus.read_text().splitlines() if cpus.is_file() else []
-    names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cards = _told_by("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").replace("\n", " and ")
-    return f"{name}, {os.cpu_count()} cores, {memory:.0f} GiB, {cards or 'no GPU'}, {platform.system()}"
+    return f"{processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, {cards or 'no GPU'}, {platform.system()}"
 
 
 def _told_by(*command: str) -> str:

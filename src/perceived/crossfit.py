@@ -18,11 +18,12 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from perceived import backbones, features, metrics
+from perceived import backbones, metrics
 from perceived.acceleration import accelerator_for
 from perceived.data import cache
 from perceived.data.split import label_indices
 from perceived.errors import ConfigError
+from perceived.frozen import features
 from perceived.progress import counter
 from perceived.recipes import Recipe
 from perceived.setup import build, framing
@@ -72,4 +73,4 @@ def _features(rows: pl.DataFrame, recipe: Recipe, folder: Path) -> npt.NDArray[n
     with counter("decoding pictures", quiet=False) as tick:
         pixels = cache.pixels(rows, preprocessing, folder, progress=tick)
     network, _ = build(recipe, backbone)
-    return features.keep(rows, pixels, preprocessing, network, folder, accelerator, title="features", quiet=False)
+    return features(rows, pixels, preprocessing, network, folder, accelerator, title="features", quiet=False)

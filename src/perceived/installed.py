@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from perceived import __version__
@@ -24,10 +25,20 @@ def describe() -> dict[str, str]:
         "perceived": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "processors": str(os.cpu_count()),
+        "processors": f"{os.cpu_count()}, {processor()}",
     }
     extras = {name: _version(name, extra) for extra, names in EXTRAS.items() for name in names}
     return here | {name: _version(name) for name in CORE} | extras
+
+
+def processor() -> str:
+    """Return the processor's name, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def weights() -> Iterator[tuple[str, str, str, str]]:

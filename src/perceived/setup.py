@@ -12,18 +12,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import torch
 from accelerate import Accelerator
 from torch import nn
 
-from perceived import backbones, features, from_onnx, lineage, storage
+from perceived import backbones, from_onnx, lineage, storage
 from perceived.acceleration import precision_of
 from perceived.backbones import Backbone
 from perceived.checkpoint import Run, TrainedModel
-from perceived.data import cache, feed
+from perceived.data import feed
 from perceived.data.feed import Feed
 from perceived.errors import ConfigError, ModelFileError, ResumeError
+from perceived.frozen import features, opinion
+from perceived.installed import processor
 from perceived.model import Network, build_head, freeze
 from perceived.models import find_trained
 from perceived.preprocess import Preprocessing
@@ -118,31 +119,13 @@ def prepare_run(
             from_onnx.settle(
                 network, np.asarray(pictures.train[_spread(len(pictures.train), SETTLE_PICTURES)], np.uint8)
             )
-        teachers = [(path, TrainedModel.load(path)) for path in recipe.teachers]
-        learnt_from = [*([start] if start else []), *(trained for _, trained in teachers)]
+        learnt_from = [*([start] if start else []), *map(TrainedModel.load, recipe.teachers)]
         before = lineage.united(trained.spec for trained in learnt_from)
         config = describe(recipe, pictures, backbone, accelerator, init) | {"courses_before": before}
         _require_same(run, config)
         check_pictures = pictures.val[_spread(len(pictures.val), CHECK_PICTURES)]
-        workspace = Workspace(work)
         if recipe.teacher or recipe.cached_features:
-            train, val = feed.rows(workspace.read_split(), recipe)
-        if recipe.teacher:
-            opinions = [
-                opinion(*one, train, preprocessing, workspace.cache, accelerator, quiet=quiet) for one in teachers
-            ]
-            pictures = dataclasses.replace(pictures, soft_labels=np.mean(opinions, axis=0, dtype=np.float32))
-        if recipe.cached_features:
-
-            def kept(rows: pl.DataFrame, pixels: npt.NDArray[Any], title: str) -> npt.NDArray[np.float32]:
-                told = (rows, pixels, preprocessing, network, workspace.cache, accelerator)
-                return features.keep(*told, title=title, quiet=quiet)
-
-            pictures = dataclasses.replace(
-                pictures,
-                train=kept(train, pictures.train, "Features of train"),
-                val=kept(val, pictures.val, "Features of val"),
-            )
+            pictures = _answered(pictures, recipe, Workspace(work), preprocessing, network, accelerator, quiet=quiet)
     if accelerator.is_main_process:
         if run.config.is_file():
             for line in () if quiet else changes_of_place(storage.read_json(run.config), config):
@@ -153,6 +136,28 @@ def prepare_run(
             with storage.atomic_path(run.check_pictures) as partial, open(partial, "wb") as file:
                 np.save(file, check_pictures)
     return Setup(recipe, run, pictures, network, frozen, preprocessing, config)
+
+
+def _answered(
+    pictures: Feed, recipe: Recipe, workspace: Workspace, preprocessing: Preprocessing, network: Network,
+    accelerator: Accelerator, *, quiet: bool,
+) -> Feed:  # fmt: skip
+    """Return the pictures with what networks that do not learn make of them: teachers' opinions, cached features."""
+    train, val = feed.rows(workspace.read_split(), recipe)
+    folder = workspace.cache
+    if recipe.teacher:
+        opinions = [
+            opinion(teacher, train, preprocessing, folder, accelerator, quiet=quiet) for teacher in recipe.teachers
+        ]
+        pictures = dataclasses.replace(pictures, soft_labels=np.mean(opinions, axis=0, dtype=np.float32))
+    if recipe.cached_features:
+        ours = (preprocessing, network, folder, accelerator)
+        pictures = dataclasses.replace(
+            pictures,
+            train=features(train, pictures.train, *ours, title="Features of train", quiet=quiet),
+            val=features(val, pictures.val, *ours, title="Features of val", quiet=quiet),
+        )
+    return pictures
 
 
 def _spread(count: int, most: int) -> npt.NDArray[np.int64]:
@@ -226,7 +231,7 @@ def describe(
         "environment": {
             "python": platform.python_version(),
             "platform": f"{platform.system()} {platform.machine()}",
-            "processor": _processor(),
+            "processor": processor(),
             "device": str(accelerator.device),
             "precision": precision_of(accelerator),
             "threads": torch.get_num_threads(),
@@ -258,16 +263,6 @@ def changes_of_place(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     ]
 
 
-def _processor() -> str:
-    """Return the processor's name, as far as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def _require_same(run: Run, config: Mapping[str, Any]) -> None:
     """Refuse a run directory that belongs to another recipe, split or starting point."""
     recorded = storage.read_json(run.config) if run.config.is_file() else {}
@@ -295,46 +290,3 @@ def _completed(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[s
         for key, value in values.items()
     }
     return {**defaults, **given}
-
-
-def opinion(
-    teacher: Path,
-    trained: TrainedModel,
-    rows: pl.DataFrame,
-    preprocessing: Preprocessing,
-    folder: Path,
-    accelerator: Accelerator,
-    *,
-    quiet: bool,
-) -> npt.NDArray[np.float32]:
-    """Return what a trained model, of the file ``teacher``, thinks of the pictures of ``rows``: ``(n, labels)``.
-
-    It sees them in its own size. What it thinks is kept in ``folder``.
-
-    Raises:
-        ModelFileError: the model frames faces otherwise.
-    """
-    theirs = trained.spec.preprocessing
-    if (theirs.alignment, theirs.margin) != (preprocessing.alignment, preprocessing.margin):
-        raise ModelFileError(
-            f"The teacher {teacher} sees other pictures: alignment {theirs.alignment!r}, margin {theirs.margin}.",
-            expected=f"alignment {preprocessing.alignment!r}, margin {preprocessing.margin}",
-            mend="give the recipe the teacher's alignment and margin",
-        )
-
-    def write(file: Path) -> None:
-        with counter("Decoding pictures for the teacher", quiet=quiet) as progress:
-            shown = cache.pixels(rows, theirs, folder, progress=progress)
-        trained.network.to(accelerator.device)
-        parts = []
-        with counter(f"Asking {teacher.name}", quiet=quiet) as progress, accelerator.autocast():
-            for start in range(0, len(shown), features.BATCH):
-                parts.append(trained.probabilities(np.asarray(shown[start : start + features.BATCH])))
-                if progress:
-                    progress(min(start + features.BATCH, len(shown)), len(shown))
-        with open(file, "wb") as opened:
-            np.save(opened, np.concatenate(parts))
-
-    told = [weights_sha256(teacher), cache.cache_key(rows, theirs), precision_of(accelerator)]
-    source = cache.bytes_of(rows["path"].to_list())
-    return cache.keep(folder, f"opinions-{storage.sha256_json(told)[:16]}", write, source=source)

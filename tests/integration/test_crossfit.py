@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from perceived import crossfit, features, label_errors, recipes, scoring
+from perceived import crossfit, label_errors, recipes, scoring
 from perceived.workspace import Workspace
 
 
@@ -56,7 +56,7 @@ def test_labels_are_judged_without_any_model(
     def halves(rows: pl.DataFrame, pixels: Any, *_: Any, **__: Any) -> Any:
         return np.stack([pixels[:, :16].mean((1, 2, 3)), pixels[:, 16:].mean((1, 2, 3))], axis=1)
 
-    monkeypatch.setattr(features, "keep", halves)
+    monkeypatch.setattr(crossfit, "features", halves)
     found = label_errors.find(work.root, folds=4, settings=[*tiny, "precision=fp32"])
     assert found["on"] == ["train", "val", "test"]
     assert {row["id"] for row in found["candidates"]} == set(planted)

@@ -1,0 +1,109 @@
+"""What networks that do not learn make of framed pictures, computed once and kept on disk: features and opinions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+from accelerate import Accelerator
+
+from perceived import packaged_weights, storage
+from perceived.acceleration import precision_of
+from perceived.checkpoint import TrainedModel
+from perceived.data import cache
+from perceived.errors import ModelFileError
+from perceived.model import Network, planes
+from perceived.preprocess import Preprocessing
+from perceived.progress import counter
+from perceived.scoring import weights_sha256
+
+BATCH = 64
+
+Values = npt.NDArray[np.float32]
+
+
+def features(
+    rows: pl.DataFrame, pixels: npt.NDArray[Any], preprocessing: Preprocessing, network: Network, folder: Path,
+    accelerator: Accelerator, *, title: str, quiet: bool,
+) -> Values:  # fmt: skip
+    """Return the pooled features, ``(n, features)``, of the pictures of ``rows``, kept in ``folder``.
+
+    ``pixels`` are these pictures, framed, ``(n, height, width, 3)`` uint8. The features are told from others by the
+    pictures' paths, files and framing, the precision, and the backbone's weights.
+    """
+    network.to(accelerator.device).eval()
+
+    def compute() -> Values:
+        with torch.inference_mode():
+            return _in_batches(
+                pixels,
+                lambda batch: network.features(planes(batch, accelerator.device)).float().cpu().numpy(),
+                accelerator,
+                title=title,
+                quiet=quiet,
+            )
+
+    weights = packaged_weights.digest(
+        {name: value for name, value in network.state_dict().items() if not name.startswith("head.")}
+    )
+    told = [cache.cache_key(rows, preprocessing), preprocessing.to_dict(), precision_of(accelerator), weights]
+    return _kept(folder, "features", told, rows, compute)
+
+
+def opinion(
+    teacher: Path, rows: pl.DataFrame, preprocessing: Preprocessing, folder: Path,
+    accelerator: Accelerator, *, quiet: bool,
+) -> Values:  # fmt: skip
+    """Return what the trained model of the file ``teacher`` thinks of the pictures of ``rows``, ``(n, labels)``.
+
+    It sees them in its own size. What it thinks is kept in ``folder``.
+
+    Raises:
+        ModelFileError: the model frames faces otherwise than ``preprocessing``, which is the pupil's.
+    """
+    trained = TrainedModel.load(teacher)
+    theirs = trained.spec.preprocessing
+    if (theirs.alignment, theirs.margin) != (preprocessing.alignment, preprocessing.margin):
+        raise ModelFileError(
+            f"The teacher {teacher} sees other pictures: alignment {theirs.alignment!r}, margin {theirs.margin}.",
+            expected=f"alignment {preprocessing.alignment!r}, margin {preprocessing.margin}",
+            mend="give the recipe the teacher's alignment and margin",
+        )
+    trained.network.to(accelerator.device)
+
+    def compute() -> Values:
+        with counter("Decoding pictures for the teacher", quiet=quiet) as progress:
+            shown = cache.pixels(rows, theirs, folder, progress=progress)
+        return _in_batches(shown, trained.probabilities, accelerator, title=f"Asking {teacher.name}", quiet=quiet)
+
+    told = [weights_sha256(teacher), cache.cache_key(rows, theirs), precision_of(accelerator)]
+    return _kept(folder, "opinions", told, rows, compute)
+
+
+def _in_batches(
+    pixels: npt.NDArray[Any], ask: Callable[[npt.NDArray[Any]], Values], accelerator: Accelerator,
+    *, title: str, quiet: bool,
+) -> Values:  # fmt: skip
+    parts = []
+    with counter(title, quiet=quiet) as progress, accelerator.autocast():
+        for start in range(0, len(pixels), BATCH):
+            parts.append(ask(np.asarray(pixels[start : start + BATCH])))
+            if progress:
+                progress(min(start + BATCH, len(pixels)), len(pixels))
+    return np.concatenate(parts)
+
+
+def _kept(folder: Path, name: str, told: list[Any], rows: pl.DataFrame, compute: Callable[[], Values]) -> Values:
+    """Return what ``compute`` returns, from the disk where it is there; ``told`` is what tells it from others."""
+
+    def write(file: Path) -> None:
+        with open(file, "wb") as opened:
+            np.save(opened, compute())
+
+    source = cache.bytes_of(rows["path"].to_list())
+    return cache.keep(folder, f"{name}-{storage.sha256_json(told)[:16]}", write, source=source)
