@@ -6,9 +6,9 @@ Reading pictures needs the core install only::
     predictor = perceived.Predictor("model.onnx")
     predictor.predict("holiday.jpg").faces[0].perceived_gender
 
-Every stage of training is a module whose main function has its name (``perceived.explore.explore``,
-``perceived.train.train``, ``perceived.export.export``) and needs the extra ``perceived[train]``.
-Names are resolved when first used, so ``import perceived`` is quick and loads nothing heavy.
+Every stage is a module that is loaded when it is first used, such as :mod:`perceived.explore`,
+:mod:`perceived.train` and :mod:`perceived.export`; most need the extra ``perceived[train]``. So
+``import perceived`` is quick and loads nothing heavy.
 """
 
 from __future__ import annotations
@@ -20,19 +20,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from perceived import (
         audit,
+        average,
         backbones,
         calibrate,
         card,
+        client,
         compare,
         data,
         demo_faces,
         evaluate,
         explore,
         export,
+        label_errors,
+        push,
+        quantize,
         recipes,
         robustness,
         study,
         train,
+        tune,
+        video,
     )
     from perceived.classifier import Classifier
     from perceived.errors import InputError, PerceivedError
@@ -61,19 +68,26 @@ __all__ = [
 
 _STAGES = (
     "audit",
+    "average",
     "backbones",
     "calibrate",
     "card",
+    "client",
     "compare",
     "data",
     "demo_faces",
     "evaluate",
     "explore",
     "export",
+    "label_errors",
+    "push",
+    "quantize",
     "recipes",
     "robustness",
     "study",
     "train",
+    "tune",
+    "video",
 )
 """Modules that are loaded when they are asked for; most need an extra, so ``import *`` leaves them out."""
 

@@ -8,7 +8,7 @@ folder. Labels come as CSV or Parquet (``id,label`` and one column for each grou
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from perceived import answer_lines, columns
-from perceived.errors import ConfigError, DataError
+from perceived.errors import DataError
 from perceived.spec import LABELS, UNCERTAIN
 from perceived.wording import counted, first_line
 from perceived.workspace import Workspace
@@ -26,6 +26,7 @@ MISSED = "missed"
 ANSWERS = (*LABELS, UNCERTAIN, MISSED)
 NOTHING = "none"
 """What a word is mapped to that stands for no label at all; its rows are left out and counted."""
+MEANINGS = (*ANSWERS, NOTHING)
 
 _SHOWN = 5
 
@@ -164,24 +165,6 @@ def _by_name(labels: pl.DataFrame, predictions: pl.DataFrame, folders: int) -> p
     if not (one["id"].is_unique().all() and other["id"].is_unique().all()):
         one = one.clear()  # every row would meet every one of its name
     return one.join(other, on="id", how="inner", maintain_order="left")
-
-
-def parse_words(assignments: Iterable[str]) -> dict[str, str]:
-    """Read ``M=male`` and the like: what words of a file stand for.
-
-    Raises:
-        ConfigError: a word is mapped to something that is neither a label, an answer nor ``none``.
-    """
-    words = {}
-    for assignment in assignments:
-        word, separator, meaning = assignment.rpartition("=")
-        if not separator or meaning not in (*ANSWERS, NOTHING):
-            raise ConfigError(
-                f"--map {assignment} maps no word to a label.",
-                expected=f"--map WORD=LABEL, LABEL being one of {', '.join((*ANSWERS, NOTHING))}",
-            )
-        words[word.strip().lower()] = meaning
-    return words
 
 
 def _read_table(path: Path) -> pl.DataFrame:

@@ -27,16 +27,16 @@ UNDONE = ("calibration", "int8", "export")
 def average(models: Sequence[Path], out: Path) -> None:
     """Write ``out``, a run's folder, whose best model has the mean of the weights of ``models``.
 
-    They are folders of runs, ONNX files or names; one that is named twice counts twice. What the first
-    tells of itself is told of the mean, but for its calibration and how it fared, and the courses are those of
-    all; check pictures are those of the first run among them.
+    They are folders of runs, ONNX files or names; one that is named twice counts twice. The mean takes the first
+    model's metadata, except calibration and metrics, and the courses of all; check pictures are those of the first
+    run among them.
 
     Raises:
         ConfigError: there are fewer than two models, none of them is a run, or ``out`` is there already.
         ModelFileError: a model cannot be opened, or they are not of one network and preprocessing.
     """
     if len(models) < 2:
-        raise ConfigError(f"{len(models)} model has no mean.", expected="two or more")
+        raise ConfigError("A mean needs several models.", expected="two or more")
     pictures = next((run for model in models if (run := Run(Path(model)).check_pictures).is_file()), None)
     if pictures is None:
         raise ConfigError(

@@ -23,7 +23,10 @@ from perceived.spec import ModelSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """A dataset that models are trained on: its name, licence, whether commerce may use it (None: ask its owner)."""
+    """A dataset that models are trained on.
+
+    ``commercial`` says whether commercial use is allowed; ``None``: ask its owner.
+    """
 
     name: str
     license: str

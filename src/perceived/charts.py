@@ -26,6 +26,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 from perceived.preprocess import Pixels
 from perceived.spec import LABELS
 from perceived.storage import atomic_path
+from perceived.wording import signed
 
 COLORS = {
     "ink": "#1c2330",
@@ -221,7 +222,7 @@ def attribute_rates(rows: Sequence[Mapping[str, Any]]) -> Draw:
         axes.hlines(places, rates[LABELS[0]], rates[LABELS[1]], color=COLORS["line"], linewidth=2.4, zorder=1)
         for label in LABELS:
             axes.scatter(rates[label], places, s=30, color=COLORS[label], zorder=2)
-        names = [f"{row['name'].replace('_', ' ')}  {_signed(row['correlation'])}" for row in rows]
+        names = [f"{row['name'].replace('_', ' ')}  {signed(row['correlation'])}" for row in rows]
         axes.set_yticks(places, names, color=COLORS["ink"])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlim(-0.02, 1.02)
@@ -348,7 +349,3 @@ def _key(axes: Axes, columns: int, marker: str = "s") -> None:
 
 def _share(count: int, total: int) -> str:
     return f"{count / total:.1%}" if total else ""
-
-
-def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.2f}".replace("-", "−")

@@ -145,7 +145,7 @@ def save_model(folder: Path, network: Network, spec: ModelSpec, head: Mapping[st
     """
     tensors = {key: value.detach().cpu().contiguous() for key, value in network.kept().items()}
     metadata = {METADATA_KEY: spec.to_json(), "head": json.dumps(dict(head))}
-    with storage.atomic_path(folder / MODEL_FILE) as partial:
+    with storage.atomic_path(folder / MODEL_FILE, durable=True) as partial:
         save_file(tensors, partial, metadata=metadata)
     storage.write_json(folder / "model.json", spec.to_dict())
 
@@ -162,9 +162,9 @@ def _blank(spec: ModelSpec, head: Mapping[str, Any]) -> Network:
 def save_state(folder: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
     """Write a resume state that is whole at every instant: tensors first, then the record naming them."""
     name = f"step-{progress['step']:08d}.safetensors"
-    with storage.atomic_path(folder / name) as partial:
+    with storage.atomic_path(folder / name, durable=True) as partial:
         save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, partial)
-    storage.write_json(folder / STATE_FILE, {"tensors": name, "progress": dict(progress)})
+    storage.write_json(folder / STATE_FILE, {"tensors": name, "progress": dict(progress)}, durable=True)
     for old in folder.glob("step-*.safetensors"):
         if old.name != name:
             old.unlink()

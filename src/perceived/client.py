@@ -42,7 +42,7 @@ class Client:
 
     ``url`` is the server's address, ``key`` what it asks of its callers. Answers below ``threshold``
     (the server's own, unless given) are ``"uncertain"``. A server that is busy or cannot be reached
-    is asked up to ``tries`` times, as much later as it says. ``timeout`` is in seconds, for each try.
+    is asked again, up to ``tries`` times, after the delay it asks for. ``timeout`` is in seconds, for each try.
 
     Raises:
         ConfigError: the address is no http address.

@@ -59,17 +59,17 @@ def _from_deep(image: Image.Image) -> Pixels:
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Apply a colour profile; one that is damaged or of another colour space says nothing."""
+    """Apply a colour profile; one that is damaged, too large or of another colour space says nothing."""
     if image.mode not in ("RGB", "CMYK", "L"):
         image = image.convert("RGB")
-    transform = _transform(profile, image.mode)
+    transform = _transform(profile, image.mode) if len(profile) <= MOST_PROFILE_BYTES else None
     return image if transform is None else transform.apply(image)
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=8)  # it holds the profiles, too
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """Return what turns ``mode`` pixels of a profile into sRGB, or ``None`` where nothing needs to be done."""
-    if len(profile) > MOST_PROFILE_BYTES or not features.check("littlecms2"):
+    if not features.check("littlecms2"):
         return None
     from PIL import ImageCms
 

@@ -12,12 +12,14 @@ _RENAMED = re.compile(r"(.+)_duplicated_\d+")
 
 
 def require_distinct(table: pl.DataFrame, location: object) -> None:
-    """Refuse a CSV with two columns of one name, of which :func:`polars.read_csv` renames the second.
+    """Refuse a CSV with two columns of one name but for blanks, of which :func:`polars.read_csv` may rename one.
 
     Raises:
         DataError: it has; ``location`` is what the message calls it.
     """
-    twice = [found[1] for name in table.columns if (found := _RENAMED.fullmatch(name)) and found[1] in table.columns]
+    names = [name.strip() for name in table.columns]
+    twice = [found[1] for name in names if (found := _RENAMED.fullmatch(name)) and found[1] in names]
+    twice += [name for name in names if names.count(name) > 1]
     if twice:
         raise DataError(
             f"{location} has several columns named {twice[0]!r}.",

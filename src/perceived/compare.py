@@ -67,7 +67,7 @@ def compare(
         DivergedError: no backbone learns with these settings.
         SplitError: none of the pictures can be read.
     """
-    if not backbones or minutes <= 0 or seeds < 1:
+    if not backbones or not 0 < minutes < math.inf or seeds < 1:
         raise ConfigError(
             f"{counted(len(backbones), 'backbone')}, {minutes:g} minutes, {counted(seeds, 'seed')}: no comparison.",
             expected="at least one backbone, some minutes and one seed",
@@ -140,8 +140,6 @@ def _plan(
     """Return the plan, made once: a comparison that goes on keeps the epochs it was started with."""
     path = out / "plan.json"
     plan: dict[str, Any] = storage.read_json(path) if path.is_file() else {**asked, "epochs": {}, "left_out": {}}
-    if plan.get("split_sha256") == storage.sha256_file(Workspace(work).split):  # as earlier versions noted it
-        plan["split_sha256"] = asked["split_sha256"]
     if not plan["epochs"]:
         plan |= asked  # nothing of it was trained
     changed = [key for key, value in asked.items() if plan.get(key) != value]

@@ -49,8 +49,8 @@ def parse(text: str) -> tuple[str | None, str, str, float]:
         )
     if not 0 <= limit <= 1:
         raise ConfigError(
-            f"--fail-if {text!r} has a limit of {limit:g}: no rate or gap is ever there.",
-            expected="0 to 1; 0.05 is 5 %, or 5 points",
+            f"--fail-if {text!r} has a limit of {limit:g}: rates and gaps lie between 0 and 1.",
+            expected="such as 0.05 for 5 %, or 5 points",
         )
     return form["by"], form["name"], form["sign"], limit
 

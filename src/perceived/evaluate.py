@@ -21,6 +21,7 @@ from perceived.data import split as splits
 from perceived.errors import SplitError
 from perceived.models import report_folder
 from perceived.scoring import load_model, read_split, score, weights_sha256
+from perceived.significance import LEVEL
 from perceived.spec import LABELS
 from perceived.wording import counted
 from perceived.workspace import Workspace
@@ -104,7 +105,7 @@ def assess(
         "accuracy_of_all": (readable.height - wrong.height) / scored.height,
         "metrics": _nest({name: estimate.to_dict() for name, estimate in estimates.items()}),
         "bootstrap": {
-            "level": metrics.LEVEL,
+            "level": LEVEL,
             "resamples": resamples,
             "seed": seed,
             "unit": "picture" if readable["identity"].null_count() == readable.height else "person",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from perceived.significance import gap_interval
+from perceived.significance import LEVEL, gap_interval
 
 if TYPE_CHECKING:
     import polars
@@ -26,7 +26,6 @@ Booleans = npt.NDArray[np.bool_]
 
 CALIBRATION_BINS = 15
 RESAMPLES = 2000
-LEVEL = 0.95
 _CHUNK_CELLS = 2**20
 """Weights held at once while resampling: bounds memory at a few tens of megabytes."""
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_type_hints
 from perceived.data.augment import STRONG, Augmentation
 from perceived.data.degrade import Degradation
 from perceived.errors import ConfigError
+from perceived.preprocess import ALIGNMENTS
 
 Record = TypeVar("Record")
 
@@ -93,6 +94,8 @@ class Recipe:
             "precision": self.precision in ("auto", "bf16", "fp32"),
             "select_by": self.select_by in ("loss", "accuracy"),
             "sizes": _are_sizes(self.sizes),
+            "alignment": self.alignment in ("", *ALIGNMENTS),
+            "margin": -0.5 < self.margin < math.inf,
             "hidden": all(isinstance(width, int) and width > 0 for width in self.hidden),
             "frozen": all(isinstance(name, str) for name in self.frozen),
             "epochs": 0 < self.epochs < math.inf,

@@ -16,6 +16,7 @@ from PIL import Image
 import perceived
 from perceived import charts, storage
 from perceived.preprocess import Pixels
+from perceived.wording import NOTHING, signed
 
 STUDY = {"accuracy": 0.962, "f1": 0.9615}
 """What the CelebA gender study published for its network."""
@@ -23,7 +24,6 @@ STUDY = {"accuracy": 0.962, "f1": 0.9615}
 _JPEG_QUALITY = 85
 _SHOWN_SIDE = 256
 """Pictures in a page are scaled down to fit a square of this many pixels, unless told otherwise."""
-_NOTHING = "–"
 
 
 def write(path: Path, template: str, context: Mapping[str, Any]) -> None:
@@ -62,12 +62,12 @@ def picture_uri(pixels: Pixels, *, side: int = _SHOWN_SIDE) -> str:
 
 def percent(value: float | None, digits: int = 1) -> str:
     """Render a share as percent: ``0.9838`` is ``98.4%``."""
-    return _NOTHING if value is None else f"{value * 100:.{digits}f}%"
+    return NOTHING if value is None else f"{value * 100:.{digits}f}%"
 
 
 def number(value: float | None, digits: int = 0) -> str:
     """Render a number with thousands set apart."""
-    return _NOTHING if value is None else f"{value:,.{digits}f}"
+    return NOTHING if value is None else f"{value:,.{digits}f}"
 
 
 def p_value(value: float | None) -> str:
@@ -75,11 +75,6 @@ def p_value(value: float | None) -> str:
     return "<0.0001" if value is not None and value < 0.00005 else number(value, 4)
 
 
-def signed(value: float | None, digits: int = 2) -> str:
-    """Render a number with its sign, minus as a minus."""
-    return _NOTHING if value is None else f"{value:+.{digits}f}".replace("-", "−")
-
-
 def points(value: float | None) -> str:
     """Render a difference of two shares in percentage points."""
-    return _NOTHING if value is None else f"{signed(value * 100, 1)} points"
+    return NOTHING if value is None else f"{signed(value * 100, 1)} points"

@@ -42,9 +42,9 @@ def answered(path: Path, predictor: Predictor | Client) -> set[str]:
         stack.enter_context(storage_errors(path))
         if not path.exists():
             return sources
-        partial = stack.enter_context(atomic_path(path))
         before = stack.enter_context(open(path, "rb"))
-        hold(before, path)
+        hold(before, path)  # until the new file has its name
+        partial = stack.enter_context(atomic_path(path))
         after = stack.enter_context(open(partial, "wb"))
         shutil.copymode(path, partial)
         for number, line in enumerate(before, 1):

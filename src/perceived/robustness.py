@@ -95,6 +95,7 @@ def robustness(
         ConfigError: there is no such corruption, or the reference tried other ones.
         SplitError: the split is empty, or none of its pictures can be read.
     """
+    kinds = tuple(dict.fromkeys(kinds))
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds or limit < 2:
         raise ConfigError(

@@ -7,9 +7,8 @@ align, keeps its row, with the reason.
 
 from __future__ import annotations
 
-from collections import deque
+import itertools
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -193,14 +192,10 @@ def _read_ahead(
             return ImageError(f"No face is found in {path}.")
         return frame(image, preprocessing, face)
 
-    with ThreadPoolExecutor(min(_MAX_READERS, overlap.processors())) as pool:
-        waiting: deque[list[Future[Pixels | ImageError]]] = deque()
-        for start in range(0, len(paths), batch_size):
-            waiting.append([pool.submit(read, path) for path in paths[start : start + batch_size]])
-            if len(waiting) > _AHEAD:
-                yield [picture.result() for picture in waiting.popleft()]
-        for batch in waiting:
-            yield [picture.result() for picture in batch]
+    readers = min(_MAX_READERS, overlap.processors())
+    pictures = overlap.ahead(read, paths, threads=readers, most=(1 + _AHEAD) * batch_size)
+    while batch := list(itertools.islice(pictures, batch_size)):
+        yield batch
 
 
 def _check_answers(probabilities: Probabilities, count: int, spec: ModelSpec) -> Probabilities:

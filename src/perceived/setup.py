@@ -19,7 +19,7 @@ from torch import nn
 from perceived import backbones, from_onnx, lineage, storage
 from perceived.acceleration import precision_of
 from perceived.backbones import Backbone
-from perceived.checkpoint import Run, TrainedModel
+from perceived.checkpoint import HEAD, Run, TrainedModel
 from perceived.data import feed
 from perceived.data.feed import Feed
 from perceived.errors import ConfigError, ModelFileError, ResumeError
@@ -56,8 +56,7 @@ class Setup:
     @property
     def head(self) -> dict[str, Any]:
         """What rebuilds the head of the trained network."""
-        recipe = self.recipe
-        return {"hidden": list(recipe.hidden), "dropout": recipe.dropout, "average_flip": recipe.average_flip}
+        return {key: self.config["recipe"][key] for key in HEAD}
 
     def spec(self, line: Mapping[str, Any]) -> ModelSpec:
         """Return the specification of the model as it stands after a validation.

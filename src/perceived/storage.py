@@ -72,13 +72,13 @@ def _on_a_disk(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; it takes the name ``path`` only if the block succeeds.
 
     The block may leave a file or a folder at the temporary path. On any error it is removed, so
     that nothing half-written is ever found under the final name. What a killed process has left
     behind is removed by the next one that writes into the same folder. A link stays one: what it
-    points to is replaced.
+    points to is replaced. A ``durable`` file is on the disk before it gets its name, whatever happens to the machine.
 
     Raises:
         StorageError: the disk refuses the file, or ``path`` is a device or a pipe, which cannot be replaced.
@@ -96,10 +96,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
             if path.is_dir() and partial.is_dir():
                 (holder / _REPLACED).mkdir()
                 path.rename(holder / _REPLACED / path.name)
+            if durable:
+                _flush(partial)
             partial.replace(path)
         finally:
             _remove_holder(holder)
             os.close(lock)
+
+
+def _flush(file: Path) -> None:
+    with open(file, "r+b") as opened:
+        os.fsync(opened.fileno())
 
 
 def _replaceable(path: Path) -> Path:
@@ -181,15 +188,15 @@ def check_folder(folder: Path) -> None:
                 path.rmdir()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
-    with atomic_path(path) as partial:
+def write_text(path: Path, text: str, *, durable: bool = False) -> None:
+    """Write UTF-8 text atomically; see :func:`atomic_path`."""
+    with atomic_path(path, durable=durable) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON atomically; NaN is refused, because JSON has none."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
+    """Write indented JSON atomically, see :func:`atomic_path`; NaN is refused, because JSON has none."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", durable=durable)
 
 
 def read_json(path: Path) -> Any:

@@ -23,7 +23,7 @@ from perceived import evaluate as evaluation
 from perceived import explore as exploration
 from perceived import export as exporter
 from perceived import train as training
-from perceived.data import augment, split, table
+from perceived.data import preview, split, table
 from perceived.errors import InputError, WeightsError
 from perceived.predictor import Predictor
 from perceived.spec import LABELS
@@ -121,7 +121,7 @@ def _split(plan: Plan, files: Files) -> None:
 
 def _augment(plan: Plan, files: Files) -> None:
     first = Workspace(files.work).read_split()["path"][0]
-    augment.preview(
+    preview.preview(
         Path(first),
         files.preview,
         augmentation=plan.recipe.augmentation,

@@ -11,8 +11,10 @@ leaves behind::
 
 from __future__ import annotations
 
+import functools
 import math
 import shlex
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -103,9 +105,10 @@ def _open(out: Path, asked: Mapping[str, Any], *, maximize: bool) -> optuna.Stud
     """Open the search that belongs to what is asked, made where there is none."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage.make_folder(out)
+    connect = functools.partial(sqlite3.connect, out / "study.sqlite", check_same_thread=False)
     study = optuna.create_study(
         study_name=STUDY,
-        storage=f"sqlite:///{out / 'study.sqlite'}",
+        storage=optuna.storages.RDBStorage("sqlite:///study.sqlite", engine_kwargs={"creator": connect}),
         load_if_exists=True,
         direction="maximize" if maximize else "minimize",
         pruner=optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED),
@@ -114,7 +117,7 @@ def _open(out: Path, asked: Mapping[str, Any], *, maximize: bool) -> optuna.Stud
     changed = [key for key in asked if known.get(key) != asked[key]]
     if changed:
         raise ResumeError(
-            f"{out} holds another search: its {changed[0]} is another one.",
+            f"{out} holds another search: its {changed[0]} differs.",
             expected="the workspace, recipe, --set and seed it was started with; more trials may be asked for",
             mend="use the same arguments, or choose another --out",
         )

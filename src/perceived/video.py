@@ -160,6 +160,7 @@ class Recorder:
         fitting = av.codecs_available & self._container.supported_codecs
         self._codec = next((name for name in CODECS if name in fitting), None)
         if self._codec is None:
+            self._container.close()
             raise _no_video(path)
         self._stream: Any = None
         self._ticks = -1
@@ -170,9 +171,9 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._stream is not None:
-            self._container.mux(self._stream.encode())
-        self._container.close()
+        with self._container:
+            if self._stream is not None:
+                self._container.mux(self._stream.encode())
 
     def write(self, image: Pixels, seconds: float) -> None:
         """Add a frame, RGB uint8 ``(h, w, 3)``; the first one's size is the video's."""

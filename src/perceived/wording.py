@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+NOTHING = "–"
+"""Stands where there is no number."""
+
 
 def counted(number: int, noun: str) -> str:
     """Return ``1 picture``, ``0 pictures``, ``1,200 pictures``; for nouns whose plural ends with a plain s."""
@@ -11,3 +14,8 @@ def counted(number: int, noun: str) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, or its kind where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """Return a number with its sign, minus as a minus."""
+    return NOTHING if value is None else f"{value:+.{digits}f}".replace("-", "−")

@@ -127,6 +127,7 @@ def test_a_plan_keeps_names_that_are_not_unicode(tmp_path):
 def test_a_file_that_another_process_removed_is_gone_all_the_same(folder):
     folder.write("note", b"")
     folder.remove("note")
+    assert not folder.exists("note")
     folder.remove("note")
 
 

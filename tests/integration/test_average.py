@@ -65,7 +65,7 @@ def test_the_mean_of_runs_is_a_run(run: Path, tiny_work: Path, recipe: Recipe, t
     assert "export" not in again.provenance
     with pytest.raises(ConfigError, match="exists already"):
         average.average([run, on], tmp_path / "mean")
-    with pytest.raises(ConfigError, match="1 model has no mean"):
+    with pytest.raises(ConfigError, match="needs several models"):
         average.average([run], tmp_path / "one")
     with pytest.raises(ConfigError, match="None of the models is a folder that 'perceived train' wrote"):
         average.average([Path("default"), tmp_path / "mean.onnx"], tmp_path / "file")

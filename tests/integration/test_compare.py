@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -199,6 +200,8 @@ def test_what_makes_no_comparison_is_refused(tiny_work: Path, tmp_path: Path, se
         compare.compare(tiny_work, [], tmp_path, minutes=1)
     with pytest.raises(ConfigError, match="no comparison"):
         compare.compare(tiny_work, ["resnet10t"], tmp_path, minutes=0)
+    with pytest.raises(ConfigError, match="no comparison"):
+        compare.compare(tiny_work, ["resnet10t"], tmp_path, minutes=math.inf)
     with pytest.raises(ConfigError, match="learn from"):
         compare.compare(tiny_work, ["resnet10t"], tmp_path, minutes=1, on="train")
     with pytest.raises(ConfigError, match="no backbone named"):

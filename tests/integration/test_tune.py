@@ -61,7 +61,9 @@ def test_the_search_begins_with_the_recipe_and_improves(
     tiny_work: Path, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "train", pretend(by_rate))
-    found = tune.tune(tiny_work, tmp_path / "out", trials=16, settings=small)
+    out = tmp_path / "what? {x} %41"
+    found = tune.tune(tiny_work, out, trials=16, settings=small)
+    assert (out / "study.sqlite").is_file()
     base = recipes.get("fast", small)
     first, scores = found["trials"][0], [row["score"] for row in found["trials"] if not row["pruned"]]
     assert first["score"] == pytest.approx(by_rate(base))
@@ -71,11 +73,11 @@ def test_the_search_begins_with_the_recipe_and_improves(
     assert not any(row["pruned"] for row in found["trials"][: tune.UNPRUNED])
     assert max(found["importance"], key=found["importance"].__getitem__) == "learning_rate"
     assert sum(found["importance"].values()) == pytest.approx(1)
-    assert json.loads((tmp_path / "out" / "tuning.json").read_text()) == json.loads(json.dumps(found))
-    page = (tmp_path / "out" / "tuning.html").read_text()
+    assert json.loads((out / "tuning.json").read_text()) == json.loads(json.dumps(found))
+    page = (out / "tuning.html").read_text()
     assert page.count("<svg") == 2
     assert all(name in page for name in NAMES.values())
-    assert {"history.png", "importance.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"history.png", "importance.png"} <= {path.name for path in out.iterdir()}
 
 
 def test_the_command_trains_the_best_recipe(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import os
 import re
 import subprocess
@@ -51,12 +50,13 @@ def heavy() -> bytes:
 
 @pytest.fixture(scope="session")
 def metric() -> Callable[[str, str], float]:
-    """A function that returns what a server counts under a name, labels and all; no number where it has none yet."""
+    """A function that returns what a server counts under a name, labels and all: 0 where it has counted nothing yet."""
 
     def read(url: str, name: str) -> float:
         text = httpx2.get(f"{url}/metrics", timeout=60).text
+        assert f"# TYPE {name.partition('{')[0]} " in text
         found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
-        return float(found[1]) if found else math.nan
+        return float(found[1]) if found else 0
 
     return read
 

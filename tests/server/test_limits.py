@@ -116,19 +116,24 @@ def read_until(connection: socket.socket, end: bytes) -> bytes:
     return answer
 
 
-@pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\nHost: x\r\nX-A: "])
-@pytest.mark.parametrize("later", [False, True])
-def test_slow_loris_connections_are_closed(start_server, start, later):
+@pytest.mark.parametrize(
+    ("start", "later"),
+    [(b"", False), (b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ", False), (b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ", True)],
+)
+def test_slow_loris_connections_are_closed(start_server, metric, start, later):
     """Headers that never end, at the first request of a connection or at a later one."""
+    refused = 'perceived_rejected_total{problem="headers-too-slow"}'
     with start_server(header_timeout=0.5) as url:
+        before = metric(url, refused)
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=10) as connection:
-            if later and start:
+            if later:
                 connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
                 read_until(connection, b"}")
             connection.sendall(start)
             while connection.recv(4096):
                 pass
+        assert metric(url, refused) == before + 1
 
 
 def test_who_asks_and_never_reads_is_hung_up_on(start_server, metric, wait_until):

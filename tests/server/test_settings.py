@@ -66,6 +66,7 @@ def test_a_device_that_is_not_here_is_told_before_anybody_listens(tiny_model, de
         ("PERCEIVED_SERVE_XYZ", "4", "one of PERCEIVED_SERVE_HOST"),
         ("PERCEIVED_SERVE_API_KEY", "Schlüssel", "ASCII"),
         ("PERCEIVED_SERVE_API_KEY", "open sesame", "without spaces"),
+        ("PERCEIVED_SERVE_HOST", "", "host"),
         ("PERCEIVED_SERVE_API_KEY", "", "an empty key would let everybody in"),
     ],
 )

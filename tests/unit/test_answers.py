@@ -11,7 +11,8 @@ import pytest
 
 from perceived import answers, audit
 from perceived.answers import Reading
-from perceived.errors import ConfigError, DataError, InputError
+from perceived.commands.options import meanings
+from perceived.errors import DataError, InputError
 
 
 @pytest.fixture
@@ -179,14 +180,8 @@ def test_other_words_are_refused_until_they_are_mapped(write: Callable[..., Path
     with pytest.raises(DataError, match=f"'{word.lower()}'") as caught:
         answers.read_labels(path, reading=Reading())
     assert f"--map '{word.lower()}=…'" in caught.value.mend
-    table = answers.read_labels(path, reading=Reading(), words=answers.parse_words([f"{word}=female"]))
+    table = answers.read_labels(path, reading=Reading(), words=meanings("--map", [f"{word}=female"], answers.MEANINGS))
     assert table["label"].to_list() == ["female", "male"]
-
-
-def test_a_prediction_cannot_be_mapped_to_nonsense() -> None:
-    for text in ("M", "M=man", "=", "M="):
-        with pytest.raises(ConfigError, match="maps no word"):
-            answers.parse_words([text])
 
 
 @pytest.mark.parametrize("value", ["1.2", "-0.1", "nan", "inf", "90%", "x"])

@@ -67,6 +67,18 @@ def test_an_empty_word_is_no_place(run, monkeypatch, tmp_path, words, where):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("setting", ["0", "0=women", "=female", "M=", "=", "female=male"])
+def test_mappings_that_are_none_are_refused_by_every_command(run, tmp_path, setting):
+    commands = {
+        "--label": ["prepare", tmp_path, "--out", tmp_path / "work"],
+        "--map": ["audit", tmp_path / "answers.csv", "--labels", tmp_path / "labels.csv"],
+    }
+    for option, words in commands.items():
+        answer = run(*words, option, setting)
+        assert (answer.code, answer.out) == (2, "")
+        assert answer.err.startswith(f"Error: {option} {setting} ")
+
+
 def test_a_missing_model_is_the_callers_mistake(run, picture):
     answer = run("predict", picture("bright.png", 255), "--model", "no-such-model")
     assert (answer.code, answer.out) == (2, "")
@@ -172,7 +184,7 @@ def test_explore(run, called):
 
 
 def test_augment(run, called):
-    calls = called("perceived.data.augment.preview", Path("face-augmented.png"))
+    calls = called("perceived.data.preview.preview", Path("face-augmented.png"))
     answer = run("augment", "some/face.jpg")
     recipe = recipes.get("study")
     seen = {"augmentation": recipe.augmentation, "degradation": recipe.degradation, "seed": 0}

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from perceived import images, integrity, jpeg
+from perceived import colour, images, integrity, jpeg
 from perceived.errors import ImageError, MissingExtraError
 
 GRADIENT = np.stack(np.meshgrid(np.arange(40) * 6, np.arange(30) * 8), axis=-1).astype(np.uint8)
@@ -179,6 +179,14 @@ def test_a_profile_under_transparent_parts() -> None:
 @pytest.mark.parametrize("profile", [b"\0" * 200, swapped_profile()[:300], b"no profile"])
 def test_a_damaged_profile_says_nothing(profile: bytes) -> None:
     assert np.array_equal(images.decode(encode(Image.fromarray(PICTURE), "PNG", icc_profile=profile)), PICTURE)
+
+
+def test_a_profile_that_is_too_large_says_nothing_and_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(colour, "MOST_PROFILE_BYTES", 100)
+    before = colour._transform.cache_info().currsize
+    picture = encode(Image.fromarray(PICTURE), "PNG", icc_profile=swapped_profile() + b"another")
+    assert np.array_equal(images.decode(picture), PICTURE)
+    assert colour._transform.cache_info().currsize == before
 
 
 def test_a_profile_of_another_colour_space_says_nothing() -> None:

@@ -253,6 +253,23 @@ def test_two_runs_do_not_write_to_one_file(run, tiny_model, picture, tmp_path, m
             resume.hold(replaced, log)
 
 
+def test_a_file_is_held_until_the_new_one_has_taken_its_place(run, tiny_model, picture, tmp_path, monkeypatch):
+    log = tmp_path / "log.jsonl"
+    words = ("predict", picture("a.png", 10), "--model", tiny_model, "--no-detect", "--resume", log)
+    assert run(*words).code == 0
+    replaced, replace = [], Path.replace
+
+    def seen(partial, target):
+        with open(target, "ab") as other, pytest.raises(ResumeError, match="Another run"):
+            resume.hold(other, log)
+        replaced.append(target)
+        return replace(partial, target)
+
+    monkeypatch.setattr(Path, "replace", seen)
+    assert run(*words).code == 0
+    assert replaced == [log]
+
+
 def test_answers_take_no_memory_that_grows():
     class Instant:
         def stream(self, pictures, names):

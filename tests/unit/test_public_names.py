@@ -27,19 +27,26 @@ LIGHT = {
 """What ``from perceived import *`` brings, whatever extras are installed."""
 PUBLIC = LIGHT | {
     "audit",
+    "average",
     "backbones",
     "calibrate",
     "card",
+    "client",
     "compare",
     "data",
     "demo_faces",
     "evaluate",
     "explore",
     "export",
+    "label_errors",
+    "push",
+    "quantize",
     "recipes",
     "robustness",
     "study",
     "train",
+    "tune",
+    "video",
 }
 
 

@@ -55,6 +55,9 @@ def test_overrides_take_the_type_of_what_they_replace() -> None:
         ("optimizer=sgd", "optimizer cannot be 'sgd'"),
         ("sizes=[[0.5, 20, 10]]", "sizes cannot be"),
         ("teacher_share=1.5", "teacher_share cannot be 1.5"),
+        ("margin=NaN", "margin cannot be nan"),
+        ("margin=-0.5", "margin cannot be -0.5"),
+        ("alignment=six-point", "alignment cannot be 'six-point'"),
         ("teacher_share=-0.1", "teacher_share cannot be -0.1"),
     ],
 )

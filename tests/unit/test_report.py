@@ -22,8 +22,6 @@ from perceived import charts, report
         (report.percent(None), "–"),
         (report.number(202599), "202,599"),
         (report.number(None), "–"),
-        (report.signed(-0.8), "−0.80"),
-        (report.signed(0.371), "+0.37"),
         (report.points(0.0214), "+2.1 points"),
         (report.points(None), "–"),
         (report.p_value(0.0123), "0.0123"),

@@ -139,6 +139,11 @@ def test_what_cannot_be_tried_says_so(work: Path, tiny_model: Path, tmp_path: Pa
         robustness.robustness(tiny_model, work, kinds=("blur",), reference=tmp_path / "audit.json")
 
 
+def test_a_kind_that_is_named_twice_is_tried_once(work: Path, tiny_model: Path, tmp_path: Path) -> None:
+    found = robustness.robustness(tiny_model, work, kinds=("blur", "noise", "blur"), out=tmp_path / "o")
+    assert list(found["corruptions"]) == ["blur", "noise"]
+
+
 def test_pictures_out_of_reach_are_told(work: Path, tiny_model: Path, tmp_path: Path) -> None:
     rows = pl.read_parquet(work / "split.parquet")
     rows.with_columns(path=pl.lit(str(tmp_path / "away.png"))).write_parquet(work / "split.parquet")

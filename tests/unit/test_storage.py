@@ -33,6 +33,13 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
     assert list(target.parent.iterdir()) == [target]
 
 
+def test_a_durable_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, synced = tmp_path / "file.json", []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append((os.fstat(file).st_size, target.exists())))
+    storage.write_json(target, {"a": 1}, durable=True)
+    assert synced == [(target.stat().st_size, False)]
+
+
 def test_an_error_leaves_what_was_there_before(tmp_path: Path) -> None:
     target = tmp_path / "file.txt"
     target.write_text("before")

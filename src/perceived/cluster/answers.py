@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from perceived.cluster.folder import Folder
+from perceived.rows import printable
 from perceived.types import Picture
 
 FOLDER = "answers"
@@ -59,7 +60,7 @@ def write(
     rows = [picture.to_dict() for picture in pictures]
     for row in rows:
         for name in ("source", "error"):
-            row[name] = row[name] and row[name].encode("utf-8", "backslashreplace").decode()
+            row[name] = row[name] and printable(row[name])
     pq.write_table(pa.Table.from_pylist(rows, schema(labels)), file, compression="zstd")
     folder.write(f"{FOLDER}/part-{part:08d}-{chunk:04d}{'-end' if last else ''}.parquet", file.getvalue())
 

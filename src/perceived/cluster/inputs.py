@@ -86,20 +86,13 @@ def parts(words: Iterable[str], size: int, *, without: str = "") -> Iterator[Par
 def check_seen(words: Iterable[str], node: str) -> None:
     """Raise :class:`ClusterError` if what was on the disk where the plan was made is not here, on a node."""
     for word in words:
-        if not is_address(word) and not os.path.lexists(root := _root(word)):
+        root = word if os.path.lexists(word) else sources.place(word.partition(SEPARATOR)[0])
+        if not is_address(word) and not os.path.lexists(root):
             raise ClusterError(
                 f"Node {node} does not see {root}.",
                 expected="pictures where every node can read them",
                 mend="mount the folder on every node, or give the address of an object store, such as s3://…",
             )
-
-
-def _root(word: str) -> str:
-    """Return the file or folder that a word of the command line rests on."""
-    if os.path.lexists(word):
-        return word
-    path = PurePath(word.partition(SEPARATOR)[0])
-    return next(os.fspath(one) for one in (path, *path.parents) if not glob.has_magic(os.fspath(one)))
 
 
 def read(part: Part) -> Iterator[Named]:

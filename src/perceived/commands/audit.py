@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from perceived import terminal
-from perceived.commands.options import listed
+from perceived.commands.options import listed, meanings
 from perceived.errors import ConfigError
 from perceived.rows import on_one_line
 from perceived.wording import counted
@@ -72,16 +72,16 @@ def audit(
         raise ConfigError(f"--always-answer is for models, and {source} holds answers.", mend="drop it")
     asked = listed(groups)
     named = [by for by, *_ in map(criteria.parse, fail_if or []) if by]
-    meanings = answers.parse_words(words or [])
+    meant = meanings("--map", words, answers.MEANINGS)
     storage.check_folder(out)
     if work is not None:
         table, reading = auditing.audit_workspace(
-            source, work, on=on, always_answer=always_answer, words=meanings, by=[*asked, *named]
+            source, work, on=on, always_answer=always_answer, words=meant, by=[*asked, *named]
         )
     else:
         assert labels is not None
         table, reading = auditing.audit_files(
-            source, labels, words=meanings, id_column=id_column, label_column=label_column
+            source, labels, words=meant, id_column=id_column, label_column=label_column
         )
     found = auditing.audit(table, asked, reading=reading, small=small)
     passed = auditing.judge(found, fail_if or [])

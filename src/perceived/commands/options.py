@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from perceived.errors import ConfigError
+from perceived.spec import LABELS
 
 Work = Annotated[
     Path, typer.Argument(metavar="WORK", help="Folder that 'perceived prepare' wrote.", show_default=False)
@@ -19,3 +23,24 @@ Settings = Annotated[
 def listed(text: str) -> tuple[str, ...]:
     """Return the words of an option that takes several, with commas between them."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def meanings(option: str, settings: Iterable[str] | None, allowed: tuple[str, ...]) -> dict[str, str]:
+    """Read ``WORD=LABEL`` and the like, what a user says of a file's words; words become lower case.
+
+    Raises:
+        ConfigError: a setting maps no word to one of the ``allowed`` meanings, or turns the labels themselves round.
+    """
+    words = {}
+    for setting in settings or ():
+        word, _, meaning = (part.strip().lower() for part in setting.rpartition("="))
+        if not word or meaning not in allowed:
+            raise ConfigError(
+                f"{option} {setting} maps no word to a label.",
+                expected=f"WORD=LABEL, LABEL being one of {', '.join(allowed)}",
+                mend=f"for example: {option} 0=female {option} 1=male",
+            )
+        if word in LABELS and word != meaning:
+            raise ConfigError(f"{option} {setting} would turn the labels round.", mend="leave it out")
+        words[word] = meaning
+    return words

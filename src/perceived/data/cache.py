@@ -6,7 +6,6 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -131,12 +130,10 @@ def _decode(
         except ImageError as error:
             broken.append(error.what)
 
-    with ThreadPoolExecutor(overlap.processors()) as pool:
-        for start in range(0, len(paths), CHUNK):
-            stop = min(start + CHUNK, len(paths))
-            list(pool.map(fill, range(start, stop)))
-            if progress:
-                progress(stop, len(paths))
+    filled = overlap.ahead(fill, range(len(paths)), threads=overlap.processors(), most=CHUNK)
+    for done, _ in enumerate(filled, 1):
+        if progress and (done % CHUNK == 0 or done == len(paths)):
+            progress(done, len(paths))
     if broken:
         raise _broken_pictures(broken)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import polars as pl
@@ -15,8 +14,6 @@ from perceived.progress import Tick
 Check = Literal["size", "decode"]
 """How a picture is tried: ``"size"`` reads its header and end, ``"decode"`` decodes it whole."""
 
-"""Called with the number of pictures done and of all."""
-
 _CHUNK = 512
 _Row = tuple[int | None, int | None, str | None]
 
@@ -25,11 +22,11 @@ def pictures(paths: Sequence[str], check: Check = "size", *, progress: Tick | No
     """Try every picture and return, in order, ``width`` and ``height`` in pixels or what is wrong in ``_failure``."""
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
     rows: list[_Row] = []
-    with ThreadPoolExecutor(min(16, 4 * overlap.processors())) as pool:
-        for found in pool.map(lambda chunk: [_try(path, check) for path in chunk], chunks):
-            rows += found
-            if progress:
-                progress(len(rows), len(paths))
+    threads = min(16, 4 * overlap.processors())
+    for found in overlap.ahead(lambda chunk: [_try(path, check) for path in chunk], chunks, threads=threads, most=64):
+        rows += found
+        if progress:
+            progress(len(rows), len(paths))
     return pl.DataFrame(rows, schema={"width": pl.Int32, "height": pl.Int32, "_failure": pl.String}, orient="row")
 
 

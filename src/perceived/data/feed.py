@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from perceived.data import augment, cache, degrade, split
+from perceived.data import augment, cache, degrade, split, warp
 from perceived.data.celeba import ATTRIBUTES, LABEL
 from perceived.errors import DataError
 from perceived.preprocess import Preprocessing
@@ -56,7 +56,7 @@ class Feed:
         pixels = np.asarray(picked, np.uint8)
         pixels = degrade.batch(pixels, recipe.degradation, rows, seed=recipe.seed, epoch=epoch)
         variation = augment.draw(recipe.augmentation, rows, seed=recipe.seed, epoch=epoch)
-        return augment.apply(pixels, variation, size, device)
+        return warp.apply(pixels, variation, size, device)
 
     def targets(self, rows: npt.NDArray[np.int64], teacher_share: float, device: torch.device) -> Tensor:
         """Return training labels, ``(n,)`` int64, or, where there is a teacher, ``(n, labels)`` probabilities.

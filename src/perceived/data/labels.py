@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import polars as pl
 
 from perceived.data.source import Source
-from perceived.errors import ConfigError, DataError
+from perceived.errors import DataError
 from perceived.spec import LABELS
 from perceived.wording import counted
 
@@ -18,27 +18,7 @@ WORDS = dict.fromkeys(("female", "females", "f", "w", "woman", "women", "girl", 
 and female in UTKFace."""
 LEFT_OUT = "none"
 """What a word is mapped to whose pictures are to be left out."""
-
-
-def parse(settings: Iterable[str]) -> dict[str, str]:
-    """Read what a user says of words: ``["0=female", "1=male", "unsure=none"]``.
-
-    Raises:
-        ConfigError: a setting is no such mapping, or turns ``female`` and ``male`` themselves round.
-    """
-    words = {}
-    for setting in settings:
-        word, _, label = (part.strip().lower() for part in setting.partition("="))
-        if not word or label not in (*LABELS, LEFT_OUT):
-            raise ConfigError(
-                f"--label {setting} maps no word to a label.",
-                expected=f"WORD=female, WORD=male, or WORD={LEFT_OUT} to leave its pictures out",
-                mend="for example: --label 0=female --label 1=male",
-            )
-        if word in LABELS and word != label:
-            raise ConfigError(f"--label {setting} would turn the labels round.", mend="leave it out")
-        words[word] = label
-    return words
+MEANINGS = (*LABELS, LEFT_OUT)
 
 
 def translate(source: Source, words: Mapping[str, str]) -> pl.DataFrame:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePath
 
 from perceived.archive import SEPARATOR, open_archive
 from perceived.errors import DataError
+from perceived.rows import printable
 from perceived.sources import ENDINGS
 
 _MAX_DEPTH = 8
@@ -88,6 +89,7 @@ def _list_folder(root: Path) -> Listing:
             folders = [entry for entry in entries if _leads_to_a_folder(entry)]
         except OSError as error:
             raise DataError(f"{folder} cannot be listed: {error.strerror}.", mend="check its permissions") from error
+        _require_unicode(folder, entries)
         below = {entry.name for entry in folders}
         listing[folder.rstrip("/") + "/"] = [entry.name for entry in entries if entry.name not in below]
         if depth < _MAX_DEPTH:
@@ -98,6 +100,16 @@ def _list_folder(root: Path) -> Listing:
                 f"{root} holds more than {_MAX_FOLDERS:,} folders.", mend="point at the dataset's folder itself"
             )
     return listing
+
+
+def _require_unicode(folder: str, entries: Iterable[os.DirEntry[str]]) -> None:
+    """Refuse names that no table can hold."""
+    for entry in entries:
+        if printable(entry.name) != entry.name:
+            raise DataError(
+                f"{printable(folder)} holds a name that is not UTF-8: {printable(entry.name)}.",
+                mend="rename it, or move it elsewhere",
+            )
 
 
 def _leads_to_a_folder(entry: os.DirEntry[str]) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from perceived import __version__
 from perceived.types import SCHEMA_VERSION
 
 Point = Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -47,7 +48,7 @@ EXAMPLE_MODELS: dict[str, Any] = {
         {
             "name": "default",
             "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-            "backbone": "mobilenetv2_100",
+            "backbone": "inception_v3@Mixed_6e",
             "labels": ["female", "male"],
             "threshold": 0.8,
             "metrics": {"accuracy": 0.95},
@@ -55,7 +56,7 @@ EXAMPLE_MODELS: dict[str, Any] = {
     ],
     "detects": True,
     "limits": {"body_bytes": 67108864, "file_bytes": 20971520, "pixels": 50000000, "files": 64, "faces": 256},
-    "version": "0.1.0",
+    "version": __version__,
 }
 EXAMPLE_PROBLEM: dict[str, Any] = {
     "type": "/problems/too-many-files",

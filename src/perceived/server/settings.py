@@ -19,7 +19,7 @@ PREFIX = "PERCEIVED_SERVE_"
 _NOT_REACHED = "default_factory_not_called"
 """What pydantic says of a default that waits for other settings, beside the error that is in one of those."""
 SMALLEST_BODY = 1000
-"""Bytes: a limit below holds hardly any picture, and was meant as a number of something else."""
+"""Bytes: a limit below holds hardly any picture; whoever set it probably meant another unit."""
 
 
 def _share_of_processors(chosen: Mapping[str, Any]) -> int:
@@ -32,7 +32,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, protected_namespaces=())
 
-    host: str = "127.0.0.1"
+    host: str = Field("127.0.0.1", min_length=1)
+    """An empty one would listen to everybody."""
     port: int = Field(8000, ge=0, le=65535)
     workers: int = Field(1, ge=1, le=64)
     model: str = "default"
@@ -118,13 +119,13 @@ def load(file: Path | None = None, **flags: Any) -> Settings:
         found = [one for one in error.errors() if one["type"] != _NOT_REACHED]
         wrong = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg']}" for one in found)
         raise ConfigError(
-            f"The server cannot be set up so: {wrong}.", mend="see docs/serve.md for every setting"
+            f"These server settings are not valid: {wrong}.", mend="see docs/serve.md for every setting"
         ) from None
     except UnicodeDecodeError:
         raise ConfigError(f"{file} is not UTF-8.", expected=f"a file with lines like {PREFIX}PORT=9000") from None
     except SettingsError as error:
         raise ConfigError(
-            f"The server cannot be set up so: {error}.",
+            f"These server settings are not valid: {error}.",
             expected='JSON in what is a list, such as ["https://example.org"]',
             mend="see docs/serve.md for every setting",
         ) from None

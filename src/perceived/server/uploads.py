@@ -56,13 +56,13 @@ def parse(content_type: str, body: bytes, *, max_files: int, max_file: int) -> l
     return [_sized(upload, max_file) for upload in uploads]
 
 
-def printable(name: str) -> str:
+def shown(name: str) -> str:
     """Return a sender's name for a picture without control characters, and not too long to show.
 
     It is only ever shown, never used as a path.
     """
-    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
-    return shown if len(shown) <= LONGEST_NAME else shown[: LONGEST_NAME - 1] + "…"
+    whole = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
+    return whole if len(whole) <= LONGEST_NAME else whole[: LONGEST_NAME - 1] + "…"
 
 
 def _sized(upload: Upload, max_file: int) -> Upload:
@@ -102,7 +102,7 @@ class _Form:
         if name != FIELD:
             raise Problem(
                 "malformed-body",
-                f"The form has a field {printable(name)!r}.",
+                f"The form has a field {shown(name)!r}.",
                 expected=f"only {FIELD!r}, as often as there are pictures; {_IN_THE_ADDRESS}",
             )
         if len(self.uploads) == self.max_files:
@@ -114,7 +114,7 @@ class _Form:
     def on_part_end(self) -> None:
         _, options = parse_options_header(self.headers.get(b"content-disposition"))
         name = options.get(b"filename", b"").decode("utf-8", "replace") or f"picture {len(self.uploads) + 1}"
-        self.uploads.append(Upload(name=printable(name), data=b"".join(self.data)))
+        self.uploads.append(Upload(name=shown(name), data=b"".join(self.data)))
 
     def on_end(self) -> None:
         self.ended = True
@@ -165,11 +165,11 @@ def _from_json(body: bytes, max_files: int) -> list[Upload]:
 
 
 def _decoded(picture: EncodedPicture, number: int) -> Upload:
-    shown = printable(picture.name) or f"picture {number}"
+    name = shown(picture.name) or f"picture {number}"
     try:
-        return Upload(name=shown, data=base64.b64decode(picture.data, validate=True))
+        return Upload(name=name, data=base64.b64decode(picture.data, validate=True))
     except (binascii.Error, ValueError):
-        return Upload(name=shown, data=b"", error=f"{shown} is not base64.\nExpected: the picture's bytes in base64")
+        return Upload(name=name, data=b"", error=f"{name} is not base64.\nExpected: the picture's bytes in base64")
 
 
 def _too_many(max_files: int) -> Problem:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from perceived.data import augment
+from perceived.data import augment, preview, warp
 from perceived.data.augment import STRONG, Augmentation, Variation
 from perceived.data.degrade import Degradation
 from perceived.errors import ImageError
@@ -27,14 +27,14 @@ def blobs(count: int = 3, height: int = 48, width: int = 36) -> np.ndarray:
 def test_nothing_drawn_changes_nothing() -> None:
     pixels = blobs()
     variation = augment.draw(STILL, range(3), seed=0, epoch=0)
-    same = augment.apply(pixels, variation, (48, 36), CPU)
+    same = warp.apply(pixels, variation, (48, 36), CPU)
     np.testing.assert_allclose(same.permute(0, 2, 3, 1).numpy(), pixels, atol=1)
 
 
 def test_mirror_is_exact() -> None:
     pixels = blobs()
     variation = augment.draw(Augmentation(mirror=1.0), range(3), seed=0, epoch=0)
-    mirrored = augment.apply(pixels, variation, (48, 36), CPU).permute(0, 2, 3, 1).numpy()
+    mirrored = warp.apply(pixels, variation, (48, 36), CPU).permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(mirrored, pixels[:, :, ::-1], atol=1)
 
 
@@ -62,7 +62,7 @@ def test_a_rotation_keeps_angles_in_a_picture_that_is_not_square() -> None:
     canvas[0, 50:71, 20:41] = 255
     angle = np.deg2rad(90)
     matrix = np.array([[[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0]]], np.float32)
-    turned = augment.apply(
+    turned = warp.apply(
         canvas, Variation(matrix, np.ones((1, 3), np.float32), np.zeros((1, 3), np.float32)), (120, 60), CPU
     )
     middle = turned[0, 0, 30:90].numpy()  # above and below, the turned picture ends and its mirror image begins
@@ -75,8 +75,8 @@ def test_a_rotation_keeps_angles_in_a_picture_that_is_not_square() -> None:
 def test_both_ways_of_warping_agree(size: tuple[int, int]) -> None:
     pixels = blobs(8)
     matrices = augment.draw(STRONG, range(8), seed=0, epoch=0).matrices
-    on_cpu = augment._warp_on_cpu(pixels, matrices, size, CPU)
-    on_device = augment._warp_on_device(pixels, matrices, size, CPU)
+    on_cpu = warp._warp_on_cpu(pixels, matrices, size, CPU)
+    on_device = warp._warp_on_device(pixels, matrices, size, CPU)
     inner = (slice(None), slice(None), slice(2, -2), slice(2, -2))
     assert (on_cpu - on_device).abs()[inner].mean() < 1.0
     assert (on_cpu - on_device).abs()[inner].max() < 8.0
@@ -94,13 +94,13 @@ def test_the_warp_for_the_cpu_is_quicker_there_than_grid_sample() -> None:
             times.append(time.process_time() - start)
         return min(times)
 
-    assert seconds(augment._warp_on_cpu) < seconds(augment._warp_on_device)
+    assert seconds(warp._warp_on_cpu) < seconds(warp._warp_on_device)
 
 
 def test_the_preview_shows_the_original_and_ten_variations(tmp_path: Path) -> None:
     source = tmp_path / "face.png"
     Image.fromarray(blobs(1, 218, 178)[0]).save(source)
-    out = augment.preview(source, tmp_path / "preview.png")
+    out = preview.preview(source, tmp_path / "preview.png")
     sheet = np.asarray(Image.open(out))
     assert sheet.shape == (2 * 218 + 6, 6 * (178 + 6) + 6, 3)
     tiles = [sheet[y : y + 218, x : x + 178] for y in (0, 224) for x in range(190, 1100, 184)]
@@ -110,8 +110,8 @@ def test_the_preview_shows_the_original_and_ten_variations(tmp_path: Path) -> No
 def test_the_preview_shows_the_faults_that_training_sees(tmp_path: Path) -> None:
     source = tmp_path / "face.png"
     Image.fromarray(blobs(1, 218, 178)[0]).save(source)
-    whole = np.asarray(Image.open(augment.preview(source, tmp_path / "whole.png", augmentation=Augmentation())))
-    covered = augment.preview(
+    whole = np.asarray(Image.open(preview.preview(source, tmp_path / "whole.png", augmentation=Augmentation())))
+    covered = preview.preview(
         source, tmp_path / "covered.png", augmentation=Augmentation(), degradation=Degradation(cover=1)
     )
     sheet = np.asarray(Image.open(covered))
@@ -123,5 +123,5 @@ def test_the_preview_of_something_else_is_refused(tmp_path: Path) -> None:
     text = tmp_path / "face.jpg"
     text.write_text("not a picture")
     with pytest.raises(ImageError):
-        augment.preview(text, tmp_path / "preview.png")
+        preview.preview(text, tmp_path / "preview.png")
     assert not (tmp_path / "preview.png").exists()

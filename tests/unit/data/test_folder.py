@@ -9,8 +9,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from perceived.commands.options import meanings
 from perceived.data import labels, table
-from perceived.errors import ConfigError, DataError
+from perceived.errors import DataError
 from perceived.workspace import Workspace
 
 Write = Callable[..., Path]
@@ -32,7 +33,7 @@ def write(tmp_path: Path, make_jpeg: Callable[..., bytes]) -> Write:
 
 def prepared(data: Path, *settings: str) -> tuple[table.PrepareReport, pl.DataFrame]:
     work = data.parent / "work"
-    report = table.prepare(data, work, words=labels.parse(settings))
+    report = table.prepare(data, work, words=meanings("--label", settings, labels.MEANINGS))
     return report, Workspace(work).read_examples()
 
 
@@ -126,12 +127,6 @@ def test_a_set_may_name_itself_and_its_licence(write: Write) -> None:
     (data / "dataset.json").write_text('{"source": "street", "licence": "CC0"}')
     _, examples = prepared(data)
     assert set(examples.select("source", "licence").iter_rows()) == {("street", "CC0")}
-
-
-@pytest.mark.parametrize("setting", ["0", "0=women", "=female", "female=male"])
-def test_mappings_that_are_none(setting: str) -> None:
-    with pytest.raises(ConfigError, match="--label"):
-        labels.parse([setting])
 
 
 def test_several_datasets_join_with_unique_ids(write: Write, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,9 +118,16 @@ def test_columns_that_are_one_to_us_are_refused(folder: Path, tmp_path: Path) ->
         table.prepare(folder, tmp_path / "work")
 
 
-def test_two_columns_of_one_name_are_refused(folder: Path, tmp_path: Path) -> None:
-    (folder / "labels.csv").write_text("file,gender,gender\na.jpg,F,M\n")
+@pytest.mark.parametrize("header", ["file,gender,gender", "file,gender, gender"])
+def test_two_columns_of_one_name_are_refused(folder: Path, tmp_path: Path, header: str) -> None:
+    (folder / "labels.csv").write_text(f"{header}\na.jpg,F,M\n")
     with pytest.raises(DataError, match="several columns named 'gender'"):
+        table.prepare(folder, tmp_path / "work")
+
+
+def test_a_name_that_is_not_unicode_is_told(folder: Path, tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.jpg")).touch()
+    with pytest.raises(DataError, match=r"not UTF-8: caf\\udce9\.jpg"):
         table.prepare(folder, tmp_path / "work")
 
 

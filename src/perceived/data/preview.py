@@ -1,0 +1,62 @@
+"""A sheet of one picture and what training sees of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+
+from perceived import images, storage
+from perceived.data import degrade, warp
+from perceived.data.augment import STRONG, Augmentation, draw
+from perceived.data.degrade import Degradation
+from perceived.preprocess import Pixels, Preprocessing, frame
+
+
+def preview(
+    image_path: Path,
+    out: Path,
+    *,
+    augmentation: Augmentation = STRONG,
+    degradation: Degradation = degrade.UNSPOILT,
+    count: int = 10,
+    seed: int = 0,
+) -> Path:
+    """Write a PNG of one picture and ``count`` random variations of it, two rows with the original first.
+
+    They are what training with these settings sees of the picture in its first epoch, ``count`` rows of it.
+
+    Raises:
+        ImageError: the picture cannot be decoded.
+    """
+    original = images.load(str(image_path))
+    height = 218
+    width = max(1, round(original.shape[1] * height / original.shape[0]))
+    framing = Preprocessing(height=height, width=width, mean=(0, 0, 0), std=(1, 1, 1))
+    pixels = frame(original, framing)
+    rows = np.arange(count)
+    spoilt = degrade.batch(np.repeat(pixels[None], count, axis=0), degradation, rows, seed=seed, epoch=0)
+    variation = draw(augmentation, rows, seed=seed, epoch=0)
+    batch = warp.apply(spoilt, variation, (height, width), torch.device("cpu"))
+    varied = batch.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    sheet = _contact_sheet(pixels, cast(Pixels, varied))
+    with storage.atomic_path(out) as partial:
+        images.save_png(sheet, partial)
+    return out
+
+
+def _contact_sheet(original: Pixels, varied: Pixels) -> Pixels:
+    """Lay the original out before two rows of its variations, on white."""
+    gap = 6
+    columns = -(-len(varied) // 2)
+    height, width, _ = original.shape
+    sheet = np.full((2 * height + gap, (columns + 1) * (width + gap) + gap, 3), 255, np.uint8)
+    middle = (sheet.shape[0] - height) // 2
+    sheet[middle : middle + height, :width] = original
+    for index, picture in enumerate(varied):
+        top = (index // columns) * (height + gap)
+        left = (index % columns + 1) * (width + gap) + gap
+        sheet[top : top + height, left : left + width] = picture
+    return sheet
