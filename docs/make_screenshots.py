@@ -12,11 +12,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser, sync_playwright
 
 TARGET = Path(__file__).parent / "images"
-VIEWS = {
+VIEWS: dict[str, Any] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1180, "height": 820}},
     "dark": {"color_scheme": "dark", "viewport": {"width": 1180, "height": 820}},
     "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}, "device_scale_factor": 2},

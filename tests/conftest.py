@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -233,6 +233,18 @@ TINY = (
 @pytest.fixture(scope="session")
 def tiny() -> tuple[str, ...]:
     return TINY
+
+
+@pytest.fixture(scope="session")
+def settings(tiny: tuple[str, ...]) -> list[str]:
+    """Settings of small networks of any kind, in numbers that every processor has."""
+    return [*tiny, "precision=fp32"]
+
+
+@pytest.fixture(scope="session")
+def as_flags() -> Callable[[Iterable[str]], list[str]]:
+    """A function that returns settings as a command takes them: each after ``--set``."""
+    return lambda settings: [word for setting in settings for word in ("--set", setting)]
 
 
 @pytest.fixture(scope="session")

@@ -27,8 +27,10 @@ ANSWERS = (*LABELS, UNCERTAIN, MISSED)
 NOTHING = "none"
 """What a word is mapped to that stands for no label at all; its rows are left out and counted."""
 MEANINGS = (*ANSWERS, NOTHING)
+WITHOUT_PREDICTION = "labels without a prediction"
 
 _SHOWN = 5
+_LONGEST_HEAD = 2**16
 
 
 @dataclass(slots=True)
@@ -142,7 +144,7 @@ def match(predictions: pl.DataFrame, labels: pl.DataFrame, reading: Reading) -> 
             f"Matched by these: {counted(joined.height, 'row')}."
         )
     reading.leave_out("predictions without a label", predictions.height - joined.height)
-    reading.leave_out("labels without a prediction", labels.height - joined.height)
+    reading.leave_out(WITHOUT_PREDICTION, labels.height - joined.height)
     return joined
 
 
@@ -174,9 +176,10 @@ def _read_table(path: Path) -> pl.DataFrame:
         if path.suffix == ".parquet":
             return pl.read_parquet(path)
         with open(path, "rb") as file:
-            if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-                raise OSError("it is UTF-16")
-        table = pl.read_csv(path, infer_schema=False)
+            head = file.readline(_LONGEST_HEAD)
+        if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise OSError("it is UTF-16")
+        table = pl.read_csv(path, infer_schema=False, separator=columns.separator(head.decode("utf-8", "replace")))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(
             f"{path} cannot be read as a table: {first_line(error)}",
@@ -271,14 +274,6 @@ def _one_answer_each(pictures: pl.DataFrame, path: Path, reading: Reading) -> pl
 def _require(table: pl.DataFrame, columns: Sequence[str], path: Path) -> None:
     for name in columns:
         if name not in table.columns:
-            only = table.columns[0] if table.width == 1 else ""
-            for separator, said in {";": "semicolons", "\t": "tabs"}.items():
-                if separator in only:
-                    raise DataError(
-                        f"The columns of {path} stand between {said}: {only!r}.",
-                        expected="commas",
-                        mend="save it as CSV with commas",
-                    )
             raise DataError(
                 f"{path} has no column {name!r}. Its columns are {', '.join(table.columns[:8])}.",
                 mend="rename the column in the file, or name yours with --id-column or --label-column",

@@ -24,10 +24,13 @@ from perceived.metrics import CALIBRATION_BINS
 from perceived.significance import LEVEL, PERMUTATIONS, holm
 from perceived.spec import LABELS, UNCERTAIN
 from perceived.wording import counted
+from perceived.workspace import Workspace
 
 AUDIT_VERSION = 1
 SMALL = 30
 """A group of fewer rows is flagged, and takes no part in gaps."""
+MOST_NOTES = 6
+"""More groupings than this with small groups are told of in one note."""
 MOST_PAIRED = 5
 """Up to so many columns, every pair of them is an intersection that is audited unasked."""
 OURS = ("id", "path", "label", "answer", "probability_male")
@@ -49,8 +52,8 @@ def audit_files(
 ) -> tuple[pl.DataFrame, Reading]:
     """Read a file of predictions and a file of labels into one table; see :mod:`perceived.answers`."""
     reading = Reading()
-    truth = answers.read_labels(labels, reading=reading, words=words, id_column=id_column, label_column=label_column)
     said = answers.read_predictions(predictions, reading=reading, words=words, id_column=id_column)
+    truth = answers.read_labels(labels, reading=reading, words=words, id_column=id_column, label_column=label_column)
     return answers.match(said, truth, reading), reading
 
 
@@ -72,7 +75,7 @@ def audit_workspace(
     if source.exists() and not answers.is_model(source):
         said = answers.read_predictions(source, reading=reading, words=words)
         return answers.match(said, rows, reading), reading
-    from perceived import progress, scoring
+    from perceived import lineage, progress, scoring
 
     if by:
         groups.choose(by, dict.fromkeys([name for name in rows.columns if name not in OURS] + ["error"], 2))
@@ -86,6 +89,7 @@ def audit_workspace(
         .otherwise("perceived_gender")
     )  # fmt: skip
     reading.model = {"sha256": scoring.weights_sha256(source), **model.spec.to_dict()}
+    reading.notes += lineage.notes(model.spec, Workspace(work), on)
     scored = scored.with_columns(answer=answer, probability_male=pl.col("probability_male").cast(pl.Float64))
     return scored.drop("perceived_gender", "confidence", "probability_female"), reading
 
@@ -238,15 +242,36 @@ def _note_oddities(rows: _Rows, table: pl.DataFrame, reading: Reading) -> None:
 
 def _notes(found: Sequence[Mapping[str, Any]], small: int) -> list[str]:
     notes = []
-    for grouping in found:
+    with_few = [grouping for grouping in found if any(group["small"] for group in grouping["groups"])]
+    if len(with_few) > MOST_NOTES:
+        notes.append(
+            f"In {len(with_few)} of {counted(len(found), 'grouping')}, some groups have fewer than "
+            f"{counted(small, 'row')}: they stand in the tables, marked, and outside gaps."
+        )
+        with_few = []
+    for grouping in with_few:
         few = [group["name"] for group in grouping["groups"] if group["small"]]
-        if few:
-            named = ", ".join(few[:6]) + (" …" if len(few) > 6 else "")
-            notes.append(
-                f"By {' × '.join(grouping['by'])}, fewer than {counted(small, 'row')} are in {len(few)} of "
-                f"{counted(len(grouping['groups']), 'group')} ({named}): they stand in the tables, and outside gaps."
-            )
+        named = ", ".join(few[:6]) + (" …" if len(few) > 6 else "")
+        notes.append(
+            f"By {' × '.join(grouping['by'])}, fewer than {counted(small, 'row')} are in {len(few)} of "
+            f"{counted(len(grouping['groups']), 'group')} ({named}): they stand in the tables, and outside gaps."
+        )
+    rates = [f"{' × '.join(grouping['by'])}: {rate}" for grouping in found for rate in rates_of_few(grouping)]
+    if rates:
+        named = "; ".join(rates[:6]) + ("; …" if len(rates) > 6 else "")
+        notes.append(
+            f"{counted(len(rates), 'rate')} of groups that are large enough are of fewer than {counted(small, 'row')}, "
+            f"of a label or answered ({named}): these are no group's worst, and stand outside gaps."
+        )
     return notes
+
+
+def rates_of_few(grouping: Mapping[str, Any]) -> list[str]:
+    """Return the rates of few rows in a grouping's groups that are not small themselves, with their values."""
+    large = [group for group in grouping["groups"] if not group["small"]]
+    rates = [(group["name"], "accuracy", group["accuracy"]) for group in large]
+    rates += [(group["name"], f"recall of {label}", group["recall"][label]) for group in large for label in LABELS]
+    return [f"{name}, {what} {rate['value']:.1%} (n = {rate['n']:,})" for name, what, rate in rates if rate["few"]]
 
 
 def _method(small: int, permutations: int, seed: int, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

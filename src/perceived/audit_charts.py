@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from perceived.charts import COLORS, Draw, scale_start
+from perceived.charts import COLORS, Draw, scale_start, short
 from perceived.spec import LABELS
 
 MOST = 18
@@ -29,14 +29,15 @@ def shown(groups: Sequence[Row]) -> Sequence[Row]:
 
 
 def rates_by_group(groups: Sequence[Row]) -> Draw:
-    """Draw accuracy and recall of either label by group; small groups have hollow dots."""
+    """Draw accuracy and recall of either label by group; rates of few rows have hollow dots."""
 
     def draw(axes: Axes) -> None:
-        start = _start([_rate(group, name) for group in groups for name, _, _ in _MARKS if not group["small"]])
+        start = _start([_rate(group, name) for group in groups for name, _, _ in _MARKS])
         for name, color, shift in _MARKS:
-            rates = [(place + shift, _rate(group, name), group["small"]) for place, group in enumerate(groups)]
-            _dots(axes, rates, COLORS[color], start)
-        names = [f"{group['name']}\n{group['n']:,}{' (few)' if group['small'] else ''}" for group in groups]
+            _dots(
+                axes, [(place + shift, _rate(group, name)) for place, group in enumerate(groups)], COLORS[color], start
+            )
+        names = [f"{short(group['name'])}\n{group['n']:,}{' (few)' if group['small'] else ''}" for group in groups]
         _finish(axes, names, start)
         _key(axes, [("all", "accent"), *((f"labelled {label}", label) for label in LABELS)])
 
@@ -48,15 +49,13 @@ def with_and_without(groupings: Sequence[Row]) -> Draw:
 
     def draw(axes: Axes) -> None:
         sides = [{group["name"]: group for group in grouping["groups"]} for grouping in groupings]
-        start = _start([side["accuracy"] for row in sides for side in row.values() if not side["small"]])
+        start = _start([side["accuracy"] for row in sides for side in row.values()])
         for name, color, shift in (("yes", "accent", -0.14), ("no", "muted", 0.14)):
-            rates = [
-                (place + shift, row[name]["accuracy"], row[name]["small"])
-                for place, row in enumerate(sides) if name in row
-            ]  # fmt: skip
+            rates = [(place + shift, row[name]["accuracy"]) for place, row in enumerate(sides) if name in row]
             _dots(axes, rates, COLORS[color], start)
         names = [
-            f"{g['by'][0].replace('_', ' ')}  {row['yes']['n']:,}" for g, row in zip(groupings, sides, strict=True)
+            f"{short(g['by'][0].replace('_', ' '))}  {row['yes']['n']:,}"
+            for g, row in zip(groupings, sides, strict=True)
         ]
         _finish(axes, names, start)
         _key(axes, [("with it", "accent"), ("without it", "muted")])
@@ -77,21 +76,21 @@ def _rate(group: Row, name: str) -> Row:
 
 def _start(rates: Sequence[Row]) -> float:
     """Return where the scale starts: a multiple of 5 % below every interval of enough rows."""
-    lowest = min((float(rate["low"]) for rate in rates if rate["low"] is not None), default=0.9)
+    lowest = min((float(rate["low"]) for rate in rates if rate["low"] is not None and not rate["few"]), default=0.9)
     return scale_start(lowest)
 
 
-def _dots(axes: Axes, rates: Sequence[tuple[float, Row, bool]], color: str, start: float) -> None:
-    """Draw rates ``(place, rate, hollow)`` with their intervals; left of the scale they are arrows at its edge."""
-    known = [(place, rate, hollow) for place, rate, hollow in rates if rate["value"] is not None]
-    places = [place for place, _, _ in known]
-    lows, highs = ([max(start, rate[end]) for _, rate, _ in known] for end in ("low", "high"))
+def _dots(axes: Axes, rates: Sequence[tuple[float, Row]], color: str, start: float) -> None:
+    """Draw rates ``(place, rate)`` with their intervals; left of the scale they are arrows at its edge."""
+    known = [(place, rate) for place, rate in rates if rate["value"] is not None]
+    places = [place for place, _ in known]
+    lows, highs = ([max(start, rate[end]) for _, rate in known] for end in ("low", "high"))
     axes.hlines(places, lows, highs, colors=color, linewidth=2.2, alpha=0.4, capstyle="round", zorder=2)
     for marker, inside in (("o", True), ("<", False)):
-        drawn = [(max(start, r["value"]), place, h) for place, r, h in known if (r["value"] >= start) == inside]
+        drawn = [(max(start, r["value"]), place, r["few"]) for place, r in known if (r["value"] >= start) == inside]
         if drawn:
-            x, y, hollow = zip(*drawn, strict=True)
-            faces = [COLORS["surface"] if h else color for h in hollow]
+            x, y, few = zip(*drawn, strict=True)
+            faces = [COLORS["surface"] if hollow else color for hollow in few]
             axes.scatter(x, y, s=27, marker=marker, c=faces, edgecolors=color, linewidths=1.1, clip_on=False, zorder=3)
 
 

@@ -150,12 +150,13 @@ def cells(group: Mapping[str, Any]) -> tuple[str, ...]:
     return (group["name"], size, *map(_interval, rates), "–" if over is None else f"{over * 100:+.1f}")
 
 
-def _interval(rate: Mapping[str, float | None]) -> str:
+def _interval(rate: Mapping[str, Any]) -> str:
     if rate["value"] is None:
         return "–"
+    few = " (few)" if rate.get("few") else ""
     if rate["low"] is None or rate["high"] is None:
-        return f"{rate['value']:.1%} (–)"
-    return f"{rate['value']:.1%} ({rate['low'] * 100:.1f}–{rate['high'] * 100:.1f})"
+        return f"{rate['value']:.1%} (–){few}"
+    return f"{rate['value']:.1%} ({rate['low'] * 100:.1f}–{rate['high'] * 100:.1f}){few}"
 
 
 def _scale_start(found: Mapping[str, Any]) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from perceived import charts, metrics, progress, storage
+from perceived import charts, lineage, metrics, progress, storage
 from perceived.classifier import Classifier, Probabilities, calibrated, look, raised, softmax
 from perceived.data import sampling
 from perceived.data import split as splits
@@ -226,15 +226,15 @@ def calibrate(
     Raises:
         ModelFileError: the model cannot be opened or is a run's folder.
         SplitError: none of the pictures can be read, or no threshold reaches ``target_error``.
-        ConfigError: ``target_error`` or ``certainty`` is no rate, ``mirror_below`` is negative, or ``out`` is a
-            folder.
+        ConfigError: ``target_error`` or ``certainty`` is no rate, ``mirror_below`` is negative, or ``out`` is no
+            name for a new model.
     """
     if not 0 <= target_error < 1:
         raise ConfigError(f"A target error of {target_error} is no rate.", expected="a number from 0 to below 1")
     if not 0 <= certainty < 1:
         raise ConfigError(f"A certainty of {certainty} is no rate.", expected="a number from 0 to below 1")
     path, workspace = find_model(model), Workspace(Path(work))
-    target = model_file(beside(model, "calibrated") if out is None else out)
+    target = model_file(beside(model, "calibrated") if out is None else out, made_of=path)
     storage.check_folder(target.parent)
     opened = Classifier(path)
     spec = opened.spec if mirror_below is None else dataclasses.replace(opened.spec, mirror_below=mirror_below)
@@ -258,6 +258,8 @@ def calibrate(
     found = {"model": spec.name, "split": on, "unreadable": scored.height - answered.height, **found}
     found["mirrored"] = {"below": spec.mirror_below, "share": mirrored}
     found["split_sha256"] = splits.fingerprint(workspace.read_split())
+    if on != "val":  # which is what confidence is fitted to, though the checkpoint was chosen by it
+        found["notes"] += lineage.notes(spec, workspace, on)
     spec = dataclasses.replace(spec, provenance={**spec.provenance, "calibration": found})
     write(path, spec, target)
     folder = target.with_name(f"{target.stem}-calibration")

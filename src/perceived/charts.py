@@ -11,14 +11,17 @@ import html
 import io
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
@@ -46,6 +49,14 @@ DPI = 200
 _HEADING = 0.35
 """Inches that a title takes above a figure."""
 
+_OTHER_SCRIPTS = [
+    name
+    for name in ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "PingFang SC", "Microsoft YaHei")
+    if name in {font.name for font in font_manager.fontManager.ttflist}
+]
+"""Fonts, as far as they are here, for names that the first one cannot write."""
+_LONGEST_NAME = 40
+
 _STYLE: Any = {
     "axes.axisbelow": True,
     "axes.edgecolor": COLORS["line"],
@@ -55,7 +66,7 @@ _STYLE: Any = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "figure.facecolor": COLORS["surface"],
-    "font.family": "DejaVu Sans",
+    "font.family": ["DejaVu Sans", *_OTHER_SCRIPTS],
     "font.size": 10,
     "grid.color": COLORS["line"],
     "grid.linewidth": 0.7,
@@ -80,7 +91,7 @@ Draw = Callable[[Axes], None]
 
 def chart(*draws: Draw, height: float = 3.0, width: float = WIDTH) -> Figure:
     """Return a figure with a panel for each of ``draws``, side by side; sizes are in inches."""
-    with mpl.rc_context(_STYLE):
+    with _style():
         figure = Figure(figsize=(width, height), layout="constrained")
         for draw, axes in zip(draws, figure.subplots(1, len(draws), squeeze=False)[0], strict=True):
             draw(axes)
@@ -92,7 +103,7 @@ def panels(draws: Sequence[Draw]) -> Figure:
     """Return a figure of several panels in rows of three, all with the same axes."""
     columns, width, height = 3, 8.0, 1.9
     rows = -(-len(draws) // columns)
-    with mpl.rc_context(_STYLE):
+    with _style():
         figure = Figure(figsize=(width, height * rows + 0.3), layout="constrained")
         places = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
         for axes, draw in zip_longest(places, draws):
@@ -114,7 +125,7 @@ def _lay_out(figure: Figure) -> None:
 def save_png(figure: Figure, path: Path, *, title: str) -> None:
     """Write a figure as PNG in the light theme, under its title (a page gives it a caption instead)."""
     width, height = figure.get_size_inches()
-    with mpl.rc_context(_STYLE), atomic_path(path) as partial, _laid_out(figure):
+    with _style(), atomic_path(path) as partial, _laid_out(figure):
         places = {axes: axes.get_position() for axes in figure.axes}
         scale = height / (height + _HEADING)
         figure.set_size_inches(width, height + _HEADING)
@@ -130,10 +141,23 @@ def save_png(figure: Figure, path: Path, *, title: str) -> None:
                 axes.set_position(place)
 
 
+def short(name: str) -> str:
+    """Return a name that leaves room for the chart; its table has the whole one."""
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+
+
 def remove(folder: Path, names: Iterable[str]) -> None:
     """Remove charts of an earlier result from a folder, as far as they are there."""
     for name in names:
         (folder / f"{name}.png").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _style(more: Mapping[str, Any] = MappingProxyType({})) -> Iterator[None]:
+    """Draw in our style, and a letter that no font here has as a box, without a word."""
+    with mpl.rc_context(_STYLE | more), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        yield
 
 
 @contextlib.contextmanager
@@ -150,7 +174,7 @@ def _laid_out(figure: Figure) -> Iterator[None]:
 def to_svg(figure: Figure, *, title: str) -> str:
     """Return a figure as an ``<svg>`` element to stand in a page; ``title`` is read to the blind."""
     buffer = io.StringIO()
-    with mpl.rc_context(_STYLE | {"svg.hashsalt": title}), _laid_out(figure):
+    with _style({"svg.hashsalt": title}), _laid_out(figure):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]

@@ -53,6 +53,7 @@ def main() -> None:
     command = sys.argv[1] if len(sys.argv) > 1 else ""
     asked = f"'perceived {command}'"
     try:
+        _require_folder()
         _refuse_empty(sys.argv[1:])
         with needed_for(asked, extra=command):
             app()
@@ -68,6 +69,14 @@ def _open_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 -- for as long as we run
+
+
+def _require_folder() -> None:
+    """Raise :class:`ConfigError` where the folder one is in has been deleted, of which no path can be made."""
+    try:
+        os.getcwd()  # noqa: PTH109 -- what Path.cwd calls
+    except FileNotFoundError:
+        raise ConfigError("The folder you are in is gone.", mend="cd into another") from None
 
 
 def _refuse_empty(words: list[str]) -> None:

@@ -61,8 +61,8 @@ class Client:
             raise ConfigError(f"{url!r} is no server's address.", expected="like http://127.0.0.1:8000")
         if tries < 1:
             raise ConfigError(f"{tries} tries can ask nothing.", expected="1 or more")
-        if key and not key.isascii():
-            raise ConfigError("The server's key has letters that no header can carry.", expected="ASCII")
+        if key and not (key.isascii() and key.isprintable() and " " not in key):
+            raise ConfigError("The server's key has letters that no header can carry.", expected="ASCII without spaces")
         headers = {"User-Agent": f"perceived/{__version__}", **({"X-API-Key": key} if key else {})}
         self.url = url.rstrip("/")
         self._tries = tries

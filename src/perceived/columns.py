@@ -11,6 +11,14 @@ from perceived.errors import DataError
 _RENAMED = re.compile(r"(.+)_duplicated_\d+")
 
 
+def separator(head: str) -> str:
+    """Return what stands between the columns of a CSV whose first line is ``head``.
+
+    Spreadsheets write semicolons where the comma is the decimal sign.
+    """
+    return max(",;\t", key=head.count)
+
+
 def require_distinct(table: pl.DataFrame, location: object) -> None:
     """Refuse a CSV with two columns of one name but for blanks, of which :func:`polars.read_csv` may rename one.
 

@@ -190,7 +190,7 @@ def _probe(work: Path, out: Path, recipe: Recipe, train: int) -> dict[str, Any] 
     shutil.rmtree(folder, ignore_errors=True)
     try:
         return training.train(work, short, folder, quiet=True)
-    except (WeightsError, DivergedError) as error:
+    except (WeightsError, DivergedError, ConfigError) as error:
         return error.what
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -7,14 +7,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from perceived import gaps, groups
+from perceived import answers, gaps, groups
 from perceived.errors import ConfigError
+from perceived.wording import counted
 
 OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _WORST = {"worst_group_accuracy": "accuracy", "worst_group_recall": "recall"}
 _OF_ANSWERED = (*_WORST, "accuracy_gap", "equalized_odds_difference", "demographic_parity_difference")
 """Figures that say nothing of a group which is hardly ever answered."""
-_OVERALL = ("accuracy", "correct", "abstention", "missed", "calibration_error")
+_UNPREDICTED = "without_prediction"
+_OVERALL = ("accuracy", "correct", "abstention", "missed", "calibration_error", _UNPREDICTED)
 FIGURES = (*_OVERALL, *_WORST, *gaps.TESTED)
 _FORM = re.compile(r"(?:(?P<by>[^:<>]+):)?(?P<name>\w+)\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[\d.eE+-]+)")
 
@@ -72,7 +74,19 @@ def _judge(text: str, found: Mapping[str, Any]) -> dict[str, Any]:
     missing = _missing(name, values, groupings)
     if missing:
         return {"criterion": text, "failed": True, "value": None, "where": missing}
+    if few := sum(len(_few(name, grouping)) for grouping in groupings):
+        where += f"; not counting {counted(few, 'rate')} of few rows"
     return {"criterion": text, "failed": value is None, "value": value, "where": where}
+
+
+def _few(name: str, grouping: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the rates that are of too few rows to have a part in a figure."""
+    parts = {"worst_group_accuracy": ("accuracy",), "worst_group_recall": gaps.RECALLS, **gaps.TESTED}.get(name, ())
+    rates = (
+        group["recall"][part.partition("/")[2]] if part in gaps.RECALLS else group[part]
+        for group in grouping["groups"] for part in parts
+    )  # fmt: skip
+    return [rate for rate in rates if rate["few"]]
 
 
 def _missing(
@@ -93,6 +107,10 @@ def _missing(
 def _values(
     name: str, groupings: Sequence[Mapping[str, Any]], found: Mapping[str, Any]
 ) -> Iterator[tuple[float | None, str]]:
+    if name == _UNPREDICTED:
+        without = found["excluded"].get(answers.WITHOUT_PREDICTION, 0)
+        yield without / (without + found["rows"]), "all labels"
+        return
     if name in _OVERALL:
         yield found["overall"][name]["value"], "all rows"
         return

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from perceived.preprocess import Pixels
 from perceived.types import Box, Prediction
+from perceived.wording import confidence
 
 Colour = tuple[int, int, int]
 
@@ -53,8 +54,8 @@ def annotate(image: Pixels, predictions: Sequence[Prediction], captions: Sequenc
 
 
 def caption(prediction: Prediction) -> str:
-    """Return what is written beside a box: ``female 98 %``, never rounded up to certainty."""
-    return f"{prediction.perceived_gender} {min(99, round(prediction.confidence * 100))} %"
+    """Return what is written beside a box: ``female 98.2 %``."""
+    return f"{prediction.perceived_gender} {confidence(prediction.confidence)} %"
 
 
 def overlay(framed: Pixels, activation: npt.NDArray[np.float32]) -> Pixels:

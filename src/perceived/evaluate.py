@@ -73,7 +73,7 @@ def evaluate(
         "cleaned": None if excluded is None else clean(scored, opened.spec.labels, excluded),
         "study": report.STUDY if _is_celeba(rows) else None,
     }
-    found["notes"] = _notes(found, workspace, lineage.learnt_on(opened.spec, workspace.read_split()))
+    found["notes"] = _notes(found, workspace, lineage.notes(opened.spec, workspace, on))
     _write(folder, found, scored)
     return found
 
@@ -178,8 +178,8 @@ def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def _notes(found: Mapping[str, Any], workspace: Workspace, learnt: set[str]) -> list[str]:
-    """Return what a reader must know before the figures; ``learnt`` is as :func:`lineage.learnt_on` says."""
+def _notes(found: Mapping[str, Any], workspace: Workspace, seen: list[str]) -> list[str]:
+    """Return what a reader must know before the figures; ``seen`` says whether the model has seen the pictures."""
     notes = []
     count, unreadable = found["pictures"]["scored"], found["pictures"]["unreadable"]
     if unreadable:
@@ -189,17 +189,7 @@ def _notes(found: Mapping[str, Any], workspace: Workspace, learnt: set[str]) -> 
         )
     if _is_demo(workspace):
         notes.append("These are demo faces of nobody: the figures show that the software works, and nothing else.")
-    if learnt != {"here"} and (found["split"] != "test" or workspace.draws_the_test()):
-        notes.append(
-            f"The model{' also' if 'here' in learnt else ''} learnt on another split than this one, or does not say on "
-            "which: whether it has seen some of these pictures is not known."
-        )
-    if "here" in learnt and found["split"] == "train":
-        notes.append(
-            "These are training pictures: the figures say how well they were learnt, not how good the model is."
-        )
-    if "here" in learnt and found["split"] == "val":
-        notes.append("The checkpoint was chosen on these pictures, so the figures flatter it a little.")
+    notes += seen
     if cleaned := found["cleaned"]:
         notes.append(
             f"{cleaned['excluded']:,} of the pictures are among the {cleaned['listed']:,} to exclude; without them, "

@@ -10,7 +10,8 @@ from perceived.errors import MissingExtraError
 EXTRAS = {
     "heic": ("pillow-heif",),
     "serve": (
-        *("fastapi", "httpx2", "prometheus-client", "pydantic", "pydantic-settings", "python-multipart", "uvicorn"),
+        *("fastapi", "httpx2", "prometheus-client", "pydantic", "pydantic-settings"),
+        *("python-dotenv", "python-multipart", "uvicorn"),
     ),
     "train": (
         *("accelerate", "jinja2", "kagglehub", "matplotlib", "onnx", "onnxscript", "polars", "safetensors"),
@@ -24,7 +25,7 @@ EXTRAS = {
     "lance": ("pylance",),
 }
 """Packages each extra brings; a test compares them with pyproject.toml."""
-_IMPORTED_AS = {"pylance": "lance", "pyyaml": "yaml", "scikit-learn": "sklearn"}
+_IMPORTED_AS = {"pylance": "lance", "python-dotenv": "dotenv", "pyyaml": "yaml", "scikit-learn": "sklearn"}
 
 
 def modules(extra: str) -> frozenset[str]:

@@ -18,9 +18,10 @@ from perceived.groups import Grouping
 from perceived.significance import PERMUTATIONS, Counts, Floats, permutation_p, permuted_counts
 from perceived.spec import LABELS
 
+RECALLS = tuple(f"recall/{label}" for label in LABELS)
 TESTED = {
     "accuracy_gap": ("accuracy",),
-    "equalized_odds_difference": tuple(f"recall/{label}" for label in LABELS),
+    "equalized_odds_difference": RECALLS,
     "demographic_parity_difference": ("selection",),
     "abstention_gap": ("abstention",),
     "missed_gap": ("missed",),

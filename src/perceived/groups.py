@@ -179,12 +179,20 @@ def fractions(counts: Counts) -> dict[str, tuple[Counts, Counts]]:
 
 
 def describe(grouping: Grouping, counts: Counts, *, small: int) -> list[dict[str, Any]]:
-    """Return one record for each group: its size, whether that is small, and its rates with intervals."""
+    """Return one record for each group: its size, whether that is small, and its rates with intervals.
+
+    A rate has its own ``n``, and is of ``few`` rows where those are less than ``small``: a large group may have few
+    rows of a label, or few that are answered.
+    """
     rates = {name: (*pair, *wilson(*pair)) for name, pair in fractions(counts).items()}
     rows = []
     for g, name in enumerate(grouping.names):
         figures = {
-            rate: _figure(k[g] / n[g] if n[g] else math.nan, low[g], high[g])
+            rate: {
+                **_figure(k[g] / n[g] if n[g] else math.nan, low[g], high[g]),
+                "n": int(n[g]),
+                "few": bool(0 < n[g] < small),
+            }
             for rate, (k, n, low, high) in rates.items()
         }
         size = int(counts[g].sum())

@@ -17,6 +17,7 @@ from perceived.data import split
 from perceived.data.source import NOT_STATED
 from perceived.spec import ModelSpec
 from perceived.storage import sha256_json
+from perceived.workspace import Workspace
 
 PARTS = ("recipe", "data", "weights")
 """What tells one course from another."""
@@ -60,6 +61,23 @@ def licences(spec: ModelSpec) -> dict[str, str]:
         for one in courses(spec).values()
         for name in one.get("sources") or ()
     }
+
+
+def notes(spec: ModelSpec, workspace: Workspace, on: str) -> list[str]:
+    """Return what a reader must know of a model's figures on one split, ``on``: whether it has seen the pictures."""
+    learnt, found = learnt_on(spec, workspace.read_split()), []
+    if learnt != {"here"} and (on != "test" or workspace.draws_the_test()):
+        found.append(
+            f"The model{' also' if 'here' in learnt else ''} learnt on another split than this one, or does not say on "
+            "which: whether it has seen some of these pictures is not known."
+        )
+    if "here" in learnt and on == "train":
+        found.append(
+            "These are training pictures: the figures say how well they were learnt, not how good the model is."
+        )
+    if "here" in learnt and on == "val":
+        found.append("The checkpoint was chosen on these pictures, so the figures flatter it a little.")
+    return found
 
 
 def learnt_on(spec: ModelSpec, table: pl.DataFrame) -> set[str]:

@@ -59,15 +59,25 @@ def _whole(model: Path) -> Path:
     return model
 
 
-def model_file(path: Path) -> Path:
-    """Return where a model file is to be written.
+def model_file(path: Path, *, made_of: Path | None = None) -> Path:
+    """Return where a model file is to be written; ``made_of`` is the model it is made of.
 
     Raises:
-        ConfigError: a folder has that name.
+        ConfigError: a folder has that name, it is no name for a model, or it is ``made_of``'s own.
     """
     path = Path(path)
     if path.is_dir():
         raise ConfigError(f"{path} is a folder.", expected="the name of an ONNX file", mend=f"{path}/model.onnx")
+    if path.suffix.lower() != ".onnx":
+        raise ConfigError(
+            f"{path} is no name for a model.",
+            expected="a name that ends with .onnx",
+            mend=f"{path.with_suffix('.onnx')}",
+        )
+    if made_of is not None and path.exists() and path.samefile(made_of):
+        raise ConfigError(
+            f"{path} is the model itself, which would be lost.", expected="another name", mend="choose another --out"
+        )
     return path
 
 

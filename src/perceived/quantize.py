@@ -67,14 +67,14 @@ def quantize(
     folder for a model that ships with the package. Calibration is kept: ``perceived calibrate`` refits it.
 
     Raises:
-        ConfigError: a setting makes no sense, or ``out`` is a folder.
+        ConfigError: a setting makes no sense, or ``out`` is no name for a new model.
         ModelFileError: the model cannot be opened, computes in int8 already, or would lose more than
             ``max_loss`` of its accuracy (a share, not points); no file is left.
         DataError: a picture cannot be read.
     """
     _check(pictures, max_loss)
     path, workspace = find_model(model), Workspace(Path(work))
-    target = model_file(beside(model, "int8") if out is None else out)
+    target = model_file(beside(model, "int8") if out is None else out, made_of=path)
     storage.check_folder(target.parent)
     before = Classifier(path)
     if compact.computes_in_int8(onnx.load(path).graph):

@@ -6,13 +6,14 @@ import contextlib
 import fcntl
 import json
 import os
-import shutil
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from perceived.classifier import label_at
 from perceived.errors import ResumeError
-from perceived.storage import atomic_path, storage_errors
+from perceived.storage import atomic_path, replaceable, storage_errors
 from perceived.types import SCHEMA_VERSION, Box, Face
 
 if TYPE_CHECKING:
@@ -25,11 +26,20 @@ _BEGINNING = b'{"schema": '
 _FACE_MEMBERS = {"box", "detection_score", "perceived_gender", "confidence", "probability"}
 
 
-def answered(path: Path, predictor: Predictor | Client) -> set[str]:
-    """Return the sources that the JSON lines at ``path`` answer, and make the file ready to be appended to.
+@dataclass(slots=True)
+class Before:
+    """What earlier runs wrote: the sources they answered, and how many rows with an error stay."""
 
-    What an interruption left of the last line is cut off, and rows with an ``error`` are taken out:
-    those pictures are tried again. A file that does not exist answers nothing.
+    answered: set[str] = field(default_factory=set)
+    unreadable: int = 0
+
+
+def answered(path: Path, predictor: Predictor | Client, asked: Callable[[], Collection[str]]) -> Before:
+    """Return what the JSON lines at ``path`` answer, and make the file ready to be appended to.
+
+    What an interruption left of the last line is cut off, and rows with an ``error`` are taken out where
+    their pictures are among those that are ``asked`` for now: they are tried again. A file that does not
+    exist answers nothing.
 
     Raises:
         ResumeError: the file is something else, another model answered, another run is writing to it, or an
@@ -37,16 +47,17 @@ def answered(path: Path, predictor: Predictor | Client) -> set[str]:
             ``predictor`` would say more, having found more faces, cannot be told.
         StorageError: it cannot be read or written.
     """
-    sources: set[str] = set()
+    found = Before()
     with contextlib.ExitStack() as stack:
         stack.enter_context(storage_errors(path))
         if not path.exists():
-            return sources
+            return found
+        replaceable(path)  # a pipe would never open
         before = stack.enter_context(open(path, "rb"))
         hold(before, path)  # until the new file has its name
         partial = stack.enter_context(atomic_path(path))
         after = stack.enter_context(open(partial, "wb"))
-        shutil.copymode(path, partial)
+        retried: Collection[str] | None = None
         for number, line in enumerate(before, 1):
             if not line.endswith(b"\n"):
                 line = line.rstrip(b"\0")  # what a crash of the machine may leave in place of what was not written yet
@@ -63,9 +74,13 @@ def answered(path: Path, predictor: Predictor | Client) -> set[str]:
                     raise _no_answer(path, number, error) from error
                 if other:
                     raise _begun_otherwise(path, number, other)
-                sources.add(row["source"])
-                after.write(line)
-    return sources
+                found.answered.add(row["source"])
+            elif row["source"] in (retried := asked() if retried is None else retried):
+                continue
+            else:
+                found.unreadable += 1
+            after.write(line)
+    return found
 
 
 def hold(file: IO[Any], path: Path) -> None:

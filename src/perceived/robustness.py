@@ -14,7 +14,18 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from perceived import answers, corruptions, groups, metrics, progress, results_file, robustness_page, scoring, storage
+from perceived import (
+    answers,
+    corruptions,
+    groups,
+    lineage,
+    metrics,
+    progress,
+    results_file,
+    robustness_page,
+    scoring,
+    storage,
+)
 from perceived.audit import BY_NAME_ONLY, OURS
 from perceived.corruptions import KINDS, SEVERITIES
 from perceived.data import split as splits
@@ -24,6 +35,7 @@ from perceived.preprocess import Pixels
 from perceived.significance import wilson
 from perceived.spec import LABELS
 from perceived.wording import counted
+from perceived.workspace import Workspace
 
 LIMIT = 1000
 """Pictures of the split that are tried, at most, unless told otherwise."""
@@ -127,7 +139,8 @@ def robustness(
         **tried,
         **assess(trial.answers, readable, opened.spec.labels, opened.spec.threshold, chosen),
     }
-    found["notes"] = [*metrics.dependent(readable["identity"]), *found["notes"]]
+    seen = lineage.notes(opened.spec, Workspace(Path(work)), on)
+    found["notes"] = [*seen, *metrics.dependent(readable["identity"]), *found["notes"]]
     found["mean_corruption_error"] = None if before is None else relative_error(found, before)
     found["reference"] = None if before is None else before["model"]["name"]
     robustness_page.write(folder, found, reference=before, example=trial.example, kinds=kinds)

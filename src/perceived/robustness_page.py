@@ -13,7 +13,7 @@ from matplotlib.ticker import PercentFormatter
 
 from perceived import charts, corruptions, report, storage
 from perceived.audit import SMALL
-from perceived.charts import COLORS, Draw
+from perceived.charts import COLORS, Draw, short
 from perceived.corruptions import SEVERITIES
 from perceived.errors import DataError
 from perceived.preprocess import Pixels
@@ -42,6 +42,7 @@ def write(out: Path, found: Found, *, reference: Found | None, example: Pixels |
         "mean": lambda curve, name: float(np.mean([point[name]["value"] for point in curve])),
         "answered": answered,
         "severities": SEVERITIES,
+        "small": SMALL,
     }
     report.write(out / "robustness.html", "robustness", context)
 
@@ -102,7 +103,7 @@ def group_curves(groups: Mapping[str, Found]) -> Draw:
         for (name, values), end in zip(lines.items(), ends, strict=True):
             color = COLORS["male"] if name == worst else COLORS["accent"]
             axes.plot(range(len(values)), values, color=color, linewidth=1.6, alpha=0.8)
-            text = f"{name} ({groups[name]['n']:,})"
+            text = f"{short(name)} ({groups[name]['n']:,}{'' if name in enough else ', few'})"
             axes.text(len(values) - 0.9, end, text, color=COLORS["ink"], fontsize=9, va="center", parse_math=False)
         axes.set_xlim(-0.1, len(SEVERITIES) + 1.9)
         axes.set_xticks(range(len(SEVERITIES) + 1), ["clean", *map(str, SEVERITIES)])

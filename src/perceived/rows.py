@@ -12,6 +12,7 @@ from typing import Any
 
 from perceived.errors import ConfigError
 from perceived.types import SCHEMA_VERSION, Picture, Prediction
+from perceived.wording import confidence
 
 TABLE = "{:<18} {:>10}  {:<23}  {}"
 CSV_COLUMNS = (
@@ -74,7 +75,7 @@ def _table_rows(picture: Picture) -> list[str]:
     if not picture.faces:
         return [TABLE.format("(no face)", "", "", name)]
     return [
-        TABLE.format(face.perceived_gender, f"{face.confidence:.1%}", _box(face), name).rstrip()
+        TABLE.format(face.perceived_gender, f"{confidence(face.confidence)}%", _box(face), name).rstrip()
         for face in picture.faces
     ]
 

@@ -32,6 +32,7 @@ from perceived.progress import counter, say
 from perceived.recipes import Recipe
 from perceived.scoring import weights_sha256
 from perceived.spec import LABELS, ModelSpec
+from perceived.wording import first_line
 from perceived.workspace import Workspace
 
 CHECK_PICTURES = 32
@@ -195,6 +196,7 @@ def build(
 
     Raises:
         ModelFileError: ``start``, whose weights it takes, is a model of another shape.
+        ConfigError: the recipe's pictures are too small for it.
     """
     head = build_head(backbone.features, len(LABELS), recipe.hidden, recipe.dropout)
     beside = nn.Linear(backbone.features, attributes) if attributes else None
@@ -209,8 +211,25 @@ def build(
                 expected=f"a {recipe.backbone} with the same head; this is a {start.spec.backbone}",
                 mend=f"--recipe {trained_with}" if trained_with else "choose the recipe it was trained with",
             ) from error
+    _require_sizes(network, recipe)
     frozen = freeze(network, [""] if recipe.cached_features else recipe.frozen)
     return network, frozen
+
+
+def _require_sizes(network: Network, recipe: Recipe) -> None:
+    """Raise :class:`ConfigError` where pictures of a recipe's sizes are too small for its network."""
+    network.eval()
+    for _, height, width in recipe.sizes:
+        try:
+            with torch.inference_mode():
+                network(torch.zeros(1, 3, height, width))
+        except RuntimeError as error:
+            raise ConfigError(
+                f"{recipe.backbone} cannot take pictures of {height}×{width} pixels: {first_line(error)}.",
+                expected="larger ones",
+                mend="--set 'sizes=[[0, 160, 160]]'",
+            ) from error
+    network.train()
 
 
 def describe(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePath
@@ -63,10 +63,26 @@ def find(
         elif _is_path(word):
             yield from _of_path(word, endings, whole, without)
         else:
-            matches = sorted(glob.iglob(word, recursive=True))  # noqa: PTH207 -- takes absolute patterns too
-            for match in (_outermost(matches) if "**" in word else matches) or [word]:
+            for match in _outermost(sorted(_matches(word))) or [word]:
                 if not (without and _is_inside(match, without)):
                     yield from _of_path(match, endings, whole, without)
+
+
+def _matches(pattern: str) -> set[str]:
+    """Return what a pattern matches. A pattern that ends with ``**`` means the folders before it, which are walked.
+
+    ``**`` is not left to :mod:`glob`, which never comes back from links that lead in circles.
+    """
+    parts = PurePath(pattern).parts
+    if "**" not in parts:
+        return set(glob.glob(pattern))  # noqa: PTH207 -- takes absolute patterns too
+    first = parts.index("**")
+    before, after = os.path.join(*parts[:first], ""), parts[first + 1 :]  # noqa: PTH118 -- "" is the folder one is in
+    tops = _matches(before) if glob.has_magic(before) else {before}
+    if not after:
+        return {top or os.curdir for top in tops if is_folder(Path(top))}
+    below = (PurePath(inside) for top in tops for inside, _, _ in _walk(top))
+    return set().union(*(_matches(os.fspath(PurePath(glob.escape(os.fspath(inside)), *after))) for inside in below))
 
 
 def _outermost(matches: list[str]) -> list[str]:
@@ -124,23 +140,37 @@ def _of_path(word: str, endings: Collection[str], whole: str, without: Collectio
 
 
 def _below(folder: Path, endings: Collection[str], whole: str, without: Collection[Path]) -> Iterator[Found]:
-    """Walk a folder, without following links to folders, which may lead in circles."""
     unlisted: list[OSError] = []
-    for inside, folders, files in os.walk(folder, onerror=unlisted.append):
-        seen = sorted(name for name in folders if not name.startswith("."))
+    for inside, folders, files in _walk(folder, unlisted.append):
         if without:
-            seen = [name for name in seen if not _is_inside(Path(inside, name), without)]
-        folders[:] = [name for name in seen if not _is_whole(Path(name), whole)]
-        paths = [Path(inside, name) for name in seen if _is_whole(Path(name), whole)]
+            folders[:] = [name for name in folders if not _is_inside(Path(inside, name), without)]
+        paths = [Path(inside, name) for name in folders if _is_whole(Path(name), whole)]
+        folders[:] = [name for name in folders if not _is_whole(Path(name), whole)]
+        paths += [path for name in files if (path := Path(inside, name)).suffix.lower() in endings]
         yield from (Found(location=os.fspath(path), relative=path.relative_to(folder)) for path in paths)
-        for name in sorted(files):
-            path = Path(inside, name)
-            if path.suffix.lower() in endings and not name.startswith("."):
-                yield Found(location=os.fspath(path), relative=path.relative_to(folder))
     for error in unlisted:
         path = Path(error.filename)
         relative = PurePath("folder") if path == folder else path.relative_to(folder)
         yield Found(location=os.fspath(path), relative=relative)
+
+
+def _walk(
+    top: str | Path, onerror: Callable[[OSError], object] | None = None
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk as :func:`os.walk` does, in alphabetical order and past hidden names.
+
+    Links to folders are followed after all else, and no folder is seen twice: they may lead in circles.
+    """
+    seen, waiting = set(), [os.fspath(top)]
+    for start in waiting:
+        for inside, folders, files in os.walk(start or os.curdir, onerror=onerror):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            if (here := os.path.realpath(inside)) in seen:
+                folders.clear()
+                continue
+            seen.add(here)
+            yield inside, folders, sorted(name for name in files if not name.startswith("."))
+            waiting += [path for name in folders if os.path.islink(path := os.path.join(inside, name))]  # noqa: PTH114, PTH118
 
 
 def _is_whole(path: Path, whole: str) -> bool:

@@ -78,14 +78,15 @@ def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
     The block may leave a file or a folder at the temporary path. On any error it is removed, so
     that nothing half-written is ever found under the final name. What a killed process has left
     behind is removed by the next one that writes into the same folder. A link stays one: what it
-    points to is replaced. A ``durable`` file is on the disk before it gets its name, whatever happens to the machine.
+    points to is replaced, and a file keeps its permissions. A ``durable`` file is on the disk before it
+    gets its name, whatever happens to the machine.
 
     Raises:
         StorageError: the disk refuses the file, or ``path`` is a device or a pipe, which cannot be replaced.
     """
     path = Path(path)
     with storage_errors(path):
-        path = _replaceable(path)
+        path = replaceable(path)
         make_folder(path.parent)
         with _on_a_disk(path.parent):
             _remove_abandoned(path.parent.resolve())
@@ -96,6 +97,8 @@ def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
             if path.is_dir() and partial.is_dir():
                 (holder / _REPLACED).mkdir()
                 path.rename(holder / _REPLACED / path.name)
+            if path.is_file():
+                shutil.copymode(path, partial)
             if durable:
                 _flush(partial)
             partial.replace(path)
@@ -109,8 +112,12 @@ def _flush(file: Path) -> None:
         os.fsync(opened.fileno())
 
 
-def _replaceable(path: Path) -> Path:
-    """Return what a new file at ``path`` takes the place of: where a link leads to, or ``path`` itself."""
+def replaceable(path: Path) -> Path:
+    """Return what a new file at ``path`` takes the place of: where a link leads to, or ``path`` itself.
+
+    Raises:
+        StorageError: it is a device or a pipe, which cannot be replaced.
+    """
     a_stream = os.path.abspath(path).startswith(("/dev/std", "/dev/fd/", "/proc/self/fd/"))  # noqa: PTH100 -- links are not followed
     if a_stream or (path.exists() and not (path.is_file() or path.is_dir())):
         raise StorageError(

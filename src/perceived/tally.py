@@ -20,7 +20,7 @@ class Tally:
     parts_before: int = 0
     """Parts of a cluster's job that earlier runs finished."""
     unreadable_before: int = 0
-    """Pictures of those parts that could not be read."""
+    """Pictures that earlier runs could not read, and that this one does not try."""
 
     def add(self, picture: Picture) -> None:
         self.pictures += 1
@@ -29,10 +29,11 @@ class Tally:
         self.faceless += picture.error is None and not picture.faces
 
     def __str__(self) -> str:
-        before = f", besides {self.answered_before:,} answered before" if self.answered_before else ""
-        if self.parts_before:
+        before = ""
+        if self.parts_before or self.answered_before or self.unreadable_before:
+            parts = f"{counted(self.parts_before, 'part')} finished" if self.parts_before else ""
             unread = f" ({self.unreadable_before:,} unreadable)" if self.unreadable_before else ""
-            before += f", besides {counted(self.parts_before, 'part')} finished before{unread}"
+            before = f", besides {parts or f'{self.answered_before:,} answered'} before{unread}"
         return (
             f"{counted(self.pictures, 'picture')}, {counted(self.faces, 'face')}"
             f" ({counted(self.faceless, 'picture')} without a face, {self.unreadable:,} unreadable){before}"

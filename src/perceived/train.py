@@ -287,8 +287,8 @@ def _check_numbers(learner: Learner, recipe: Recipe, accelerator: Accelerator) -
         f"Training diverged: by step {learner.progress.step} the loss or a weight was NaN or infinite. "
         "Nothing since the last save is kept.",
         expected=f"a finite loss; the learning rate is {recipe.learning_rate:g}, in {precision_of(accelerator)}",
-        mend="start a new run (--out) with a lower rate, such as --set learning_rate="
-        f"{recipe.learning_rate / 4:g}, or --set precision=fp32",
+        mend=f"start a new run (--out) with a lower rate, such as --set learning_rate={recipe.learning_rate / 4:g}"
+        + (", or --set precision=fp32" if precision_of(accelerator) == "bf16" else ""),
     )
 
 

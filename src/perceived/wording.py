@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 NOTHING = "–"
 """Stands where there is no number."""
 
@@ -14,6 +16,11 @@ def counted(number: int, noun: str) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, or its kind where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def confidence(share: float) -> str:
+    """Return a confidence in per cent, never rounded up to certainty or over a threshold: ``99.9`` for 0.9996."""
+    return f"{math.floor(share * 1000 + 1e-6) / 10:.1f}"
 
 
 def signed(value: float | None, digits: int = 2) -> str:

@@ -22,11 +22,6 @@ class EnoughError(Exception):
     """Raised by a judge that has seen enough."""
 
 
-@pytest.fixture(scope="module")
-def settings(tiny):
-    return [*tiny, "precision=fp32"]
-
-
 def test_a_search_and_a_comparison_make_the_runs_of_one_process(nodes, tiny_work, settings, tmp_path, monkeypatch):
     monkeypatch.setattr(compare, "MOST_VALIDATING", 1e6)
     with trials(nodes.grow(), tiny_work, tmp_path, workers=2) as there:

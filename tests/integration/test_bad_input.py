@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import polars as pl
 import pytest
@@ -27,10 +28,6 @@ def work(tiny_work: Path, tmp_path: Path) -> Path:
         shutil.copy(tiny_work / name, folder)
     write_json(folder / "prepare.json", {"examples_sha256": sha256_file(folder / "examples.parquet")})
     return folder
-
-
-def settings(tiny: tuple[str, ...]) -> list[str]:
-    return [part for setting in tiny for part in ("--set", setting)]
 
 
 def assert_refused(answer: SimpleNamespace, *words: str) -> None:
@@ -83,10 +80,12 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_picture_in_training_is_named(run: Run, work: Path, tiny: tuple[str, ...], kind: str) -> None:
+def test_a_broken_picture_in_training_is_named(
+    run: Run, work: Path, tiny: tuple[str, ...], as_flags: Any, kind: str
+) -> None:
     path = replace_picture(work, BROKEN[kind])
     before = files(work)
-    answer = run("train", work, "--out", work / "run", *settings(tiny))
+    answer = run("train", work, "--out", work / "run", *as_flags(tiny))
     assert_refused(answer, "1 picture of the split cannot be decoded", path, "perceived prepare", "--check decode")
     assert answer.err.count(path) == 1
     assert files(work) - before <= {"cache"}
@@ -128,31 +127,33 @@ def test_sizes_larger_than_available(run: Run, work: Path) -> None:
     assert files(work) == before - {"split.parquet"}
 
 
-def test_one_label_only(run: Run, work: Path, tiny: tuple[str, ...]) -> None:
+def test_one_label_only(run: Run, work: Path, tiny: tuple[str, ...], as_flags: Any) -> None:
     table = pl.read_parquet(work / "split.parquet")
     table.filter(pl.col("label") == "male").write_parquet(work / "split.parquet")
     before = files(work)
-    answer = run("train", work, "--out", work / "run", *settings(tiny))
+    answer = run("train", work, "--out", work / "run", *as_flags(tiny))
     assert_refused(answer, "the labels ['male']", f"perceived split {work}")
     assert files(work) == before
 
 
-def test_a_workspace_is_no_run(run: Run, work: Path, tiny: tuple[str, ...]) -> None:
+def test_a_workspace_is_no_run(run: Run, work: Path, tiny: tuple[str, ...], as_flags: Any) -> None:
     before = files(work)
-    answer = run("train", work, "--out", work, *settings(tiny))
+    answer = run("train", work, "--out", work, *as_flags(tiny))
     assert (answer.code, "is the workspace itself" in answer.err) == (2, True)
     assert files(work) == before
 
 
-def test_a_run_of_another_recipe(run: Run, tiny_run: Path, tiny_work: Path, tiny: tuple[str, ...]) -> None:
+def test_a_run_of_another_recipe(
+    run: Run, tiny_run: Path, tiny_work: Path, tiny: tuple[str, ...], as_flags: Any
+) -> None:
     before = {path: path.read_bytes() for path in tiny_run.rglob("*") if path.is_file()}
-    answer = run("train", tiny_work, "--out", tiny_run, *settings((*tiny, "epochs=0.2")))
+    answer = run("train", tiny_work, "--out", tiny_run, *as_flags((*tiny, "epochs=0.2")))
     assert_refused(answer, "holds another run", "epochs is 3.0, not 0.2", "another --out")
     assert {path: path.read_bytes() for path in tiny_run.rglob("*") if path.is_file()} == before
 
 
 def test_a_disk_that_fills_up_while_pictures_are_cached(
-    run: Run, work: Path, tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    run: Run, work: Path, tiny: tuple[str, ...], as_flags: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -160,20 +161,22 @@ def test_a_disk_that_fills_up_while_pictures_are_cached(
     before = files(work)
     with monkeypatch.context() as patched:
         patched.setattr(os, "posix_fallocate", full, raising=False)
-        answer = run("train", work, "--out", work / "run", *settings(tiny))
+        answer = run("train", work, "--out", work / "run", *as_flags(tiny))
     assert_refused(answer, "The disk is full", "free some space")
     assert files(work) - before <= {"cache"}
-    again = run("train", work, "--out", work / "run", *settings((*tiny, "epochs=0.2")))
+    again = run("train", work, "--out", work / "run", *as_flags((*tiny, "epochs=0.2")))
     assert again.code == 0, again.err
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 and then nothing", None], ids=["empty", "cut", "other columns"])
-def test_a_table_that_is_damaged(run: Run, work: Path, tiny: tuple[str, ...], content: bytes | None) -> None:
+def test_a_table_that_is_damaged(
+    run: Run, work: Path, tiny: tuple[str, ...], as_flags: Any, content: bytes | None
+) -> None:
     if content is None:
         pl.DataFrame({"a": [1]}).write_parquet(work / "split.parquet")
     else:
         (work / "split.parquet").write_bytes(content)
-    assert_refused(run("train", work, "--out", work / "run", *settings(tiny)), "split.parquet", "perceived split")
+    assert_refused(run("train", work, "--out", work / "run", *as_flags(tiny)), "split.parquet", "perceived split")
     assert not (work / "run").exists()
 
 
@@ -196,8 +199,8 @@ def test_a_setting_that_makes_no_sense(run: Run, work: Path, setting: str) -> No
     assert not (work / "run").exists()
 
 
-def test_weights_that_are_not_there(run: Run, work: Path, tiny: tuple[str, ...]) -> None:
-    answer = run("train", work, "--out", work / "run", *settings((*tiny, "weights=gone.safetensors")))
+def test_weights_that_are_not_there(run: Run, work: Path, tiny: tuple[str, ...], as_flags: Any) -> None:
+    answer = run("train", work, "--out", work / "run", *as_flags((*tiny, "weights=gone.safetensors")))
     assert_refused(answer, "gone.safetensors does not exist")
     assert not (work / "run").exists()
 

@@ -90,14 +90,11 @@ def test_from_a_run_to_the_card_of_its_file(
 
 
 def test_networks_are_compared_from_the_command_line(
-    run: Run, tiny_work: Path, tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tiny_work: Path, settings: list[str], as_flags: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("perceived.compare.MOST_VALIDATING", 1e6)
-    chosen = [
-        setting for setting in (*tiny, "precision=fp32") if setting.partition("=")[0] not in ("backbone", "epochs")
-    ]
-    settings = [part for setting in chosen for part in ("--set", setting)]
-    arguments = ("--backbones", "test_resnet,resnet10t", "--budget", 0.01, "--seeds", 1, *settings, "--on", "val")
+    flags = as_flags(one for one in settings if one.partition("=")[0] not in ("backbone", "epochs"))
+    arguments = ("--backbones", "test_resnet,resnet10t", "--budget", 0.01, "--seeds", 1, *flags, "--on", "val")
     answer = run("compare", tiny_work, *arguments, "--out", tmp_path / "comparison")
     assert answer.code == 0, answer.err
     board = read(tmp_path / "comparison" / "leaderboard.json")

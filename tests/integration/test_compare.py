@@ -33,11 +33,6 @@ def time_for_any_validation() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def settings(tiny: tuple[str, ...]) -> list[str]:
-    return [*tiny, "precision=fp32"]
-
-
-@pytest.fixture(scope="module")
 def compared(
     tiny_work: Path, settings: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any], list[str]]:

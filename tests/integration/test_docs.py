@@ -141,13 +141,14 @@ def test_the_study_on_celeba_and_the_quick_start(
     desk: Path,
     readme: dict[str, list[tuple[str, str]]],
     tiny: tuple[str, ...],
+    as_flags: Any,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Each command as it stands, with a small set and network in place of the large ones."""
     demo_faces.write(desk / "elsewhere", count=2)
     shutil.copy(desk / "elsewhere" / "img_align_celeba" / "000001.jpg", "face.jpg")
-    small = [word for setting in (*tiny, "epochs=1") for word in ("--set", setting)]
+    small = as_flags([*tiny, "epochs=1"])
     in_place_of = {
         "perceived download celeba --to celeba": ["perceived", "demo-data", "celeba", "--count", str(COUNT)],
         "perceived split work": ["perceived", "split", "work", "--all"],

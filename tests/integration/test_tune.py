@@ -52,19 +52,14 @@ def by_rate(recipe: Recipe) -> float:
     return 1 / (1 + 200 * recipe.learning_rate)
 
 
-@pytest.fixture
-def small(tiny: tuple[str, ...]) -> list[str]:
-    return [*tiny, "precision=fp32"]
-
-
 def test_the_search_begins_with_the_recipe_and_improves(
-    tiny_work: Path, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_work: Path, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "train", pretend(by_rate))
     out = tmp_path / "what? {x} %41"
-    found = tune.tune(tiny_work, out, trials=16, settings=small)
+    found = tune.tune(tiny_work, out, trials=16, settings=settings)
     assert (out / "study.sqlite").is_file()
-    base = recipes.get("fast", small)
+    base = recipes.get("fast", settings)
     first, scores = found["trials"][0], [row["score"] for row in found["trials"] if not row["pruned"]]
     assert first["score"] == pytest.approx(by_rate(base))
     assert first["values"] == Space.around(base).own()
@@ -81,7 +76,7 @@ def test_the_search_begins_with_the_recipe_and_improves(
 
 
 def test_the_command_trains_the_best_recipe(
-    tiny_work: Path, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_work: Path, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: dict[str, Recipe] = {}
 
@@ -90,7 +85,7 @@ def test_the_command_trains_the_best_recipe(
         return by_rate(recipe)
 
     monkeypatch.setattr(training, "train", pretend(score))
-    found = tune.tune(tiny_work, tmp_path / "out", trials=5, settings=small)
+    found = tune.tune(tiny_work, tmp_path / "out", trials=5, settings=settings)
     words = shlex.split(found["command"])
     assert words[:5] == ["perceived", "train", str(tiny_work), "--recipe", "fast"]
     changes = [after for before, after in itertools.pairwise(words) if before == "--set"]
@@ -98,7 +93,7 @@ def test_the_command_trains_the_best_recipe(
 
 
 def test_a_killed_search_goes_on_in_the_middle_of_its_trial(
-    tiny_work: Path, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_work: Path, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[float] = []
 
@@ -108,21 +103,21 @@ def test_a_killed_search_goes_on_in_the_middle_of_its_trial(
 
     monkeypatch.setattr(training, "train", pretend(score, dies=lambda: len(seen) == 2 * len(STEPS) - 1))
     with pytest.raises(KeyboardInterrupt):
-        tune.tune(tiny_work, tmp_path / "out", trials=3, settings=small)
+        tune.tune(tiny_work, tmp_path / "out", trials=3, settings=settings)
     assert len(seen) == 5, "three validations of the first trial, two of the second"
     monkeypatch.setattr(training, "train", pretend(score))
-    found = tune.tune(tiny_work, tmp_path / "out", trials=3, settings=small)
+    found = tune.tune(tiny_work, tmp_path / "out", trials=3, settings=settings)
     assert len(found["trials"]) == 3
     assert found["trials"][1]["values"]["learning_rate"] == pytest.approx(seen[3], rel=5e-3), "the one cut off"
     assert found["trials"][1]["validations"] == len(STEPS), "those from before the kill are judged too"
     assert sorted(map(seen.count, set(seen))) == [3, 3, 3]
     monkeypatch.setattr(training, "train", None)
-    assert tune.tune(tiny_work, tmp_path / "out", trials=3, settings=small) == found, "nothing is left to do"
+    assert tune.tune(tiny_work, tmp_path / "out", trials=3, settings=settings) == found, "nothing is left to do"
     with pytest.raises(TypeError):
-        tune.tune(tiny_work, tmp_path / "out", trials=4, settings=small)
+        tune.tune(tiny_work, tmp_path / "out", trials=4, settings=settings)
 
 
-def test_several_trials_at_once_are_all_counted(tiny_work: Path, small: list[str], tmp_path: Path) -> None:
+def test_several_trials_at_once_are_all_counted(tiny_work: Path, settings: list[str], tmp_path: Path) -> None:
     together = threading.Barrier(3, timeout=60)
     train = pretend(by_rate)
 
@@ -130,15 +125,15 @@ def test_several_trials_at_once_are_all_counted(tiny_work: Path, small: list[str
         together.wait()
         train(work, recipe, out, after_validation=judge)
 
-    found = tune.tune(tiny_work, tmp_path / "out", trials=6, settings=small, learn=learn, at_once=3)
+    found = tune.tune(tiny_work, tmp_path / "out", trials=6, settings=settings, learn=learn, at_once=3)
     assert len(found["trials"]) == len({row["run"] for row in found["trials"]}) == 6
     assert found["best"]["score"] == max(row["score"] for row in found["trials"])
 
 
 def test_the_recipe_itself_is_found_wherever_it_stands(
-    tiny_work: Path, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_work: Path, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = Space.around(recipes.get("fast", small)).own()
+    own = Space.around(recipes.get("fast", settings)).own()
     another = threading.Event()
 
     def learn(work: Path, recipe: Recipe, out: Path, judge: tune.Judge) -> None:
@@ -157,9 +152,9 @@ def test_the_recipe_itself_is_found_wherever_it_stands(
     done: list[bool] = []
     monkeypatch.setattr(tune, "_settle", settled)
     with pytest.raises(KeyboardInterrupt):
-        tune.tune(tiny_work, tmp_path / "out", trials=2, settings=small, learn=learn, at_once=2)
+        tune.tune(tiny_work, tmp_path / "out", trials=2, settings=settings, learn=learn, at_once=2)
     done.append(True)
-    found = tune.tune(tiny_work, tmp_path / "out", trials=2, settings=small, learn=learn, at_once=2)
+    found = tune.tune(tiny_work, tmp_path / "out", trials=2, settings=settings, learn=learn, at_once=2)
     assert [row["values"] == own for row in found["trials"]] == [False, True]
     assert found["own"] == found["trials"][1]
     page = (tmp_path / "out" / "tuning.html").read_text()
@@ -167,7 +162,7 @@ def test_the_recipe_itself_is_found_wherever_it_stands(
 
 
 def test_the_recipe_itself_is_tried_though_it_was_cut_off_before_it_chose(
-    tiny_work: Path, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_work: Path, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cut_off(space: Space, trial: Any) -> dict[str, Any]:
         raise KeyboardInterrupt
@@ -175,9 +170,9 @@ def test_the_recipe_itself_is_tried_though_it_was_cut_off_before_it_chose(
     with monkeypatch.context() as patch:
         patch.setattr(Space, "choose", cut_off)
         with pytest.raises(KeyboardInterrupt):
-            tune.tune(tiny_work, tmp_path / "out", trials=2, settings=small)
+            tune.tune(tiny_work, tmp_path / "out", trials=2, settings=settings)
     monkeypatch.setattr(training, "train", pretend(by_rate))
-    found = tune.tune(tiny_work, tmp_path / "out", trials=2, settings=small)
+    found = tune.tune(tiny_work, tmp_path / "out", trials=2, settings=settings)
     assert found["own"] == found["trials"][0]
     assert len(found["trials"]) == 2
 
@@ -192,10 +187,10 @@ def test_only_the_head_of_cached_features_is_searched(
 
 
 def test_a_loss_is_made_small(
-    tiny_work: Path, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_work: Path, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "train", pretend(by_rate))
-    found = tune.tune(tiny_work, tmp_path / "out", trials=3, settings=[*small, "select_by=loss"])
+    found = tune.tune(tiny_work, tmp_path / "out", trials=3, settings=[*settings, "select_by=loss"])
     assert found["direction"] == "minimize"
     assert found["best"]["score"] == min(row["score"] for row in found["trials"])
     assert found["importance"] == {}
@@ -204,7 +199,7 @@ def test_a_loss_is_made_small(
 
 @pytest.mark.parametrize(("select_by", "score", "guess"), [("accuracy", 0.8, 0.5), ("loss", 0.2, math.log(2))])
 def test_a_trial_that_diverges_is_worth_a_guess(
-    select_by: str, score: float, guess: float, tiny_work: Path, small: list[str], tmp_path: Path
+    select_by: str, score: float, guess: float, tiny_work: Path, settings: list[str], tmp_path: Path
 ) -> None:
     calls = []
 
@@ -214,19 +209,21 @@ def test_a_trial_that_diverges_is_worth_a_guess(
             raise DivergedError("The network stopped making sense.")
         pretend(lambda _: 0.8)(work, recipe, out, after_validation=judge)
 
-    found = tune.tune(tiny_work, tmp_path / "out", trials=3, settings=[*small, f"select_by={select_by}"], learn=learn)
+    found = tune.tune(
+        tiny_work, tmp_path / "out", trials=3, settings=[*settings, f"select_by={select_by}"], learn=learn
+    )
     assert [row["score"] for row in found["trials"]] == pytest.approx([score, guess, score])
 
 
 def test_another_search_is_refused(
-    tiny_work: Path, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_work: Path, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "train", pretend(by_rate))
-    tune.tune(tiny_work, tmp_path / "out", trials=1, settings=small)
+    tune.tune(tiny_work, tmp_path / "out", trials=1, settings=settings)
     with pytest.raises(ResumeError, match="holds another search: its recipe"):
-        tune.tune(tiny_work, tmp_path / "out", trials=2, settings=[*small, "epochs=2"])
+        tune.tune(tiny_work, tmp_path / "out", trials=2, settings=[*settings, "epochs=2"])
     with pytest.raises(ResumeError, match="its seed"):
-        tune.tune(tiny_work, tmp_path / "out", trials=2, settings=small, seed=1)
+        tune.tune(tiny_work, tmp_path / "out", trials=2, settings=settings, seed=1)
     with pytest.raises(ConfigError, match="0 trials find nothing"):
         tune.tune(tiny_work, tmp_path / "out", trials=0)
     with pytest.raises(ConfigError, match="no recipe named"):
@@ -234,10 +231,10 @@ def test_another_search_is_refused(
 
 
 def test_the_command_line_trains_trials_for_real(
-    tiny_work: Path, small: list[str], tmp_path: Path, run: Callable[..., SimpleNamespace]
+    tiny_work: Path, settings: list[str], as_flags: Any, tmp_path: Path, run: Callable[..., SimpleNamespace]
 ) -> None:
-    sets = [word for setting in [*small, "epochs=1"] for word in ("--set", setting)]
-    answer = run("tune", tiny_work, "--trials", "2", "--out", tmp_path / "out", *sets)
+    flags = as_flags([*settings, "epochs=1"])
+    answer = run("tune", tiny_work, "--trials", "2", "--out", tmp_path / "out", *flags)
     assert answer.code == 0, answer.err
     assert f"perceived train {tiny_work} --recipe fast" in answer.out
     found = json.loads((tmp_path / "out" / "tuning.json").read_text())
@@ -248,14 +245,14 @@ def test_the_command_line_trains_trials_for_real(
         assert row["score"] == max(line["val_accuracy"] for line in lines)
 
 
-def test_what_hears_of_a_validation_may_end_the_run(tiny_work: Path, small: list[str], tmp_path: Path) -> None:
+def test_what_hears_of_a_validation_may_end_the_run(tiny_work: Path, settings: list[str], tmp_path: Path) -> None:
     heard: list[int] = []
 
     def stop(line: Mapping[str, Any]) -> None:
         heard.append(line["step"])
         raise InterruptedError
 
-    recipe = recipes.get("fast", [*small, "epochs=2"])
+    recipe = recipes.get("fast", [*settings, "epochs=2"])
     with pytest.raises(InterruptedError):
         training.train(tiny_work, recipe, tmp_path / "run", quiet=True, after_validation=stop)
     last = training.train(

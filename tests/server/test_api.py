@@ -135,6 +135,7 @@ def test_health_readiness_and_metrics(http, encoded):
         ({"content": b"junk", "headers": {"Content-Type": "multipart/form-data; boundary=x"}}, 400, "malformed-body"),
         ({"files": [("files", ("a", b"x"))], "params": {"threshold": "1.5"}}, 422, "invalid-parameter"),
         ({"files": [("files", ("a", b"x"))], "params": {"max_faces": "0"}}, 422, "invalid-parameter"),
+        ({"files": [("files", ("a", b"x"))], "params": {"threshold": ["0.5", "0.9"]}}, 422, "invalid-parameter"),
     ],
 )
 def test_what_cannot_be_answered_is_a_problem_document(http, send, status, kind):

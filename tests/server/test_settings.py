@@ -76,6 +76,12 @@ def test_impossible_variables_are_sentences(monkeypatch, name, value, says):
         load()
 
 
+def test_a_line_without_the_prefix_is_not_passed_over(tmp_path):
+    (tmp_path / "server.env").write_text("POSTGRES=1\nAPI_KEY=secret\n")
+    with pytest.raises(ConfigError, match=r"sets API_KEY[\s\S]*PERCEIVED_SERVE_API_KEY"):
+        load(tmp_path / "server.env")
+
+
 def test_workers_share_the_processors():
     assert Settings().threads == processors()
     assert Settings(workers=2).threads == max(1, processors() // 2)

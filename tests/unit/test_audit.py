@@ -209,7 +209,7 @@ def test_a_column_that_is_not_there_is_named() -> None:
 def test_one_label_alone_is_said_and_does_not_break() -> None:
     found = audit.audit(table(100).with_columns(label=pl.lit("male")), ["race"], permutations=9)
     assert any("Every label is male" in note for note in found["notes"])
-    assert found["overall"]["recall"]["female"] == {"value": None, "low": None, "high": None}
+    assert found["overall"]["recall"]["female"] == {"value": None, "low": None, "high": None, "n": 0, "few": False}
 
 
 def test_without_probabilities_there_is_no_calibration() -> None:
@@ -325,6 +325,31 @@ def test_a_label_that_is_never_answered_in_a_group_does_not_pass(criterion: str)
     found = audit.audit(rows.with_columns(answer=unsure.otherwise("label")), ["race"], permutations=9)
     assert not audit.judge(found, [criterion])
     assert found["criteria"][0]["where"] == "race: B · female is hardly ever answered"
+
+
+def test_a_rate_of_few_rows_in_a_large_group_is_flagged_and_told(tmp_path: Path) -> None:
+    """29 women among 229 people, all read as men: too few to be the worst, and not to be passed over."""
+    rows = table(429, race=["A"] * 200 + ["B"] * 229, label=["female", "male"] * 100 + ["female"] * 29 + ["male"] * 200)
+    read_as_men = pl.when(pl.col("race") == "B").then(pl.lit("male")).otherwise("label")
+    found = audit.audit(rows.with_columns(answer=read_as_men), ["race"], permutations=9)
+    (group,) = (one for one in by(found, "race")["groups"] if one["name"] == "B")
+    assert (group["small"], group["accuracy"]["few"], group["recall"]["male"]["few"]) == (False, False, False)
+    assert (group["recall"]["female"]["n"], group["recall"]["female"]["few"]) == (29, True)
+    assert "race: B, recall of female 0.0% (n = 29)" in found["notes"][-1]
+    audit.judge(found, ["worst_group_recall<0.5", "worst_group_accuracy<0.5"])
+    recall, accuracy = found["criteria"]
+    assert recall["where"].endswith("; not counting 1 rate of few rows")
+    assert accuracy["where"] == "race: B"
+    audit_page.write(tmp_path, found, title="t")
+    assert "0.0% (0.0–11.7) (few)" in (tmp_path / "audit.md").read_text()
+
+
+def test_many_small_groups_are_told_of_once() -> None:
+    rows = table(200, **{f"c{i}": ["x"] * 195 + ["y"] * 5 for i in range(8)})
+    notes = audit.audit(rows, [f"c{i}" for i in range(8)], permutations=9)["notes"]
+    assert [note for note in notes if "fewer than 30 rows" in note] == [
+        "In 8 of 8 groupings, some groups have fewer than 30 rows: they stand in the tables, marked, and outside gaps."
+    ]
 
 
 @pytest.mark.parametrize("limit", ["5", "-0.1", "1e9"])

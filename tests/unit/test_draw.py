@@ -57,9 +57,9 @@ def test_a_label_stays_inside_the_picture():
 
 
 def test_captions_never_claim_certainty():
-    assert draw.caption(answer(0, 0, 1, 1, sure=0.9999)) == "female 99 %"
-    assert draw.caption(answer(0, 0, 1, 1, sure=0.987)) == "female 99 %"
-    assert draw.caption(answer(0, 0, 1, 1, sure=0.884)) == "female 88 %"
+    assert draw.caption(answer(0, 0, 1, 1, sure=0.9999)) == "female 99.9 %"
+    assert draw.caption(answer(0, 0, 1, 1, sure=0.987)) == "female 98.7 %"
+    assert draw.caption(answer(0, 0, 1, 1, sure=0.884)) == "female 88.4 %"
 
 
 def test_lines_are_thin_around_small_faces_of_a_large_picture():

@@ -49,8 +49,8 @@ def test_no_detect_takes_a_picture_as_a_face(run, tiny_model, picture):
     answer = run("predict", bright, dark, "--model", tiny_model, "--no-detect")
     assert (answer.code, answer.err) == (0, "")
     assert table(answer.out) == [
-        ["male", "100.0%", "0,0", "30×40", str(bright)],
-        ["female", "100.0%", "0,0", "30×40", str(dark)],
+        ["male", "99.9%", "0,0", "30×40", str(bright)],
+        ["female", "99.9%", "0,0", "30×40", str(dark)],
     ]
 
 
@@ -101,7 +101,7 @@ def test_what_cannot_be_read_is_a_row_and_the_rest_is_answered(run, tiny_model, 
     assert answer.code == 1
     assert table(answer.out) == [
         ["(unreadable)", str(gone)],
-        ["male", "100.0%", "0,0", "30×40", str(bright)],
+        ["male", "99.9%", "0,0", "30×40", str(bright)],
     ]
     assert answer.err.startswith(f"{gone} cannot be read: ")
     assert answer.err.count(str(gone)) == 1
@@ -233,6 +233,40 @@ def test_resume_skips_what_is_answered_and_mends_a_broken_end(run, tiny_model, p
     assert log.read_bytes() == before
 
 
+def test_what_could_not_be_read_is_kept_unless_it_is_tried_again(run, tiny_model, picture, tmp_path):
+    good, log = picture("a.png", 10), tmp_path / "log.jsonl"
+    words = ("predict", "--model", tiny_model, "--no-detect", "--resume", log)
+    assert run(*words, good, tmp_path / "gone.png").code == 1
+    before = log.read_bytes()
+    again = run(*words, good)
+    assert (again.code, log.read_bytes()) == (1, before)
+    assert "besides 1 answered before (1 unreadable)" in again.out
+    picture("gone.png", 200)
+    assert run(*words, tmp_path / "gone.png").code == 0
+    assert [row["error"] for row in answers(log.read_text())] == [None, None]
+
+
+def test_drawings_of_what_was_answered_before_are_told_to_be_missing(run, tiny_model, picture, tmp_path):
+    words = ("predict", picture("a.png", 10), "--model", tiny_model, "--no-detect", "--resume", tmp_path / "log.jsonl")
+    assert run(*words).code == 0
+    again = run(*words, "--annotate", tmp_path / "drawn")
+    assert (again.code, again.err) == (0, "Nothing is drawn of 1 picture answered before.\n")
+
+
+def test_answers_are_not_written_over_the_model(run, make_model, picture, tmp_path):
+    model = make_model(tmp_path / "model.onnx")
+    before = model.read_bytes()
+    for option in ("--out", "--resume"):
+        answer = run("predict", picture("a.png", 10), "--model", model, option, model)
+        assert (answer.code, "it is the model" in answer.err, model.read_bytes()) == (2, True, before)
+
+
+def test_a_file_keeps_its_permissions(run, tiny_model, picture, tmp_path):
+    (tmp_path / "a.csv").touch(mode=0o600)
+    run("predict", picture("a.png", 9), "--model", tiny_model, "--no-detect", "--out", tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").stat().st_mode & 0o777 == 0o600
+
+
 def test_two_runs_do_not_write_to_one_file(run, tiny_model, picture, tmp_path, monkeypatch):
     log = tmp_path / "log.jsonl"
     words = ("predict", picture("a.png", 10), "--model", tiny_model, "--no-detect", "--resume", log)
@@ -328,10 +362,11 @@ def test_resume_tries_again_what_no_model_was_asked_about(run, tiny_model, pictu
     log, path = tmp_path / "log.jsonl", picture("a.png", 9)
     words = ("predict", path, "--model", tiny_model, "--no-detect", "--resume", log)
     assert run(*words).code == 0
-    unread = answers(log.read_text())[0] | {"source": "gone.png", "error": "gone", "model": "", "model_sha256": ""}
+    gone = str(picture("gone.png", 9))
+    unread = answers(log.read_text())[0] | {"source": gone, "error": "gone", "model": "", "model_sha256": ""}
     log.write_text(log.read_text() + json.dumps(unread | {"faces": []}) + "\n")
-    assert run(*words).code == 0
-    assert [row["source"] for row in answers(log.read_text())] == [str(path)]
+    assert run(*words, gone).code == 0
+    assert [(row["source"], row["error"]) for row in answers(log.read_text())] == [(str(path), None), (gone, None)]
 
 
 def test_resume_makes_the_folder_of_its_file(run, tiny_model, picture, tmp_path):

@@ -60,9 +60,24 @@ def test_a_folder_that_cannot_be_listed_is_not_passed_over(album, monkeypatch):
     assert names(album) == ["a.PNG", "b.jpg", "deep"], "reading it will say why"
 
 
-def test_links_in_circles_are_not_followed(album):
-    (album / "deep" / "up").symlink_to(album, target_is_directory=True)
+def test_links_in_circles_end(album, monkeypatch):
+    for name in ("up", "up2"):
+        (album / "deep" / name).symlink_to("..", target_is_directory=True)
     assert len(names(album)) == 4
+    assert names(album / "**" / "*.jpg") == ["b.jpg", "e[1].jpg"]
+    assert names(album / "**" / "deep" / "**" / "*.webp") == ["c.webp"]
+    monkeypatch.chdir(album)
+    assert [one.location for one in find(["**/*.jpg"])] == ["b.jpg", "deep/e[1].jpg"]
+    assert [one.location for one in find(["**"])] == ["a.PNG", "b.jpg", "deep/c.webp", "deep/e[1].jpg"]
+
+
+def test_links_to_folders_are_followed_once(album, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "f.jpg").touch()
+    for name in ("far", "again"):
+        (album / name).symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert names(album) == ["a.PNG", "b.jpg", "deep/c.webp", "deep/e[1].jpg", "again/f.jpg"]
+    assert names(album / "**" / "f.*") == ["f.jpg"]
 
 
 def test_an_empty_word_is_not_the_folder_one_is_in():

@@ -85,11 +85,15 @@ def audit(
         )
     found = auditing.audit(table, asked, reading=reading, small=small)
     passed = auditing.judge(found, fail_if or [])
-    audit_page.write(out, found, title=title or f"Audit of {source.name}")
+    audit_page.write(out, found, title=title or _title(source, on if work else None))
     _show(found, audit_page.worst_rows(found))
     typer.echo(f"report: {out / 'audit.html'}")
     if not passed:
         raise typer.Exit(1)
+
+
+def _title(source: Path, on: str | None) -> str:
+    return f"Audit of {source.name}" + (f" on the {on} pictures" if on else "")
 
 
 def _show(found: dict, worst: dict) -> None:  # type: ignore[type-arg]
@@ -98,7 +102,10 @@ def _show(found: dict, worst: dict) -> None:  # type: ignore[type-arg]
     if found["overall"]["missed"]["value"]:
         names = ["correct", "missed", *names]
     rows = [(name.replace("_", " "), found["overall"][name]) for name in names]
-    cells = [(name, *("-" if x is None else f"{x:.4f}" for x in rate.values())) for name, rate in rows]
+    cells = [
+        (name, *("-" if rate[key] is None else f"{rate[key]:.4f}" for key in ("value", "low", "high")))
+        for name, rate in rows
+    ]
     terminal.table((counted(found["rows"], "row"), "value", "95 % from", "to"), cells)
     for kind, row in worst.items():
         if row:

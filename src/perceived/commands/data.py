@@ -95,9 +95,9 @@ def explore(
 
 def split(
     work: Work,
-    train: Annotated[int, typer.Option(help="Pictures to train on.")] = 20_000,
-    val: Annotated[int, typer.Option(help="Pictures to validate on.")] = 5_000,
-    test: Annotated[int, typer.Option(help="Pictures to test on.")] = 5_000,
+    train: Annotated[int | None, typer.Option(help="Pictures to train on.", show_default="20000")] = None,
+    val: Annotated[int | None, typer.Option(help="Pictures to validate on.", show_default="5000")] = None,
+    test: Annotated[int | None, typer.Option(help="Pictures to test on.", show_default="5000")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Take every picture of each partition.")] = False,
     balance: Annotated[bool, typer.Option(help="Take as many female as male.")] = True,
     weigh_by: Annotated[
@@ -116,14 +116,21 @@ def split(
     """Draw training, validation and test pictures. Each comes from its official partition."""
     from perceived.data import split as splits
 
-    sizes = {"train": train, "val": val, "test": test}
+    sizes = {name: size for name, size in (("train", train), ("val", val), ("test", test)) if size is not None}
+    if everything and sizes:
+        raise ConfigError(
+            f"--all takes every picture, and --{next(iter(sizes))} some of them.", mend="give one of them"
+        )
+    factors = [_factor(one) for one in boost or ()]
+    if len(dict(factors)) < len(factors):
+        raise ConfigError("--boost is given twice for one group.", mend="give it once")
     drawn = splits.make(
         work,
         **sizes,
         everything=everything,
         balance=balance,
         weigh_by=listed(weigh_by),
-        boost=dict(_factor(one) for one in boost or ()),
+        boost=dict(factors),
         seed=seed,
     )
     counts = drawn.group_by("split", "label").len().sort("split", "label")

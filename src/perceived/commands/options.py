@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from perceived.errors import ConfigError
-from perceived.spec import LABELS
 
 Work = Annotated[
     Path, typer.Argument(metavar="WORK", help="Folder that 'perceived prepare' wrote.", show_default=False)
@@ -29,9 +28,12 @@ def meanings(option: str, settings: Iterable[str] | None, allowed: tuple[str, ..
     """Read ``WORD=LABEL`` and the like, what a user says of a file's words; words become lower case.
 
     Raises:
-        ConfigError: a setting maps no word to one of the ``allowed`` meanings, or turns the labels themselves round.
+        ConfigError: a setting maps no word to one of the ``allowed`` meanings, or gives a word, or a label
+            itself, another one than it has.
     """
-    words = {}
+    from perceived.spec import LABELS
+
+    words: dict[str, str] = {}
     for setting in settings or ():
         word, _, meaning = (part.strip().lower() for part in setting.rpartition("="))
         if not word or meaning not in allowed:
@@ -40,7 +42,7 @@ def meanings(option: str, settings: Iterable[str] | None, allowed: tuple[str, ..
                 expected=f"WORD=LABEL, LABEL being one of {', '.join(allowed)}",
                 mend=f"for example: {option} 0=female {option} 1=male",
             )
-        if word in LABELS and word != meaning:
-            raise ConfigError(f"{option} {setting} would turn the labels round.", mend="leave it out")
+        if (word in LABELS and word != meaning) or words.get(word, meaning) != meaning:
+            raise ConfigError(f"{option} {setting} gives {word!r} another meaning than it has.", mend="leave it out")
         words[word] = meaning
     return words

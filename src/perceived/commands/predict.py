@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, tee
@@ -22,11 +22,13 @@ from perceived.errors import ConfigError
 from perceived.storage import atomic_path, make_folder, storage_errors
 from perceived.tally import Tally
 from perceived.types import Picture
+from perceived.wording import counted
 
 if TYPE_CHECKING:
     from perceived.album import Album
     from perceived.client import Client
     from perceived.predictor import Predictor
+    from perceived.resume import Before
 
 Model = Annotated[
     str, typer.Option(metavar="NAME|PATH", help="A model that ships with the package, or an exported ONNX file.")
@@ -124,6 +126,7 @@ def predict(
     remote.refuse({"workers": workers, "part_size": part_size}, "one process", mend="add --cluster ADDRESS")
     output = _output(as_json=as_json, as_csv=as_csv, out=target, resume=resume)
     _spare_pictures(paths, files=(target, resume), folders=(annotate, crops))
+    _spare_model(model, (target, resume))
     if explain and annotate is None:
         raise ConfigError("--explain draws beside annotated pictures.", mend="give --annotate DIR too")
     if server is not None:
@@ -172,9 +175,12 @@ def answer(predictor: Predictor | Client, words: Iterable[str], output: Output, 
         ConfigError: there is no picture.
     """
     words = list(words)
-    done = _answered(output, predictor) - {sources.STDIN}  # it is another picture each time
-    tally = Tally(answered_before=len(done))
     find = partial(sources.find, without=album.folders if album else ())
+    before = _before(output, predictor, lambda: {one.location for one in find(words)})
+    done = before.answered - {sources.STDIN}  # it is another picture each time
+    tally = Tally(answered_before=len(done), unreadable_before=before.unreadable)
+    if album and done:
+        typer.echo(f"Nothing is drawn of {counted(len(done), 'picture')} answered before.", err=True)
     found = _some(find(words), words)
     if album:
         found = sources.distinct(found)  # of all, so that a run that goes on gives drawings the same names
@@ -276,6 +282,17 @@ def _spare_pictures(words: Iterable[str], *, files: Iterable[Path | None], folde
                 )
 
 
+def _spare_model(model: str, files: Iterable[Path | None]) -> None:
+    """Refuse to write answers over the model that gives them."""
+    for target in (path for path in files if path is not None):
+        if sources.real(target) == sources.real(model):
+            raise ConfigError(
+                f"Answers cannot be written to {target}: it is the model.",
+                expected="the name of a file for the answers",
+                mend="--out answers.jsonl",
+            )
+
+
 def _output(*, as_json: bool, as_csv: bool, out: Path | None, resume: Path | None) -> Output:
     if resume is None:
         return Output(form=rows.choose(as_json=as_json, as_csv=as_csv, out=out), out=out)
@@ -297,12 +314,10 @@ def _album(predictor: Predictor, annotate: Path | None, crops: Path | None, *, e
     return Album(annotate, crops, explain=predictor.explain if explain else None)
 
 
-def _answered(output: Output, predictor: Predictor | Client) -> set[str]:
-    if output.resume is None:
-        return set()
-    from perceived.resume import answered
+def _before(output: Output, predictor: Predictor | Client, asked: Callable[[], Collection[str]]) -> Before:
+    from perceived.resume import Before, answered
 
-    return answered(output.resume, predictor)
+    return Before() if output.resume is None else answered(output.resume, predictor, asked)
 
 
 @contextlib.contextmanager

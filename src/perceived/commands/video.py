@@ -16,7 +16,7 @@ from perceived.commands.predict import AlwaysAnswer, Device, MinFace, Model, Thr
 from perceived.errors import STOPPED, ConfigError, ImageError
 from perceived.storage import atomic_path
 from perceived.types import SCHEMA_VERSION
-from perceived.wording import counted
+from perceived.wording import confidence, counted
 
 if TYPE_CHECKING:
     from perceived.predictor import Predictor
@@ -114,7 +114,7 @@ def _report(predictor: Predictor, tracker: Tracker, source: str, *, as_json: boo
         ("face", "perceived gender", "confidence", "from", "to", "frames"),
         (
             (
-                *(row["track"], row["perceived_gender"], f"{row['confidence']:.1%}"),
+                *(row["track"], row["perceived_gender"], f"{confidence(row['confidence'])}%"),
                 *(f"{row['first_seconds']:.1f} s", f"{row['last_seconds']:.1f} s", row["frames"]),
             )
             for row in rows

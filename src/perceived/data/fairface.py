@@ -46,7 +46,7 @@ def read(root: Path, listing: Listing) -> Source:
     raw = pl.concat([_read_labels(location, TABLES[name]) for name, location in sorted(tables.items())])
     base = _base(listing)
     pictures = _pictures(listing, base)
-    rows = _finish(first_rows(raw, problems), problems).with_columns(
+    rows = _finish(first_rows(raw, problems, label="gender"), problems).with_columns(
         path=pl.when(pl.col("id").is_in(pictures)).then(pl.lit(base) + pl.col("id"))
     )
     named = set(rows["id"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from perceived import columns
 from perceived.archive import SEPARATOR, read_location, split_location
 from perceived.data.fairface import MANGLED_AGES
 from perceived.data.listing import Listing, pictures
@@ -59,16 +60,16 @@ def read(root: Path, listing: Listing) -> Source:
     """
     location, problems = _tables(listing)[0], no_problems()
     raw = read_csv(location)
-    columns = {name.lower(): name for name in reversed(raw.columns)}
-    path, label = _first(columns, PATHS), _first(columns, LABELS)
-    partition, identity = _first(columns, PARTITIONS), _first(columns, IDENTITIES)
+    known = {name.lower(): name for name in reversed(raw.columns)}
+    path, label = _first(known, PATHS), _first(known, LABELS)
+    partition, identity = _first(known, PARTITIONS), _first(known, IDENTITIES)
     base = location[: max(location.rfind("/"), location.rfind(SEPARATOR)) + 1]
     groups = _groups(raw.columns, taken=(path, label, partition, identity), location=location)
     kept = [name for name in (path, label, partition, identity, *groups) if name]
     rows = raw.select(kept).rename({path: "id"}).drop_nulls("id")
     if rows.is_empty():
         raise DataError(f"{location} names no picture.", expected=f"paths in its column {path}")
-    rows = first_rows(rows, problems)
+    rows = first_rows(rows, problems, label=label)
     here = set(pictures(listing))
     paths = [_place(base, name, here) for name in rows["id"]]
     rows = rows.select(
@@ -83,12 +84,12 @@ def read(root: Path, listing: Listing) -> Source:
     problems["pictures_without_row"] += [relative(root, name) for name in sorted(here - set(paths))]
     if identity:
         problems["unknown_identities"] += rows.filter(pl.col("identity").is_null())["id"].to_list()
-    known = about(root, listing)
+    about_it = about(root, listing)
     return Source(
         root=root,
-        name=known.name,
+        name=about_it.name,
         layout=f"A csv ({location.removeprefix(base)})",
-        licence=known.licence,
+        licence=about_it.licence,
         rows=rows,
         total=raw.height,
         pictures=base,
@@ -114,7 +115,7 @@ def _has_columns(location: str) -> bool:
     except (OSError, DataError):
         return False
     head = line.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
-    names = {name.strip('" \r\n').lower() for name in head.split(",")}
+    names = {name.strip('" \r\n').lower() for name in head.split(columns.separator(head))}
     return not (names.isdisjoint(PATHS) or names.isdisjoint(LABELS))
 
 
@@ -125,13 +126,13 @@ def _first_line(location: str) -> bytes:
         return file.readline(_LONGEST_HEAD)
 
 
-def _first(columns: dict[str, str], names: Sequence[str]) -> str:
-    return next((columns[name] for name in names if name in columns), "")
+def _first(known: dict[str, str], names: Sequence[str]) -> str:
+    return next((known[name] for name in names if name in known), "")
 
 
-def _groups(columns: Sequence[str], *, taken: Sequence[str], location: str) -> dict[str, str]:
+def _groups(names: Sequence[str], *, taken: Sequence[str], location: str) -> dict[str, str]:
     """Return the columns that are groups, and what the table of examples calls them."""
-    own = [name for name in columns if name not in taken and name.lower() not in RESERVED and name[:1] != "_"]
+    own = [name for name in names if name not in taken and name.lower() not in RESERVED and name[:1] != "_"]
     groups = {name: name.lower() if name.lower() in LOWERED else name for name in own}
     twins = [name for name, written in groups.items() if list(groups.values()).count(written) > 1]
     if twins:

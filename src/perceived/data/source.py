@@ -20,6 +20,7 @@ PROBLEMS = {
     "pictures_without_row": "pictures without a row",
     "unreadable_pictures": "unreadable pictures",
     "duplicate_rows": "pictures with several rows (the first counts)",
+    "contradicting_rows": "pictures whose rows have different labels (left out)",
     "unreadable_rows": "rows with a label or attribute that means nothing",
     "unknown_partitions": "rows without a known partition, though others have one",
     "unknown_identities": "rows without an identity, though others have one",
@@ -124,8 +125,15 @@ def no_problems() -> Problems:
     return {kind: [] for kind in PROBLEMS}
 
 
-def first_rows(rows: pl.DataFrame, problems: Problems) -> pl.DataFrame:
-    """Keep the first row of each picture, and list the pictures that have more."""
+def first_rows(rows: pl.DataFrame, problems: Problems, *, label: str = "") -> pl.DataFrame:
+    """Keep the first row of each picture, and list the pictures that have more.
+
+    Where rows of a picture have different words in the column ``label``, none is kept.
+    """
+    if label:
+        contradict = pl.col(label).str.to_lowercase().n_unique().over("id") > 1
+        problems["contradicting_rows"] += rows.filter(contradict)["id"].unique(maintain_order=True).to_list()
+        rows = rows.filter(~contradict)
     repeated = rows.filter(pl.col("id").is_duplicated())["id"].unique(maintain_order=True)
     problems["duplicate_rows"] += [name for name in repeated if name not in problems["duplicate_rows"]]
     return rows.unique("id", keep="first", maintain_order=True)
@@ -164,7 +172,8 @@ def read_csv(location: str) -> pl.DataFrame:
     """
     try:
         raw = read_location(location).removeprefix(b"\xef\xbb\xbf")
-        rows = pl.read_csv(raw, infer_schema=False, truncate_ragged_lines=True)
+        separator = columns.separator(raw.partition(b"\n")[0].decode("utf-8", "replace"))
+        rows = pl.read_csv(raw, infer_schema=False, truncate_ragged_lines=True, separator=separator)
     except OSError as error:
         raise DataError(f"{location} cannot be read: {error.strerror}.", mend="check its permissions") from error
     except pl.exceptions.PolarsError as error:

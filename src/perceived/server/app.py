@@ -91,6 +91,9 @@ async def predict(request: Request, query: Annotated[schema.PredictQuery, Query(
 
     A picture that cannot be read is an entry whose `error` says why, beside the others' answers.
     """
+    names = [name for name, _ in request.query_params.multi_items()]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise Problem("invalid-parameter", f"The address gives {twice[0]} several times.", expected="each word once")
     service: Service = request.app.state.service
     return JSONResponse(await service.predict(request, query))
 

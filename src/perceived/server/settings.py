@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
@@ -112,8 +113,10 @@ def load(file: Path | None = None, **flags: Any) -> Settings:
     if file is not None and not file.is_file():
         raise ConfigError(f"There is no file {file}.", expected=f"a file with lines like {PREFIX}PORT=9000")
     given = {name: value for name, value in flags.items() if value is not None}
-    _check_environment()
     try:
+        _check_environment()
+        if file is not None:
+            _check_file(file)
         return Settings(_env_file=file, **given)  # type: ignore[call-arg]
     except ValidationError as error:
         found = [one for one in error.errors() if one["type"] != _NOT_REACHED]
@@ -129,6 +132,18 @@ def load(file: Path | None = None, **flags: Any) -> Settings:
             expected='JSON in what is a list, such as ["https://example.org"]',
             mend="see docs/serve.md for every setting",
         ) from None
+
+
+def _check_file(file: Path) -> None:
+    """Raise :class:`ConfigError` if a line would be a setting's but for our prefix: it would be passed over."""
+    known = [name.upper() for name in Settings.model_fields]
+    for name in dotenv_values(file):
+        if name.upper() in known:
+            raise ConfigError(
+                f"{file} sets {name}, which is no name of a setting.",
+                expected=f"{PREFIX}{name.upper()}",
+                mend="add the prefix",
+            )
 
 
 def _check_environment() -> None:

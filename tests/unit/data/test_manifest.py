@@ -125,6 +125,22 @@ def test_two_columns_of_one_name_are_refused(folder: Path, tmp_path: Path, heade
         table.prepare(folder, tmp_path / "work")
 
 
+def test_a_csv_of_semicolons_is_no_folder_for_each_class(folder: Path, tmp_path: Path) -> None:
+    (folder / "labels.csv").write_text("path;label;race\na.jpg;f;White\nb.jpg;m;Black\n")
+    table.prepare(folder, tmp_path / "work")
+    rows = Workspace(tmp_path / "work").read_examples()
+    assert rows.select("id", "label", "race").rows() == [("a.jpg", "female", "White"), ("b.jpg", "male", "Black")]
+
+
+def test_a_picture_with_two_labels_is_left_out(folder: Path, tmp_path: Path) -> None:
+    lines = ("path,label", "a.jpg,f", "a.jpg,F", "b.jpg,m", "b.jpg,f", "c.jpg,m")
+    (folder / "labels.csv").write_text("\n".join(lines))
+    report = table.prepare(folder, tmp_path / "work")
+    assert report.problems["contradicting_rows"] == ["b.jpg"]
+    assert report.problems["duplicate_rows"] == ["a.jpg"]
+    assert Workspace(tmp_path / "work").read_examples()["id"].to_list() == ["a.jpg", "c.jpg"]
+
+
 def test_a_name_that_is_not_unicode_is_told(folder: Path, tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.jpg")).touch()
     with pytest.raises(DataError, match=r"not UTF-8: caf\\udce9\.jpg"):

@@ -10,8 +10,7 @@ export function labelOf(face, threshold) {
 
 /** A share as a percentage that is never rounded up, neither to certainty nor over the threshold: 0.9996 is "99.9 %". */
 export function percent(share) {
-  const tenths = Math.floor(share * 1000 + 1e-6) / 10;
-  return `${tenths >= 99 ? tenths.toFixed(1) : Math.floor(tenths)}\u00a0%`;
+  return `${(Math.floor(share * 1000 + 1e-6) / 10).toFixed(1)}\u00a0%`;
 }
 
 /** "1 face", "2 faces", "no face". */
