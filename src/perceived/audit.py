@@ -260,8 +260,9 @@ def _notes(found: Sequence[Mapping[str, Any]], small: int) -> list[str]:
     if rates:
         named = "; ".join(rates[:6]) + ("; …" if len(rates) > 6 else "")
         notes.append(
-            f"{counted(len(rates), 'rate')} of groups that are large enough are of fewer than {counted(small, 'row')}, "
-            f"of a label or answered ({named}): these are no group's worst, and stand outside gaps."
+            f"In groups that are large enough, these rates are of fewer than {counted(small, 'row')}, as only some of "
+            f"theirs have that label or are answered: {named}. They stand in the tables, marked, and outside gaps and "
+            "what is worst."
         )
     return notes
 

@@ -55,7 +55,6 @@ _OTHER_SCRIPTS = [
     if name in {font.name for font in font_manager.fontManager.ttflist}
 ]
 """Fonts, as far as they are here, for names that the first one cannot write."""
-_LONGEST_NAME = 40
 
 _STYLE: Any = {
     "axes.axisbelow": True,
@@ -141,9 +140,9 @@ def save_png(figure: Figure, path: Path, *, title: str) -> None:
                 axes.set_position(place)
 
 
-def short(name: str) -> str:
-    """Return a name that leaves room for the chart; its table has the whole one."""
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+def short(name: str, most: int = 40) -> str:
+    """Return a name of at most so many letters, which leaves room for the chart; its table has the whole one."""
+    return name if len(name) <= most else name[: most - 1] + "…"
 
 
 def remove(folder: Path, names: Iterable[str]) -> None:

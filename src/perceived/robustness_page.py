@@ -103,7 +103,7 @@ def group_curves(groups: Mapping[str, Found]) -> Draw:
         for (name, values), end in zip(lines.items(), ends, strict=True):
             color = COLORS["male"] if name == worst else COLORS["accent"]
             axes.plot(range(len(values)), values, color=color, linewidth=1.6, alpha=0.8)
-            text = f"{short(name)} ({groups[name]['n']:,}{'' if name in enough else ', few'})"
+            text = f"{short(name, 24)} ({groups[name]['n']:,}{'' if name in enough else ', few'})"
             axes.text(len(values) - 0.9, end, text, color=COLORS["ink"], fontsize=9, va="center", parse_math=False)
         axes.set_xlim(-0.1, len(SEVERITIES) + 1.9)
         axes.set_xticks(range(len(SEVERITIES) + 1), ["clean", *map(str, SEVERITIES)])

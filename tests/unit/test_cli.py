@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -139,6 +140,23 @@ def test_control_c_ends_a_command_without_a_word(monkeypatch, capsys):
     monkeypatch.setattr(cli, "main", stopped)
     with pytest.raises(SystemExit) as ended:
         command.main()
+    assert (ended.value.code, capsys.readouterr()) == (130, ("", ""))
+
+
+def test_control_c_that_an_import_swallows_ends_a_command_too(monkeypatch, capsys):
+    def swallowed() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("numpy.core.multiarray failed to import") from None
+
+    monkeypatch.setattr(cli, "main", swallowed)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            command.main()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (ended.value.code, capsys.readouterr()) == (130, ("", ""))
 
 
