@@ -24,7 +24,7 @@ import polars as pl
 from perceived import checkpoint, leaderboard, leaderboard_page, metrics, recipes, scoring, storage
 from perceived import train as training
 from perceived.data import split as splits
-from perceived.errors import ConfigError, DivergedError, ResumeError, WeightsError
+from perceived.errors import ConfigError, DivergedError, PictureSizeError, ResumeError, WeightsError
 from perceived.export import export
 from perceived.recipes import Recipe
 from perceived.wording import counted
@@ -190,7 +190,7 @@ def _probe(work: Path, out: Path, recipe: Recipe, train: int) -> dict[str, Any] 
     shutil.rmtree(folder, ignore_errors=True)
     try:
         return training.train(work, short, folder, quiet=True)
-    except (WeightsError, DivergedError, ConfigError) as error:
+    except (WeightsError, DivergedError, PictureSizeError) as error:
         return error.what
     finally:
         shutil.rmtree(folder, ignore_errors=True)

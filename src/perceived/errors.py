@@ -64,6 +64,10 @@ class ConfigError(InputError):
     """A recipe, setting or flag is unknown, out of range or contradicts another."""
 
 
+class PictureSizeError(ConfigError):
+    """A recipe's pictures are too small for its network."""
+
+
 class WeightsError(InputError):
     """Pretrained weights are out of reach or fail their hash."""
 

@@ -22,7 +22,7 @@ from perceived.backbones import Backbone
 from perceived.checkpoint import HEAD, Run, TrainedModel
 from perceived.data import feed
 from perceived.data.feed import Feed
-from perceived.errors import ConfigError, ModelFileError, ResumeError
+from perceived.errors import ConfigError, ModelFileError, PictureSizeError, ResumeError
 from perceived.frozen import features, opinion
 from perceived.installed import processor
 from perceived.model import Network, build_head, freeze
@@ -196,7 +196,7 @@ def build(
 
     Raises:
         ModelFileError: ``start``, whose weights it takes, is a model of another shape.
-        ConfigError: the recipe's pictures are too small for it.
+        PictureSizeError: the recipe's pictures are too small for it.
     """
     head = build_head(backbone.features, len(LABELS), recipe.hidden, recipe.dropout)
     beside = nn.Linear(backbone.features, attributes) if attributes else None
@@ -217,14 +217,14 @@ def build(
 
 
 def _require_sizes(network: Network, recipe: Recipe) -> None:
-    """Raise :class:`ConfigError` where pictures of a recipe's sizes are too small for its network."""
+    """Raise :class:`PictureSizeError` where pictures of a recipe's sizes are too small for its network."""
     network.eval()
     for _, height, width in recipe.sizes:
         try:
             with torch.inference_mode():
                 network(torch.zeros(1, 3, height, width))
         except RuntimeError as error:
-            raise ConfigError(
+            raise PictureSizeError(
                 f"{recipe.backbone} cannot take pictures of {height}×{width} pixels: {first_line(error)}.",
                 expected="larger ones",
                 mend="--set 'sizes=[[0, 160, 160]]'",

@@ -41,9 +41,9 @@ def test_faces_are_outlined_where_they_are_with_label_and_confidence(open_page, 
     page = open_page()
     give(page, upload.four, faces=4)
     assert labels(page) == [
-        "Face 1: uncertain, 60\u00a0% sure",
-        "Face 2: male, 75\u00a0% sure",
-        "Face 3: female, 90\u00a0% sure",
+        "Face 1: uncertain, 60.0\u00a0% sure",
+        "Face 2: male, 75.0\u00a0% sure",
+        "Face 3: female, 90.0\u00a0% sure",
         "Face 4: male, 99.9\u00a0% sure",
     ]
     picture, face = page.locator(".stage img").bounding_box(), page.locator(".face").first.bounding_box()

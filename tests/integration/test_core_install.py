@@ -78,7 +78,7 @@ def test_predict_answers_without_torch(core, tiny_model, picture):
 def test_what_needs_training_says_which_extra_to_install(core, tmp_path):
     for arguments in (
         ["prepare", tmp_path, "--out", tmp_path / "work"],
-        ["train", tmp_path, "--out", tmp_path],
+        ["train", tmp_path, "--out", tmp_path / "run"],
         ["backbones"],
     ):
         answer = call(core, "-m", "perceived", *arguments)
