@@ -30,7 +30,6 @@ MEANINGS = (*ANSWERS, NOTHING)
 WITHOUT_PREDICTION = "labels without a prediction"
 
 _SHOWN = 5
-_LONGEST_HEAD = 2**16
 
 
 @dataclass(slots=True)
@@ -176,7 +175,7 @@ def _read_table(path: Path) -> pl.DataFrame:
         if path.suffix == ".parquet":
             return pl.read_parquet(path)
         with open(path, "rb") as file:
-            head = file.readline(_LONGEST_HEAD)
+            head = file.readline(columns.LONGEST_HEAD)
         if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             raise OSError("it is UTF-16")
         table = pl.read_csv(path, infer_schema=False, separator=columns.separator(head.decode("utf-8", "replace")))

@@ -34,9 +34,8 @@ def rates_by_group(groups: Sequence[Row]) -> Draw:
     def draw(axes: Axes) -> None:
         start = _start([_rate(group, name) for group in groups for name, _, _ in _MARKS])
         for name, color, shift in _MARKS:
-            _dots(
-                axes, [(place + shift, _rate(group, name)) for place, group in enumerate(groups)], COLORS[color], start
-            )
+            rates = [(place + shift, _rate(group, name)) for place, group in enumerate(groups)]
+            _dots(axes, rates, COLORS[color], start)
         names = [f"{short(group['name'])}\n{group['n']:,}{' (few)' if group['small'] else ''}" for group in groups]
         _finish(axes, names, start)
         _key(axes, [("all", "accent"), *((f"labelled {label}", label) for label in LABELS)])

@@ -11,6 +11,10 @@ from perceived.errors import DataError
 _RENAMED = re.compile(r"(.+)_duplicated_\d+")
 
 
+LONGEST_HEAD = 2**16
+"""Bytes of a file that are looked at for its first line."""
+
+
 def separator(head: str) -> str:
     """Return what stands between the columns of a CSV whose first line is ``head``.
 

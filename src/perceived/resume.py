@@ -28,8 +28,9 @@ _FACE_MEMBERS = {"box", "detection_score", "perceived_gender", "confidence", "pr
 
 @dataclass(slots=True)
 class Before:
-    """What earlier runs wrote: the sources they answered, and how many rows with an error stay."""
+    """What earlier runs wrote: all sources, those that are answered, and how many rows with an error stay."""
 
+    sources: set[str] = field(default_factory=set)
     answered: set[str] = field(default_factory=set)
     unreadable: int = 0
 
@@ -67,6 +68,7 @@ def answered(path: Path, predictor: Predictor | Client, asked: Callable[[], Coll
             row = _row(line, path, number)
             if row.get("error") is None or row.get("model_sha256"):  # an error that no model was asked about has none
                 _check_model(row, path, predictor.model_sha256)
+            found.sources.add(row["source"])
             if row["error"] is None:
                 try:
                     other = _differs(row, predictor)

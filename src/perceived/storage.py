@@ -97,10 +97,10 @@ def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
             if path.is_dir() and partial.is_dir():
                 (holder / _REPLACED).mkdir()
                 path.rename(holder / _REPLACED / path.name)
-            if path.is_file():
-                shutil.copymode(path, partial)
             if durable:
                 _flush(partial)
+            if path.is_file():
+                shutil.copymode(path, partial)
             partial.replace(path)
         finally:
             _remove_holder(holder)

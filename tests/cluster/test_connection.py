@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip("ray", reason="needs the extra perceived[cluster]")
 
+import ray
 from ray.exceptions import RaySystemError
 
 from perceived.cluster import connection
@@ -33,6 +34,13 @@ def cluster(monkeypatch):
         monkeypatch.setattr(connection.time, "sleep", lambda seconds: None)
 
     return build
+
+
+def test_a_local_cluster_is_one_of_its_own_beside_another_on_this_machine(nodes):
+    nodes.grow()
+    with connection.connected("local"):
+        assert ray.get_runtime_context().gcs_address != nodes.address
+        assert len(ray.nodes()) == 1
 
 
 def test_a_node_that_was_lost_is_left_out_once_the_cluster_knows(cluster):

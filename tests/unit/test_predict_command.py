@@ -250,7 +250,23 @@ def test_drawings_of_what_was_answered_before_are_told_to_be_missing(run, tiny_m
     words = ("predict", picture("a.png", 10), "--model", tiny_model, "--no-detect", "--resume", tmp_path / "log.jsonl")
     assert run(*words).code == 0
     again = run(*words, "--annotate", tmp_path / "drawn")
-    assert (again.code, again.err) == (0, "Nothing is drawn of 1 picture answered before.\n")
+    assert (again.code, again.err) == (0, "1 picture answered before: not drawn again.\n")
+
+
+def test_drawings_keep_their_names_when_pictures_are_added(run, tiny_model, picture, tmp_path):
+    (tmp_path / "album").mkdir()
+    for name in ("x.png", "y.png"):
+        picture(f"album/{name}", 10)
+    drawn = tmp_path / "drawn"
+    words = ("predict", tmp_path / "album", "--model", tiny_model, "--no-detect", "--annotate", drawn)
+    resumed = (*words, "--resume", tmp_path / "log.jsonl")
+    assert run(*resumed).code == 0
+    before = {path.name: path.read_bytes() for path in drawn.iterdir()}
+    picture("album/x.bmp", 240)
+    assert run(*resumed).code == 0
+    after = {path.name: path.read_bytes() for path in drawn.iterdir()}
+    assert len(after) == len(before) + 1
+    assert after.items() > before.items()
 
 
 def test_answers_are_not_written_over_the_model(run, make_model, picture, tmp_path):

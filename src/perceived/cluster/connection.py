@@ -126,7 +126,8 @@ def failures(what: str, *kinds: type[Exception]) -> Iterator[None]:
 
 def _start(show: bool) -> None:
     try:
-        ray.init(include_dashboard=False, log_to_driver=show, logging_level=logging.ERROR)
+        # without "local", Ray would join a cluster that runs here already
+        ray.init("local", include_dashboard=False, log_to_driver=show, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises bare ones
         raise ClusterError(
             f"A cluster cannot be started on this machine: {first_line(error)}",

@@ -180,10 +180,11 @@ def answer(predictor: Predictor | Client, words: Iterable[str], output: Output, 
     done = before.answered - {sources.STDIN}  # it is another picture each time
     tally = Tally(answered_before=len(done), unreadable_before=before.unreadable)
     if album and done:
-        typer.echo(f"Nothing is drawn of {counted(len(done), 'picture')} answered before.", err=True)
+        typer.echo(f"{counted(len(done), 'picture')} answered before: not drawn again.", err=True)
     found = _some(find(words), words)
-    if album:
-        found = sources.distinct(found)  # of all, so that a run that goes on gives drawings the same names
+    if album:  # of all, and those of earlier runs first, so that drawings keep their names
+        earlier = (one for one in find(words) if one.location in before.sources)
+        found = sources.distinct(chain(earlier, (one for one in found if one.location not in before.sources)))
     for word in words:
         if sources.is_folder(Path(word)) and next(find([word]), None) is None:
             typer.echo(f"There is no picture in {rows.on_one_line(word)}.", err=True)
@@ -285,7 +286,7 @@ def _spare_pictures(words: Iterable[str], *, files: Iterable[Path | None], folde
 def _spare_model(model: str, files: Iterable[Path | None]) -> None:
     """Refuse to write answers over the model that gives them."""
     for target in (path for path in files if path is not None):
-        if sources.real(target) == sources.real(model):
+        if Path(model).is_file() and sources.real(target) == sources.real(model):
             raise ConfigError(
                 f"Answers cannot be written to {target}: it is the model.",
                 expected="the name of a file for the answers",

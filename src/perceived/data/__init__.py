@@ -10,7 +10,20 @@ from importlib import import_module
 from types import ModuleType
 
 _STAGES = frozenset(
-    {"augment", "cache", "celeba", "check", "download", "fairface", "feed", "labels", "sampling", "split", "table"}
+    {
+        "augment",
+        "cache",
+        "celeba",
+        "check",
+        "download",
+        "fairface",
+        "feed",
+        "labels",
+        "preview",
+        "sampling",
+        "split",
+        "table",
+    }
 )
 
 

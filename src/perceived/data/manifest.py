@@ -40,7 +40,6 @@ RESERVED = (
 )
 """Columns of tables of examples and of answers: a csv's own of these names say nothing new, and are not taken
 over. Nor are those that begin with ``_``, as columns do that are taken away again."""
-_LONGEST_HEAD = 2**16
 LOWERED = ("race", "age")
 """Groups that are known by these names, however a csv writes them."""
 
@@ -123,7 +122,7 @@ def _first_line(location: str) -> bytes:
     if split_location(location):
         return read_location(location).partition(b"\n")[0]
     with open(location, "rb") as file:
-        return file.readline(_LONGEST_HEAD)
+        return file.readline(columns.LONGEST_HEAD)
 
 
 def _first(known: dict[str, str], names: Sequence[str]) -> str:
