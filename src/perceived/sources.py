@@ -81,7 +81,7 @@ def _matches(pattern: str) -> set[str]:
     tops = _matches(before) if glob.has_magic(before) else {before}
     if not after:
         return {top or os.curdir for top in tops if is_folder(Path(top))}
-    below = (PurePath(inside) for top in tops for inside, _, _ in _walk(top))
+    below = (PurePath(inside) for top in tops for inside, _, _ in walk(top))
     return set().union(*(_matches(os.fspath(PurePath(glob.escape(os.fspath(inside)), *after))) for inside in below))
 
 
@@ -141,7 +141,7 @@ def _of_path(word: str, endings: Collection[str], whole: str, without: Collectio
 
 def _below(folder: Path, endings: Collection[str], whole: str, without: Collection[Path]) -> Iterator[Found]:
     unlisted: list[OSError] = []
-    for inside, folders, files in _walk(folder, unlisted.append):
+    for inside, folders, files in walk(folder, unlisted.append):
         if without:
             folders[:] = [name for name in folders if not _is_inside(Path(inside, name), without)]
         paths = [Path(inside, name) for name in folders if _is_whole(Path(name), whole)]
@@ -154,12 +154,13 @@ def _below(folder: Path, endings: Collection[str], whole: str, without: Collecti
         yield Found(location=os.fspath(path), relative=relative)
 
 
-def _walk(
+def walk(
     top: str | Path, onerror: Callable[[OSError], object] | None = None
 ) -> Iterator[tuple[str, list[str], list[str]]]:
     """Walk as :func:`os.walk` does, in alphabetical order and past hidden names.
 
-    Links to folders are followed after all else, and no folder is seen twice: they may lead in circles.
+    Links to folders are followed after all else, unless they are taken out of the list of folders, and no folder is
+    seen twice: they may lead in circles.
     """
     seen, waiting = set(), [os.fspath(top)]
     for start in waiting:

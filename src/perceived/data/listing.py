@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePath
@@ -10,7 +9,7 @@ from pathlib import Path, PurePath
 from perceived.archive import SEPARATOR, open_archive
 from perceived.errors import DataError
 from perceived.rows import printable
-from perceived.sources import ENDINGS
+from perceived.sources import ENDINGS, walk
 
 _MAX_DEPTH = 8
 _MAX_FOLDERS = 5000
@@ -70,31 +69,14 @@ def describe(listing: Listing) -> str:
 
 
 def _list_folder(root: Path) -> Listing:
-    """List a folder and the folders below it, at most eight deep; hidden ones are left out.
-
-    A folder that links lead to once more is listed once, by its own name where it has one below ``root``.
-    """
+    """List a folder and the folders below it, at most eight deep; hidden ones are left out."""
     listing: Listing = {}
-    waiting = [(str(root), 0)]
-    linked: list[tuple[str, int]] = []
-    listed = set()
-    while waiting or linked:
-        folder, depth = (waiting or linked).pop()
-        real = os.path.realpath(folder)
-        if real in listed:
-            continue
-        listed.add(real)
-        try:
-            entries = [entry for entry in os.scandir(folder) if not _is_hidden(entry.name)]
-            folders = [entry for entry in entries if _leads_to_a_folder(entry)]
-        except OSError as error:
-            raise DataError(f"{folder} cannot be listed: {error.strerror}.", mend="check its permissions") from error
-        _require_unicode(folder, entries)
-        below = {entry.name for entry in folders}
-        listing[folder.rstrip("/") + "/"] = [entry.name for entry in entries if entry.name not in below]
-        if depth < _MAX_DEPTH:
-            for entry in folders:
-                (linked if entry.is_symlink() else waiting).append((entry.path, depth + 1))
+    for inside, folders, files in walk(root, _unlisted):
+        is_deep = len(PurePath(inside).relative_to(root).parts) >= _MAX_DEPTH
+        folders[:] = [] if is_deep else [name for name in folders if not _is_hidden(name)]
+        names = [name for name in files if not _is_hidden(name)]
+        _require_unicode(inside, [*folders, *names])
+        listing[inside.rstrip("/") + "/"] = names
         if len(listing) > _MAX_FOLDERS:
             raise DataError(
                 f"{root} holds more than {_MAX_FOLDERS:,} folders.", mend="point at the dataset's folder itself"
@@ -102,21 +84,18 @@ def _list_folder(root: Path) -> Listing:
     return listing
 
 
-def _require_unicode(folder: str, entries: Iterable[os.DirEntry[str]]) -> None:
+def _unlisted(error: OSError) -> None:
+    raise DataError(f"{error.filename} cannot be listed: {error.strerror}.", mend="check its permissions") from error
+
+
+def _require_unicode(folder: str, names: Iterable[str]) -> None:
     """Refuse names that no table can hold."""
-    for entry in entries:
-        if printable(entry.name) != entry.name:
+    for name in names:
+        if printable(name) != name:
             raise DataError(
-                f"{printable(folder)} holds a name that is not UTF-8: {printable(entry.name)}.",
+                f"{printable(folder)} holds a name that is not UTF-8: {printable(name)}.",
                 mend="rename it, or move it elsewhere",
             )
-
-
-def _leads_to_a_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
 
 
 def _list_zip(path: str) -> Listing:
