@@ -189,6 +189,19 @@ def run_server(model: Path, predictor: Any = None, **chosen: Any) -> Iterator[st
             thread.join()
 
 
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[[Callable[[], object]], None]:
+    """A function that returns when something is true, which must be within a minute."""
+
+    def wait(holds: Callable[[], object]) -> None:
+        ends = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < ends, "not within a minute"
+            time.sleep(0.02)
+
+    return wait
+
+
 SPLIT_COUNTS = {"train": 48, "val": 20, "test": 20}
 
 

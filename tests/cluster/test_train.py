@@ -14,6 +14,7 @@ pytest.importorskip("ray", reason="needs the extra perceived[cluster]")
 from perceived import recipes
 from perceived import train as training
 from perceived.checkpoint import Run
+from perceived.cluster import connection
 from perceived.cluster import train as cluster
 from perceived.cluster.folder import Folder
 from perceived.errors import ClusterError, ConfigError, ResumeError
@@ -56,13 +57,18 @@ def watched(seen: Path, killed: Path) -> Callable[[cluster.Training], None]:
 
 
 @pytest.mark.full  # two nodes of Ray on two busy processors start too late, now and then
-def test_a_worker_is_killed_and_the_run_ends_as_if_it_never_was(nodes, tiny_work, tiny, tmp_path, monkeypatch):
+def test_a_worker_is_killed_and_the_run_ends_as_if_it_never_was(
+    nodes, tiny_work, tiny, tmp_path, monkeypatch, wait_until
+):
     exact = ("precision=fp32", "dropout=0", "freeze_batch_norm=true", f"batch_size={BATCH}", "epochs=2")
     recipe = dataclasses.replace(recipes.get("fast", [*tiny, *exact]), optimizer="adamw")
     seen, killed, out = tmp_path / "seen", tmp_path / "killed", tmp_path / "two"
     seen.mkdir()
     monkeypatch.setattr(cluster, "learn", watched(seen, killed))
-    cluster.train(tiny_work, recipe, str(out), address=nodes.grow(), workers=2)
+    address = nodes.grow()
+    with connection.connected(address):  # what an earlier job leaves takes a while to go, and one worker would begin
+        wait_until(lambda: connection.idle("CPU") == 2)
+    cluster.train(tiny_work, recipe, str(out), address=address, workers=2)
     assert killed.exists(), "no worker was killed"
 
     plan = Schedule(recipe, PICTURES)

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -59,19 +58,6 @@ def metric() -> Callable[[str, str], float]:
         return float(found[1]) if found else 0
 
     return read
-
-
-@pytest.fixture(scope="session")
-def wait_until() -> Callable[[Callable[[], object]], None]:
-    """A function that returns when something is true, which must be within a minute."""
-
-    def wait(holds: Callable[[], object]) -> None:
-        ends = time.monotonic() + 60
-        while not holds():
-            assert time.monotonic() < ends, "not within a minute"
-            time.sleep(0.02)
-
-    return wait
 
 
 @pytest.fixture
