@@ -51,11 +51,12 @@ docs: $(VENV)/installed-$(PACKAGE)
 
 # uv is installed by its hash, and then installs everything else by theirs: quickly, and from its
 # cache the second time. `pip install --require-hashes -r requirements/dev.txt` does the same, slowly.
+# Bytecode is compiled once, as pip does: else every process would, where it may not be written later.
 $(VENV)/installed-pins: requirements/uv.txt requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit("perceived needs Python 3.11 or newer, and this is %d.%d. Try: make PYTHON=python3.12 ..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
-	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	@touch $@
 
 # The build back end is among the pins, so neither install downloads anything.
@@ -67,7 +68,7 @@ $(VENV)/installed-editable: $(VENV)/installed-pins pyproject.toml
 $(VENV)/installed-wheel: $(VENV)/installed-pins pyproject.toml README.md LICENSE $(SOURCES)
 	rm -rf dist
 	$(BIN)/python -m hatchling build -t wheel
-	$(UV) pip install --quiet --python $(BIN)/python --no-deps --reinstall dist/*.whl
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --reinstall dist/*.whl
 	@rm -f $(VENV)/installed-editable
 	@touch $@
 
