@@ -56,17 +56,16 @@ def features(
 
 
 def opinion(
-    teacher: Path, rows: pl.DataFrame, preprocessing: Preprocessing, folder: Path,
+    teacher: Path, trained: TrainedModel, rows: pl.DataFrame, preprocessing: Preprocessing, folder: Path,
     accelerator: Accelerator, *, quiet: bool,
 ) -> Values:  # fmt: skip
-    """Return what the trained model of the file ``teacher`` thinks of the pictures of ``rows``, ``(n, labels)``.
+    """Return what ``trained``, the model of the file ``teacher``, thinks of the pictures of ``rows``, ``(n, labels)``.
 
     It sees them in its own size. What it thinks is kept in ``folder``.
 
     Raises:
         ModelFileError: the model frames faces otherwise than ``preprocessing``, which is the pupil's.
     """
-    trained = TrainedModel.load(teacher)
     theirs = trained.spec.preprocessing
     if (theirs.alignment, theirs.margin) != (preprocessing.alignment, preprocessing.margin):
         raise ModelFileError(

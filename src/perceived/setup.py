@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -119,13 +119,16 @@ def prepare_run(
             from_onnx.settle(
                 network, np.asarray(pictures.train[_spread(len(pictures.train), SETTLE_PICTURES)], np.uint8)
             )
-        learnt_from = [*([start] if start else []), *map(TrainedModel.load, recipe.teachers)]
+        teachers = [(path, TrainedModel.load(path)) for path in recipe.teachers]
+        learnt_from = [*([start] if start else []), *(trained for _, trained in teachers)]
         before = lineage.united(trained.spec for trained in learnt_from)
         config = describe(recipe, pictures, backbone, accelerator, init) | {"courses_before": before}
         _require_same(run, config)
         check_pictures = pictures.val[_spread(len(pictures.val), CHECK_PICTURES)]
         if recipe.teacher or recipe.cached_features:
-            pictures = _answered(pictures, recipe, Workspace(work), preprocessing, network, accelerator, quiet=quiet)
+            pictures = _answered(
+                pictures, recipe, Workspace(work), preprocessing, teachers, network, accelerator, quiet=quiet
+            )
     if accelerator.is_main_process:
         if run.config.is_file():
             for line in () if quiet else changes_of_place(storage.read_json(run.config), config):
@@ -139,16 +142,14 @@ def prepare_run(
 
 
 def _answered(
-    pictures: Feed, recipe: Recipe, workspace: Workspace, preprocessing: Preprocessing, network: Network,
-    accelerator: Accelerator, *, quiet: bool,
+    pictures: Feed, recipe: Recipe, workspace: Workspace, preprocessing: Preprocessing,
+    teachers: Sequence[tuple[Path, TrainedModel]], network: Network, accelerator: Accelerator, *, quiet: bool,
 ) -> Feed:  # fmt: skip
     """Return the pictures with what networks that do not learn make of them: teachers' opinions, cached features."""
     train, val = feed.rows(workspace.read_split(), recipe)
     folder = workspace.cache
-    if recipe.teacher:
-        opinions = [
-            opinion(teacher, train, preprocessing, folder, accelerator, quiet=quiet) for teacher in recipe.teachers
-        ]
+    if teachers:
+        opinions = [opinion(*one, train, preprocessing, folder, accelerator, quiet=quiet) for one in teachers]
         pictures = dataclasses.replace(pictures, soft_labels=np.mean(opinions, axis=0, dtype=np.float32))
     if recipe.cached_features:
         ours = (preprocessing, network, folder, accelerator)

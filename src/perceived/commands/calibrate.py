@@ -8,15 +8,13 @@ from typing import Annotated
 import typer
 
 from perceived import terminal
-from perceived.commands.options import Work
+from perceived.commands.options import Model, On, Work
 
 
 def calibrate(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="An ONNX file, or a shipped model's name.", show_default=False)
-    ],
+    model: Model,
     work: Work,
-    on: Annotated[str, typer.Option(help="Which pictures of the split: train, val or test.")] = "val",
+    on: On = "val",
     target_error: Annotated[
         float, typer.Option(help="Share of the given answers that may be wrong; below it, 'uncertain'.")
     ] = 0.03,

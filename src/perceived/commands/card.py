@@ -8,13 +8,11 @@ from typing import Annotated
 
 import typer
 
-from perceived.commands.options import listed
+from perceived.commands.options import RunOrModel, listed
 
 
 def card(
-    model: Annotated[
-        Path, typer.Argument(metavar="RUN_OR_ONNX", help="A RUN folder or an exported ONNX file.", show_default=False)
-    ],
+    model: RunOrModel,
     results: Annotated[
         list[Path] | None,
         typer.Argument(

@@ -8,15 +8,13 @@ from typing import Annotated
 import typer
 
 from perceived import terminal
-from perceived.commands.options import Work
+from perceived.commands.options import On, RunOrModel, Work
 
 
 def evaluate(
-    model: Annotated[
-        Path, typer.Argument(metavar="RUN_OR_ONNX", help="A RUN folder or an exported ONNX file.", show_default=False)
-    ],
+    model: RunOrModel,
     work: Work,
-    on: Annotated[str, typer.Option(help="Which pictures of the split: train, val or test.")] = "test",
+    on: On = "test",
     out: Annotated[Path | None, typer.Option(help="Folder for the report.", show_default="beside the model")] = None,
     exclude: Annotated[
         Path | None,

@@ -13,6 +13,13 @@ from perceived.errors import ConfigError
 Work = Annotated[
     Path, typer.Argument(metavar="WORK", help="Folder that 'perceived prepare' wrote.", show_default=False)
 ]
+RunOrModel = Annotated[
+    Path, typer.Argument(metavar="RUN_OR_ONNX", help="A RUN folder or an exported ONNX file.", show_default=False)
+]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="An ONNX file, or a shipped model's name.", show_default=False)
+]
+On = Annotated[str, typer.Option(help="Which pictures of the split: train, val or test.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")

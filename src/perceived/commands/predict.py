@@ -183,7 +183,7 @@ def answer(predictor: Predictor | Client, words: Iterable[str], output: Output, 
         typer.echo(f"{counted(len(done), 'picture')} answered before: not drawn again.", err=True)
     found = _some(find(words), words)
     if album:  # of all, and those of earlier runs first, so that drawings keep their names
-        earlier = (one for one in find(words) if one.location in before.sources)
+        earlier = (one for one in find(words) if one.location in before.sources) if before.sources else ()
         found = sources.distinct(chain(earlier, (one for one in found if one.location not in before.sources)))
     for word in words:
         if sources.is_folder(Path(word)) and next(find([word]), None) is None:

@@ -8,13 +8,11 @@ from typing import Annotated
 import typer
 
 from perceived import terminal
-from perceived.commands.options import Seed, Work
+from perceived.commands.options import Model, Seed, Work
 
 
 def quantize(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="An ONNX file, or a shipped model's name.", show_default=False)
-    ],
+    model: Model,
     work: Work,
     on: Annotated[str, typer.Option(help="Which pictures of the split compare before and after.")] = "val",
     pictures: Annotated[

@@ -8,15 +8,13 @@ from typing import Annotated
 import typer
 
 from perceived import terminal
-from perceived.commands.options import Seed, Work, listed
+from perceived.commands.options import On, RunOrModel, Seed, Work, listed
 
 
 def robustness(
-    model: Annotated[
-        Path, typer.Argument(metavar="RUN_OR_ONNX", help="A RUN folder or an exported ONNX file.", show_default=False)
-    ],
+    model: RunOrModel,
     work: Work,
-    on: Annotated[str, typer.Option(help="Which pictures of the split: train, val or test.")] = "test",
+    on: On = "test",
     kinds: Annotated[
         str | None, typer.Option("--corruptions", metavar="LIST", help="Which to try.", show_default="all")
     ] = None,
