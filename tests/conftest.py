@@ -40,6 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"the wheel should be tested, but perceived comes from {perceived.__file__}")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the tests of a file, and all of the cluster's, in one process; skip full counts unless asked for."""
     for item in items:

@@ -654,7 +654,7 @@ def test_a_folder_that_cannot_be_listed_is_a_row(run, tiny_model, picture, tmp_p
     listed = os.listdir, os.scandir
 
     def refuse(which, path, *rest):
-        if Path(path) == closed:
+        if str(path) == str(closed):
             raise PermissionError(13, "Permission denied", str(path))
         return listed[which](path, *rest)
 
