@@ -23,7 +23,7 @@ demo: $(VENV)/installed-$(PACKAGE)
 	$(BIN)/python -m perceived demo --out demo $(DEMO_ARGS)
 
 test: $(VENV)/installed-$(PACKAGE)
-	PERCEIVED_TESTED=$(PACKAGE) $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup $(PYTEST_ARGS)
+	PERCEIVED_TESTED=$(PACKAGE) $(BIN)/python -m pytest --numprocesses $(JOBS) $(PYTEST_ARGS)
 
 test-full: $(VENV)/installed-$(PACKAGE)
 	PERCEIVED_TESTED=$(PACKAGE) $(BIN)/python -m pytest --full $(PYTEST_ARGS)

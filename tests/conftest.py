@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,12 +41,22 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"the wheel should be tested, but perceived comes from {perceived.__file__}")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which a single process does without
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the tests of a file, and all of the cluster's, in one process: they share what takes long to make."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = PurePosixPath(nodeid.partition("::")[0])
+            return str(path.parent if path.parent.name == "cluster" else path)
+
+    config.option.loadscopereorder = False  # the longest come first as they are
+    return ByFile(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests of a file, and all of the cluster's, in one process; skip full counts unless asked for."""
-    for item in items:
-        together = item.path.parent.name if item.path.parent.name == "cluster" else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(together))
+    """Skip the full counts unless they are asked for."""
     if config.getoption("--full"):
         return
     skip = pytest.mark.skip(reason="runs full counts: make test-full")
@@ -201,6 +212,20 @@ def wait_until() -> Callable[[Callable[[], object]], None]:
             time.sleep(0.02)
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def metric() -> Callable[[str, str], float]:
+    """A function that returns what a server counts under a name, labels and all: 0 where it has counted nothing yet."""
+    import httpx2
+
+    def read(url: str, name: str) -> float:
+        text = httpx2.get(f"{url}/metrics", timeout=60).text
+        assert f"# TYPE {name.partition('{')[0]} " in text
+        found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+        return float(found[1]) if found else 0
+
+    return read
 
 
 SPLIT_COUNTS = {"train": 48, "val": 20, "test": 20}

@@ -226,10 +226,10 @@ def test_a_backbone_that_has_no_time_to_learn_is_left_out_and_a_larger_budget_me
 ) -> None:
     monkeypatch.setattr(compare, "MOST_VALIDATING", 0.5)
     with pytest.raises(WeightsError, match=r"Validating resnet10t takes \d+ of 0 seconds") as caught:
-        compare.compare(tiny_work, ["resnet10t"], tmp_path, minutes=1e-6, settings=settings)
+        compare.compare(tiny_work, ["resnet10t"], tmp_path, minutes=1e-6, seeds=1, settings=settings)
     assert "--budget" in caught.value.mend
     monkeypatch.setattr(compare, "MOST_VALIDATING", 1e6)
-    found = compare.compare(tiny_work, ["resnet10t"], tmp_path, minutes=0.01, settings=settings)
+    found = compare.compare(tiny_work, ["resnet10t"], tmp_path, minutes=0.01, seeds=1, settings=settings)
     assert found["left_out"] == {}
 
 

@@ -47,19 +47,6 @@ def heavy() -> bytes:
     return file.getvalue()
 
 
-@pytest.fixture(scope="session")
-def metric() -> Callable[[str, str], float]:
-    """A function that returns what a server counts under a name, labels and all: 0 where it has counted nothing yet."""
-
-    def read(url: str, name: str) -> float:
-        text = httpx2.get(f"{url}/metrics", timeout=60).text
-        assert f"# TYPE {name.partition('{')[0]} " in text
-        found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
-        return float(found[1]) if found else 0
-
-    return read
-
-
 @pytest.fixture
 def start(tmp_path, wait_until):
     """A function that starts ``perceived serve`` on a free port and returns the process and its address.

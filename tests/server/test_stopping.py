@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 httpx2 = pytest.importorskip("httpx2", reason="needs the extra perceived[serve]")
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals as POSIX has them")
 
 
 class Load:

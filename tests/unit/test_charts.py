@@ -82,4 +82,5 @@ def test_the_same_chart_is_the_same_file(tmp_path: Path) -> None:
 
 
 def test_counts_of_nothing_are_drawn() -> None:
-    charts.to_svg(charts.chart(charts.label_counts({"female": 0, "male": 0})), title="t")
+    drawn = charts.to_svg(charts.chart(charts.label_counts({"female": 0, "male": 0})), title="t")
+    assert texts(drawn).count("0") == 2
