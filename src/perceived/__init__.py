@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         compare,
         data,
         demo_faces,
+        detector,
+        errors,
         evaluate,
         explore,
         export,
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
         video,
     )
     from perceived.classifier import Classifier
-    from perceived.errors import InputError, PerceivedError
+    from perceived.errors import ImageError, InputError, PerceivedError
     from perceived.predictor import Predictor
     from perceived.preprocess import Preprocessing
     from perceived.spec import ModelSpec
@@ -56,6 +58,7 @@ __all__ = [
     "Box",
     "Classifier",
     "Face",
+    "ImageError",
     "InputError",
     "ModelSpec",
     "PerceivedError",
@@ -76,6 +79,8 @@ _STAGES = (
     "compare",
     "data",
     "demo_faces",
+    "detector",
+    "errors",
     "evaluate",
     "explore",
     "export",
@@ -95,6 +100,7 @@ _HOMES = {
     "Box": "types",
     "Classifier": "classifier",
     "Face": "types",
+    "ImageError": "errors",
     "InputError": "errors",
     "ModelSpec": "spec",
     "PerceivedError": "errors",

@@ -57,10 +57,11 @@ def read_predictions(
     """
     path = Path(path)
     is_json = path.suffix.lower() in (".jsonl", ".ndjson", ".json")
-    read = _read_folder if path.is_dir() else answer_lines.read if is_json else _read_table
-    table = read(path)
+    is_table = not (path.is_dir() or is_json)
+    read = _read_folder if path.is_dir() else answer_lines.read
+    table = _read_table(path, reading) if is_table else read(path)
     _note_model(table, reading)
-    if read is _read_table:
+    if is_table:
         if id_column not in table.columns:  # it is named for the labels
             id_column = "id"
         if id_column not in table.columns and {"source", *_BOX} <= set(table.columns):
@@ -92,7 +93,7 @@ def read_labels(
     Raises:
         DataError: a column is missing, a label is in unknown words, or an id has several labels.
     """
-    table = _read_table(Path(path))
+    table = _read_table(Path(path), reading)
     _require(table, (id_column, label_column), path)
     used = {id_column: "id", label_column: "label"}
     shadowed = [ours for theirs, ours in used.items() if theirs != ours and ours in table.columns and ours not in used]
@@ -168,12 +169,13 @@ def _by_name(labels: pl.DataFrame, predictions: pl.DataFrame, folders: int) -> p
     return one.join(other, on="id", how="inner", maintain_order="left")
 
 
-def _read_table(path: Path) -> pl.DataFrame:
+def _read_table(path: Path, reading: Reading) -> pl.DataFrame:
+    """Return the columns of a file whose cells can be written as text; the others are noted."""
     if not path.is_file():
         raise DataError(f"{path} does not exist.", expected="a CSV or Parquet file")
     try:
         if path.suffix == ".parquet":
-            return pl.read_parquet(path)
+            return _without_nested(pl.read_parquet(path), path, reading)
         with open(path, "rb") as file:
             head = file.readline(columns.LONGEST_HEAD)
         if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
@@ -186,6 +188,15 @@ def _read_table(path: Path) -> pl.DataFrame:
         ) from error
     columns.require_distinct(table, path)
     return table
+
+
+def _without_nested(table: pl.DataFrame, path: Path, reading: Reading) -> pl.DataFrame:
+    """Leave out lists, structures and bytes, such as the embeddings that some tables carry."""
+    nested = [name for name, kind in table.schema.items() if kind.is_nested() or kind in (pl.Binary, pl.Object)]
+    if nested:
+        said = ", ".join(map(repr, nested))
+        reading.notes.append(f"{said} of {path} are not used: their cells are lists or bytes.")
+    return table.drop(nested)
 
 
 def _note_model(rows: pl.DataFrame, reading: Reading) -> None:

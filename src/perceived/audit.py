@@ -71,6 +71,7 @@ def audit_workspace(
     Raises:
         ConfigError: there is no such column as one of the groupings ``by``; told before a model scores pictures.
     """
+    source, work = Path(source), Path(work)
     reading, rows = Reading(), answers.read_workspace(work, on)
     if source.exists() and not answers.is_model(source):
         said = answers.read_predictions(source, reading=reading, words=words)

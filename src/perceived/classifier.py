@@ -43,6 +43,7 @@ class Classifier:
 
     Raises:
         ModelFileError: the file is missing, damaged, not ONNX, not one of ours, or too new.
+        ConfigError: the first of the providers cannot be started here.
     """
 
     spec: ModelSpec
@@ -67,7 +68,7 @@ class Classifier:
 
         Where they are close, they are the mean over a picture and its mirror image; see :func:`look`.
         """
-        return look(self.first_look, pixels, self.spec.mirror_below)
+        return look(self.first_look, np.asarray(pixels), self.spec.mirror_below)
 
     def first_look(self, pixels: Pixels) -> Probabilities:
         """Return what :meth:`logits` does, of the pictures as they are alone."""
@@ -123,10 +124,9 @@ class Classifier:
         picture), and ``threshold`` replaces the model's own.
         """
         threshold = check_threshold(self.spec.threshold if threshold is None else threshold)
-        if faces is None:
-            height, width = pixels.shape[1:3]
-            faces = [whole(width, height)] * len(pixels)
         rows = self.probabilities(pixels)
+        if faces is None:
+            faces = [whole(self.spec.preprocessing.width, self.spec.preprocessing.height)] * len(pixels)
         return [answer(face, row, self.spec.labels, threshold) for face, row in zip(faces, rows, strict=True)]
 
 
@@ -225,7 +225,7 @@ def _open(path: Path, threads: int | None, providers: Sequence[str]) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        return ort.InferenceSession(path, options, providers=list(providers))
+        session = ort.InferenceSession(path, options, providers=list(providers))
     except ort_errors.InvalidProtobuf as error:
         raise _damaged(path) from error
     except (
@@ -240,6 +240,13 @@ def _open(path: Path, threads: int | None, providers: Sequence[str]) -> Any:
             expected="an ONNX file that 'perceived export' wrote, of an opset this ONNX Runtime knows",
             mend=f"pip install --upgrade onnxruntime, or {_EXPORT_AGAIN}",
         ) from error
+    if providers[0] not in session.get_providers():  # it goes on with the others
+        raise ConfigError(
+            f"ONNX Runtime {ort.__version__} cannot start {providers[0]} on this machine.",
+            expected="the device, its driver and the libraries that this ONNX Runtime was built for",
+            mend="install them, see onnxruntime.ai/docs/execution-providers, or choose another device",
+        )
+    return session
 
 
 def _read_spec(session: Any, path: Path) -> ModelSpec:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from perceived import columns
 from perceived.errors import DataError
 
 READINGS = ("wrong", "ambiguous", "right")
@@ -21,7 +22,9 @@ def read(path: Path) -> list[str]:
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file)
+            separator = columns.separator(file.readline(columns.LONGEST_HEAD))
+            file.seek(0)
+            table = csv.DictReader(file, delimiter=separator)
             rows, heads = list(table), table.fieldnames or []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(

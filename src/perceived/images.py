@@ -46,6 +46,7 @@ MIN_SIDE = 8
 _PLUGINS = ("AvifImagePlugin", "TiffImagePlugin", "WebPImagePlugin")
 """What reads those of ``FORMATS`` that ``Image.preinit`` does not load."""
 _HEADER_BYTES = 4096
+_EXIF = b"Exif\0\0"
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError, AttributeError),
     *(struct.error, zlib.error, Image.DecompressionBombError, RuntimeError, AssertionError, Warning),
@@ -160,17 +161,18 @@ def save_png(pixels: Pixels, path: str | os.PathLike[str] | IO[bytes]) -> None:
 
 
 def probe(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Return a picture's ``(width, height)`` as stored, from its header; cheap enough for 200,000 pictures.
+    """Return an upright picture's ``(width, height)``, a JPEG's from its header: cheap enough for 200,000 of them.
 
     A JPEG must also end with its end marker; one that does not is decoded in full, because bytes
-    after the end marker are harmless and a missing end is not.
+    after the end marker are harmless and a missing end is not. So is one with EXIF data, which may turn it.
 
     Raises:
         ImageError: as :func:`read_bytes` and :func:`decode`.
     """
     location = os.fspath(path)
     head, tail = _ends(location)
-    size = jpeg.size(head) if head.startswith(jpeg.SIGNATURE) and tail.endswith(jpeg.END) else None
+    plain = head.startswith(jpeg.SIGNATURE) and tail.endswith(jpeg.END) and _EXIF not in head
+    size = jpeg.size(head) if plain else None
     if size is None:
         height, width = load(location).shape[:2]
         return width, height

@@ -56,6 +56,8 @@ class Prepared:
 class Predictor:
     """Finds the faces in pictures and answers for each; safe to call from several threads at once.
 
+    Processes make one each: it holds what cannot be sent to another.
+
     ``model`` is the path of an ONNX file, or the name of a model that ships with the package.
     ``detector`` finds the faces, and is YuNet unless another is given; with ``detect=False`` every
     picture is taken as one face. Answers below ``threshold`` (the model's own, unless given) are
@@ -210,8 +212,11 @@ class Predictor:
         """Answer as :meth:`stream`, and hand out the oriented picture's pixels too, ``None`` for an unreadable one.
 
         Pixels are large, so pictures are classified one by one and fewer are read ahead.
+
+        Raises:
+            InputError: ``pictures`` is one picture.
         """
-        prepared = self._prepare_ahead(pictures, names, most=self.threads + 1, keep=True)
+        prepared = self._prepare_ahead(several(pictures), names, most=self.threads + 1, keep=True)
         for one in prepared:
             for answered in self.classify([one]):
                 yield answered.picture, answered.image

@@ -59,7 +59,7 @@ def gather(model: Path, to: str, card: Path) -> Upload:
         ModelFileError: there is no such model, or it is not one of ours.
         DataError: the card is missing, of another model, or not what the hub accepts.
     """
-    repository = _repository(to)
+    repository, card = _repository(to), Path(card)
     file = find_model(model)
     Classifier(file)
     metadata = read_card(card)

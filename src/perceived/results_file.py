@@ -14,6 +14,7 @@ from perceived.spec import ModelSpec
 FILES = {"evaluation": "report.json", "audit": "audit.json", "robustness": "robustness.json"}
 SIGNS = {"audit": "groupings", "robustness": "mean_error", "evaluation": "bootstrap"}
 """A key by which what a file holds is known, whatever its name."""
+_EXPECTED = f"{', '.join(FILES.values())}, or the folder of one of them"
 
 
 def read(path: Path) -> tuple[str, dict[str, Any]]:
@@ -23,13 +24,13 @@ def read(path: Path) -> tuple[str, dict[str, Any]]:
     """
     path = Path(path)
     inside = [path / name for name in FILES.values() if (path / name).is_file()]
-    found = storage.read_json(inside[0] if inside else path)
+    found = storage.read_json(inside[0] if inside else path, mend=f"give {_EXPECTED}")
     for kind, key in SIGNS.items():
         if isinstance(found, dict) and key in found:
             return kind, found
     raise DataError(
         f"{path} holds no results of a model.",
-        expected=f"{', '.join(FILES.values())}, or the folder of one of them",
+        expected=_EXPECTED,
     )
 
 

@@ -39,7 +39,7 @@ def storage_errors(path: Path) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
             raise StorageError(
-                f"{path} cannot be written: {error.strerror}.",
+                f"{path} cannot be written: {error.strerror}{_elsewhere(error, path)}.",
                 expected="a folder this user may write to",
                 mend="choose another output folder",
             ) from error
@@ -58,6 +58,14 @@ def storage_errors(path: Path) -> Iterator[None]:
                 mend="choose another name",
             ) from error
         raise
+
+
+def _elsewhere(error: OSError, path: Path) -> str:
+    """Name the file that was refused, where it is none of those that writing ``path`` is about."""
+    refused = error.filename
+    if not isinstance(refused, str) or path.is_relative_to(refused) or Path(refused).is_relative_to(path.parent):
+        return ""
+    return f" ({refused})"
 
 
 @contextlib.contextmanager
@@ -150,7 +158,7 @@ def _remove_abandoned(folder: Path) -> None:
     Once for each folder, because a folder of a hundred thousand files takes long to list.
     """
     for holder in folder.glob(f".*{HOLDER}"):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # it is gone, or another user's
             lock = os.open(holder, os.O_RDONLY)
             with contextlib.suppress(OSError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -206,8 +214,8 @@ def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", durable=durable)
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON.
+def read_json(path: Path, *, mend: str = "delete it and run the stage that writes it") -> Any:
+    """Read JSON; ``mend`` says what helps if it is none.
 
     Raises:
         DataError: the file is missing or is not JSON.
@@ -219,7 +227,7 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.", expected="a file of JSON") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path} is not JSON: {error}.", mend="delete it and run the stage that writes it") from error
+        raise DataError(f"{path} is not JSON: {error}.", mend=mend) from error
 
 
 def sha256_file(path: Path) -> str:

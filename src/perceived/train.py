@@ -137,6 +137,7 @@ def train(
         DivergedError: the loss is no number any more; the last state and the best model are those before it.
         DataError, SplitError, WeightsError, StorageError: as their stages say.
     """
+    work, out = Path(work), Path(out)
     accelerator = accelerator_for(recipe.precision)
     setup = prepare_run(work, recipe, out, accelerator, init=init, quiet=quiet)
     learner = _learner(setup, accelerator)

@@ -69,12 +69,23 @@ class Prediction:
     confidence: float
     probability: Mapping[str, float]
 
+    @property
+    def box(self) -> Box:
+        return self.face.box
+
+    @property
+    def detection_score(self) -> float | None:
+        return self.face.detection_score
+
+    @property
+    def landmarks(self) -> tuple[tuple[float, float], ...] | None:
+        return self.face.landmarks
+
     def to_dict(self) -> dict[str, Any]:
-        box = self.face.box
         return {
-            "box": [box.x0, box.y0, box.x1, box.y1],
-            "detection_score": self.face.detection_score,
-            "landmarks": None if self.face.landmarks is None else [list(p) for p in self.face.landmarks],
+            "box": [self.box.x0, self.box.y0, self.box.x1, self.box.y1],
+            "detection_score": self.detection_score,
+            "landmarks": None if self.landmarks is None else [list(point) for point in self.landmarks],
             "perceived_gender": self.perceived_gender,
             "confidence": self.confidence,
             "probability": dict(self.probability),

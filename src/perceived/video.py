@@ -111,8 +111,6 @@ def _address(source: str) -> tuple[str, str | None, dict[str, str]]:
         return f"file:{source}", None, {"protocol_whitelist": "file"}
     if sys.platform == "darwin":
         return which or "0", "avfoundation", {"framerate": "30"}
-    if sys.platform == "win32":
-        return f"video={which or 'Integrated Camera'}", "dshow", {}
     return f"/dev/video{which or 0}", "v4l2", {}
 
 

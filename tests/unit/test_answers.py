@@ -174,6 +174,19 @@ def test_labels_keep_their_groups_and_count_what_has_no_label(write: Callable[..
     assert reading.excluded == {"rows of labels without a label": 2}
 
 
+def test_lists_and_bytes_in_a_table_are_not_used_and_named(tmp_path: Path) -> None:
+    rows = {"id": ["a"], "label": ["male"], "embedding": [[0.1, 0.2]], "thumbnail": [b"\xff"]}
+    pl.DataFrame(rows).write_parquet(tmp_path / "l.parquet")
+    reading = Reading()
+    assert answers.read_labels(tmp_path / "l.parquet", reading=reading).to_dicts() == [{"id": "a", "label": "male"}]
+    assert reading.notes == [
+        f"'embedding', 'thumbnail' of {tmp_path}/l.parquet are not used: their cells are lists or bytes."
+    ]
+    pl.DataFrame({"id": ["a"], "label": [["male"]]}).write_parquet(tmp_path / "l.parquet")
+    with pytest.raises(DataError, match="label"):
+        answers.read_labels(tmp_path / "l.parquet", reading=Reading())
+
+
 @pytest.mark.parametrize("mark", [";", "\t"])
 def test_columns_as_spreadsheets_separate_them(write: Callable[..., Path], mark: str) -> None:
     lines = (

@@ -204,6 +204,10 @@ def test_the_results_of_another_model_are_refused(model: Path, results: list[Pat
     spec = Classifier(model).spec.to_dict()
     report = json.loads(results[0].read_text())
     run = tmp_path / "of-the-run.json"
+    run.write_text("id,label")
+    with pytest.raises(DataError, match="is not JSON") as caught:
+        card.write(model, tmp_path / "own.md", datasets=["fairface"], results=[run])
+    assert "delete" not in caught.value.mend
     run.write_text(json.dumps({**report, "model": {"sha256": "f" * 64, **spec}, "sources": ["celeba", "street"]}))
     text = card.write(model, tmp_path / "own.md", datasets=["fairface"], results=[run])
     assert '"name": "CelebA, street"' in text, "what was scored, not what was learnt from"

@@ -107,6 +107,18 @@ def test_pixels_of_another_shape_or_type_are_refused(tiny_model, pixels):
     assert "(n, 6, 4, 3)" in str(caught.value)
 
 
+def test_predict_refuses_what_is_no_batch_of_pictures(tiny_model):
+    for pixels in (np.zeros(5, np.uint8), [1, 2, 3]):
+        with pytest.raises(InputError, match="cannot read an array"):
+            Classifier(tiny_model).predict(pixels)
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")  # ONNX Runtime's own words
+def test_a_device_that_does_not_start_is_told_and_not_replaced(tiny_model):
+    with pytest.raises(ConfigError, match="cannot start CUDAExecutionProvider"):
+        Classifier(tiny_model, providers=["CUDAExecutionProvider", "CPUExecutionProvider"])
+
+
 def test_threads_are_set(tiny_model):
     assert Classifier(tiny_model, threads=1)._session.get_session_options().intra_op_num_threads == 1
     assert Classifier(tiny_model)._session.get_session_options().intra_op_num_threads == 0

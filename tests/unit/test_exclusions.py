@@ -16,6 +16,8 @@ def test_every_id_or_those_not_read_as_right(tmp_path: Path) -> None:
     assert exclusions.read(path) == ["a.jpg", "b.jpg"]
     path.write_text("\ufeffid,label,reading\na.jpg,male,wrong\nb.jpg,female,right\nc.jpg,male,ambiguous\n", "utf-8")
     assert exclusions.read(path) == ["a.jpg", "c.jpg"]
+    path.write_text("id;reading\na.jpg;wrong\nb.jpg;right\n")
+    assert exclusions.read(path) == ["a.jpg"]
 
 
 @pytest.mark.parametrize(

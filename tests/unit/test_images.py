@@ -438,15 +438,23 @@ def test_probe_agrees_with_decoding(tmp_path: Path, kind: str) -> None:
     assert images.probe(path) == (40, 30)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_probe_gives_the_size_of_the_upright_picture(tmp_path: Path, kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "picture"
+    path.write_bytes(encode(Image.fromarray(PICTURE), kind, exif=exif))
+    assert images.probe(path) == (30, 40)
+    assert images.load(path).shape == (40, 30, 3)
+
+
 @pytest.mark.parametrize("progressive", [False, True])
 def test_probe_reads_only_the_ends_of_a_jpeg(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, progressive: bool
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (120, 130, 3), dtype=np.uint8)
     path = tmp_path / "a.jpg"
-    path.write_bytes(
-        encode(Image.fromarray(noise), "JPEG", progressive=progressive, exif=Image.Exif(), comment=b"c" * 99)
-    )
+    path.write_bytes(encode(Image.fromarray(noise), "JPEG", progressive=progressive, comment=b"c" * 99))
     monkeypatch.setattr(images, "load", lambda *_: pytest.fail("decoded"))
     assert images.probe(path) == (130, 120)
 

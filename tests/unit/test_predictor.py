@@ -293,6 +293,12 @@ def test_pixels_come_with_their_answers(tiny_model, picture, tmp_path):
     assert [None if image is None else int(image[0, 0, 0]) for _, image in pairs] == [10, None, 200]
 
 
+def test_an_answer_says_where_its_face_is(tiny_model):
+    answered = Predictor(tiny_model, detect=False).predict(np.zeros((20, 30, 3), np.uint8)).faces[0]
+    assert (answered.box, answered.landmarks, answered.detection_score) == (answered.face.box, None, None)
+    assert (answered.box.x1, answered.box.y1) == (30, 20)
+
+
 def test_explain_shows_the_map_of_the_answer(tiny_model, monkeypatch):
     model = Predictor(tiny_model, detector=Halves())
     image = halves(0, 255)
@@ -363,6 +369,8 @@ def test_one_picture_is_no_list_of_crops(tiny_model):
             model.predict_faces(one)
         with pytest.raises(InputError, match="One picture"):
             model.stream(one)
+        with pytest.raises(InputError, match="One picture"):
+            next(model.stream_with_pixels(one))
     both = np.stack([halves(0, 0), halves(255, 255)])
     assert [answer.perceived_gender for answer in model.predict_faces(both)] == ["female", "male"]
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,35 @@ def test_a_writer_at_work_is_left_alone(tmp_path: Path) -> None:
         partial.write_text("one")
         storage.write_text(tmp_path / "two.txt", "two")
     assert sorted(path.read_text() for path in tmp_path.iterdir()) == ["one", "two"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, who may become somebody else")
+def test_another_users_writing_does_not_stand_in_the_way() -> None:
+    """In a folder that everybody may write to, which pytest's own is not."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        with storage.atomic_path(Path(name, "theirs.txt")) as partial:
+            partial.write_text("theirs")
+            child = os.fork()
+            if child == 0:
+                os.setuid(65534)
+                storage._remove_abandoned.cache_clear()
+                try:
+                    storage.write_text(Path(name, "ours.txt"), "ours")
+                finally:
+                    os._exit(0)
+            os.waitpid(child, 0)
+        assert Path(name, "ours.txt").read_text() == "ours"
+
+
+def test_a_file_that_is_refused_on_the_way_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StorageError) as error, storage.atomic_path(tmp_path / "here" / "file"):
+        raise PermissionError(errno.EACCES, "Permission denied", "/somewhere/else")
+    assert error.value.what == f"{tmp_path}/here/file cannot be written: Permission denied (/somewhere/else)."
+    for ours in (tmp_path / "here" / "holder" / "file", tmp_path):
+        with pytest.raises(StorageError) as error, storage.storage_errors(tmp_path / "here" / "file"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(ours))
+        assert error.value.what == f"{tmp_path}/here/file cannot be written: Permission denied."
 
 
 @pytest.mark.parametrize(

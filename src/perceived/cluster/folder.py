@@ -62,18 +62,18 @@ class Folder:
             with atomic_path(Path(self.root, name)) as partial:
                 partial.write_bytes(content)
             return
-        with self._errors(name):
+        with self._writing(name):
             self.files.makedirs(self.at(name).rpartition("/")[0], exist_ok=True)
             self.files.pipe_file(self.at(name), content)
 
     def remove(self, name: str) -> None:
         """Remove a file; another process, which does the same work, may have done so."""
-        with self._errors(name), contextlib.suppress(FileNotFoundError):
+        with self._writing(name), contextlib.suppress(FileNotFoundError):
             self.files.rm_file(self.at(name))
 
     def remove_folder(self, name: str) -> None:
         """Remove a folder and everything in it, if it is there."""
-        with self._errors(name):
+        with self._writing(name):
             if self.files.isdir(self.at(name)):
                 self.files.rm(self.at(name), recursive=True)
 
@@ -82,10 +82,14 @@ class Folder:
         return f"{self._path.rstrip('/')}/{name}" if name else self._path
 
     @contextlib.contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        with self._errors(name), storage_errors(Path(self.root, name)):
+            yield
+
+    @contextlib.contextmanager
     def _errors(self, name: str) -> Iterator[None]:
         try:
-            with storage_errors(Path(self.root, name)):
-                yield
+            yield
         except OSError as error:
             raise StorageError(
                 f"{self.root}/{name} cannot be used: {error}.",

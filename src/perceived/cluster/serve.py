@@ -26,7 +26,7 @@ from perceived.predictor import BATCH
 from perceived.server import logs
 from perceived.server.answers import Answer, Answerer, Begun
 from perceived.server.app import create_app
-from perceived.server.run import address_taken
+from perceived.server.run import address_taken, url
 from perceived.server.service import Finish, Service, open_predictor
 from perceived.server.settings import Settings, load
 
@@ -159,7 +159,7 @@ def run(settings: Settings, *, address: str, announce: Callable[[str], None] = p
             )
         _listen(settings.host, settings.port)
         _deploy(application(settings, replicas=replicas))
-        announce(f"http://{settings.host}:{settings.port}")
+        announce(url(settings.host, settings.port))
         if address == LOCAL:
             _wait()
             stop()

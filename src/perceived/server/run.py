@@ -37,8 +37,7 @@ def run(settings: Settings, *, announce: Callable[[str], None] = print) -> None:
     """
     predictor = open_predictor(settings)
     with bind(settings.host, settings.port) as listener:
-        host, port = listener.getsockname()[:2]
-        announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        announce(url(*listener.getsockname()[:2]))
         if settings.workers == 1:
             serve(settings, listener, predictor)
             return
@@ -114,17 +113,27 @@ def configuration(settings: Settings, app: object, **more: object) -> uvicorn.Co
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound to an address, or raise :class:`ConfigError`."""
+    """Return a socket that listens at an address: who calls before the server answers is kept waiting.
+
+    Raises:
+        ConfigError: the address cannot be had.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise address_taken(host, port, error.strerror or str(error)) from error
     listener.set_inheritable(True)
     return listener
+
+
+def url(host: str, port: int) -> str:
+    """Return what a browser calls an address."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def address_taken(host: str, port: int, why: str = "another program has it, or no node") -> ConfigError:

@@ -19,10 +19,9 @@ def gently(announce: Callable[[], None], *, seconds: float) -> Iterator[None]:
     stop. In those seconds such requests are still answered, and their callers told to come no more.
     Ctrl-C in a terminal reaches every process of a server, and then the first one tells the others again:
     only another SIGINT is passed on at once, and never the first one, which uvicorn would count as the
-    first of the two that make it drop what is under way. Where signals cannot be had (outside the main thread, on
-    Windows), nothing is changed.
+    first of the two that make it drop what is under way. Outside the main thread nothing is changed.
     """
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_kill"):
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
