@@ -226,7 +226,6 @@ def test_addresses_are_never_opened():
         ("linux", "camera", ("/dev/video0", "v4l2")),
         ("linux", "camera:2", ("/dev/video2", "v4l2")),
         ("darwin", "camera:1", ("1", "avfoundation")),
-        ("win32", "camera:USB Camera", ("video=USB Camera", "dshow")),
     ],
 )
 def test_cameras(monkeypatch, system, source, opened):
