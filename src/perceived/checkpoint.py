@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from perceived import backbones, storage
+from perceived import backbones, storage, tensors
 from perceived.classifier import calibrated, look
 from perceived.errors import ModelFileError
 from perceived.model import Network, build_head, planes
@@ -143,10 +143,8 @@ def save_model(folder: Path, network: Network, spec: ModelSpec, head: Mapping[st
     ``head`` holds what the specification does not: the head's hidden widths, dropout and whether the
     logits of a picture and its mirror image are averaged.
     """
-    tensors = {key: value.detach().cpu().contiguous() for key, value in network.kept().items()}
     metadata = {METADATA_KEY: spec.to_json(), "head": json.dumps(dict(head))}
-    with storage.atomic_path(folder / MODEL_FILE, durable=True) as partial:
-        save_file(tensors, partial, metadata=metadata)
+    tensors.save(folder / MODEL_FILE, network.kept(), metadata=metadata, durable=True)
     storage.write_json(folder / "model.json", spec.to_dict())
 
 
@@ -159,11 +157,10 @@ def _blank(spec: ModelSpec, head: Mapping[str, Any]) -> Network:
     return Network(backbone.network, classifier, expects, average_flip=head["average_flip"]).eval()
 
 
-def save_state(folder: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
+def save_state(folder: Path, state: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
     """Write a resume state that is whole at every instant: tensors first, then the record naming them."""
     name = f"step-{progress['step']:08d}.safetensors"
-    with storage.atomic_path(folder / name, durable=True) as partial:
-        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, partial)
+    tensors.save(folder / name, state, durable=True)
     storage.write_json(folder / STATE_FILE, {"tensors": name, "progress": dict(progress)}, durable=True)
     for old in folder.glob("step-*.safetensors"):
         if old.name != name:

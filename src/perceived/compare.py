@@ -62,7 +62,7 @@ def compare(
 
     Raises:
         ConfigError: nothing to compare, or a budget of nothing.
-        ResumeError: ``out`` holds a comparison with another plan.
+        ResumeError: ``out`` holds a comparison with another plan, or another process compares there.
         WeightsError: no backbone's weights can be had.
         DivergedError: no backbone learns with these settings.
         SplitError: none of the pictures can be read.
@@ -79,14 +79,15 @@ def compare(
     rows = scoring.read_split(Workspace(work), on)
     asked = {"minutes": minutes, "seeds": seeds, "recipe": recipe, "settings": list(settings), "on": on}
     asked["split_sha256"] = splits.fingerprint(Workspace(work).read_split())
-    plan = _plan(work, out, base, asked, run_all)
-    names = [name for name in base if name in plan["epochs"]]
-    affordable = [
-        dataclasses.replace(base[name], epochs=plan["epochs"][name], seed=seed)
-        for name in names
-        for seed in range(seeds)
-    ]
-    finished = list(run_all(_run, [(work, out, recipe, rows) for recipe in affordable]))  # before anything is timed
+    with storage.alone_in(out):
+        plan = _plan(work, out, base, asked, run_all)
+        names = [name for name in base if name in plan["epochs"]]
+        affordable = [
+            dataclasses.replace(base[name], epochs=plan["epochs"][name], seed=seed)
+            for name in names
+            for seed in range(seeds)
+        ]
+        finished = list(run_all(_run, [(work, out, recipe, rows) for recipe in affordable]))  # before anything is timed
     entries, diverged = [], {}
     for index, name in enumerate(names):
         runs = finished[index * seeds : (index + 1) * seeds]
@@ -122,7 +123,7 @@ def affordable_epochs(recipe: Recipe, minutes: float, probe: Mapping[str, Any], 
     """
     pace = probe["image_steps"] / max(probe["seconds"] - probe["validation_seconds"], 1e-3)
     validation = validation_seconds(recipe, probe, val)
-    every, budget = recipe.validate_every or train, minutes * 60
+    every, budget = min(recipe.validate_every or train, train), minutes * 60
     validations = max(1, math.ceil(budget / (every / pace + validation)))
     pictures = max((validations - 1) * every, (budget - validations * validation) * pace)
     one_step = 1 / max(1, train // recipe.batch_size)

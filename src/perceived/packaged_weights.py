@@ -22,10 +22,10 @@ from pathlib import Path
 import timm
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from perceived import storage
+from perceived import storage, tensors
 from perceived.errors import WeightsError
 from perceived.wording import first_line
 
@@ -181,9 +181,8 @@ def _convert(name: str, original: Path) -> dict[str, Tensor]:
         )
     template: nn.Module = timm.create_model(name, pretrained=False)
     state = _same_shapes(READERS[original.suffix](original, template), template)
-    with storage.atomic_path(_converted(name)) as partial:
-        noted = {"source": PACKAGED[name].member, "sha256": original_sha256, "tensors_sha256": digest(state)}
-        save_file(state, partial, metadata=noted)
+    noted = {"source": PACKAGED[name].member, "sha256": original_sha256, "tensors_sha256": digest(state)}
+    tensors.save(_converted(name), state, metadata=noted)
     return state
 
 

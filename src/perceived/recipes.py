@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from perceived import storage
 from perceived.data.augment import STRONG, Augmentation
 from perceived.data.degrade import Degradation
-from perceived.errors import ConfigError
+from perceived.errors import ConfigError, DataError
 from perceived.preprocess import ALIGNMENTS
 
 Record = TypeVar("Record")
@@ -34,6 +35,24 @@ STUDY_FROZEN = (
 STEM = STUDY_FROZEN[:5]
 
 
+CHOICES = {
+    "optimizer": ("adam", "adamw"),
+    "schedule": ("constant", "cosine"),
+    "precision": ("auto", "bf16", "fp32"),
+    "select_by": ("loss", "accuracy"),
+    "alignment": (*ALIGNMENTS, ""),
+}
+"""Settings that are one of a few words."""
+LISTS = {
+    "sizes": "JSON such as [[0, 160, 160]], or [[0, 96, 96], [0.7, 160, 160]]: from which share of the run on pictures "
+    "are how many pixels high and wide",
+    "hidden": "JSON such as [256], the widths of the layers, or []",
+    "frozen": 'JSON such as ["Conv2d_1a_3x3"], names of modules, or []',
+}
+"""Settings that are lists, and what is expected of each."""
+KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """A complete training configuration.
@@ -42,7 +61,7 @@ class Recipe:
     compare; the ``schedule`` follows ``warmup``, a share of the run over which the rate rises linearly.
     ``sizes`` are ``(share, height, width)``: from that share of the run on, training uses
     pictures of that many pixels; the last one is the model's own input size. Validation happens
-    every ``validate_every`` image-steps (0: once an epoch) and the run stops when ``patience``
+    every ``validate_every`` image-steps, once an epoch at least (0: once) and the run stops when ``patience``
     validations in a row (0: never) have not improved ``select_by`` (``"loss"`` or ``"accuracy"``).
     ``alignment`` (of :data:`perceived.preprocess.ALIGNMENTS`; empty: none) and ``margin`` frame the
     faces. ``teacher`` is the run of a trained model, or several with commas between them, whose (mean)
@@ -88,33 +107,35 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        checks = {
-            "optimizer": self.optimizer in ("adam", "adamw"),
-            "schedule": self.schedule in ("constant", "cosine"),
-            "precision": self.precision in ("auto", "bf16", "fp32"),
-            "select_by": self.select_by in ("loss", "accuracy"),
+        lists = {
             "sizes": _are_sizes(self.sizes),
-            "alignment": self.alignment in ("", *ALIGNMENTS),
-            "margin": -0.5 < self.margin < math.inf,
             "hidden": all(isinstance(width, int) and width > 0 for width in self.hidden),
             "frozen": all(isinstance(name, str) for name in self.frozen),
-            "epochs": 0 < self.epochs < math.inf,
-            "batch_size": self.batch_size >= 1,
-            "seed": 0 <= self.seed < 2**32,
-            **{key: 0 < getattr(self, key) < math.inf for key in ("learning_rate", "head_learning_rate")},
-            "teacher_share": 0 <= self.teacher_share <= 1,
-            **{key: 0 <= getattr(self, key) < 1 for key in ("ema_decay", "dropout", "warmup", "label_smoothing")},
-            **{
+        }
+        ranges = {
+            "a number above -0.5": {"margin": -0.5 < self.margin < math.inf},
+            "a number above 0": {
+                key: 0 < getattr(self, key) < math.inf for key in ("epochs", "learning_rate", "head_learning_rate")
+            },
+            "1 or more": {"batch_size": self.batch_size >= 1},
+            "a number from 0 to 4294967295": {"seed": 0 <= self.seed < 2**32},
+            "a number from 0 to 1": {"teacher_share": 0 <= self.teacher_share <= 1},
+            "a number from 0 to less than 1": {
+                key: 0 <= getattr(self, key) < 1 for key in ("ema_decay", "dropout", "warmup", "label_smoothing")
+            },
+            "a number from 0": {
                 key: 0 <= getattr(self, key) < math.inf
                 for key in ("weight_decay", "attribute_weight", "validate_every", "validation_limit", "patience")
             },
         }
-        wrong = [key for key, right in checks.items() if not right]
-        if wrong:
-            raise ConfigError(
-                f"The recipe's {wrong[0]} cannot be {getattr(self, wrong[0])!r}.",
-                mend="see 'perceived recipes' for working values",
-            )
+        checks = [
+            *((key, f"one of {', '.join(words)}", getattr(self, key) in words) for key, words in CHOICES.items()),
+            *((key, LISTS[key], right) for key, right in lists.items()),
+            *((key, expected, right) for expected, keys in ranges.items() for key, right in keys.items()),
+        ]
+        for key, expected, right in checks:
+            if not right:
+                raise ConfigError(f"The recipe's {key} cannot be {getattr(self, key)!r}.", expected=expected)
         if self.cached_features:
             self._check_cached()
 
@@ -144,6 +165,10 @@ class Recipe:
     def size_at(self, share: float) -> tuple[int, int]:
         """Return the training size after ``share`` (0 to 1) of the run."""
         return [(height, width) for start, height, width in self.sizes if start <= share][-1]
+
+    def worth(self, validation: Mapping[str, Any]) -> float:
+        """Return what a line of a run's metrics counts for; the model of the largest is kept."""
+        return float(validation["val_accuracy"] if self.select_by == "accuracy" else -validation["val_loss"])
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON data; tuples become lists."""
@@ -309,15 +334,33 @@ NAMES = tuple(RECIPES)
 def get(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """Return a recipe by name with ``key=value`` overrides; ``augmentation.rotate=5`` reaches inside.
 
+    ``name`` may also be the path of a run's ``config.json``, whose recipe it then is.
+
     Raises:
         ConfigError: no such recipe or key, or a value of the wrong type.
+        DataError: the file is missing, or not a run's.
     """
-    if name not in RECIPES:
-        raise ConfigError(f"There is no recipe named {name!r}.", expected=f"one of {', '.join(NAMES)}")
-    recipe = RECIPES[name]()
+    if name in RECIPES:
+        recipe = RECIPES[name]()
+    elif name.endswith(".json"):
+        recipe = _of_run(Path(name))
+    else:
+        raise ConfigError(
+            f"There is no recipe named {name!r}.", expected=f"one of {', '.join(NAMES)}, or the config.json of a run"
+        )
     for setting in overrides:
         recipe = override(recipe, setting)
     return recipe
+
+
+def _of_run(config: Path) -> Recipe:
+    recorded = storage.read_json(config, mend="copy the file again")
+    try:
+        return from_dict(recorded["recipe"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{config} holds no recipe that this version knows: {error}.", expected="the config.json of a run"
+        ) from error
 
 
 def summaries() -> dict[str, str]:
@@ -386,4 +429,8 @@ def _parse(text: str, current: Any, kind: Any, key: str) -> Any:
         return float(value)
     if type(value) is type(current):
         return value
-    raise ConfigError(f"--set {key}={text} is not a {type(current).__name__}.", expected=f"a value like {current!r}")
+    if dataclasses.is_dataclass(current):
+        parts = ", ".join(f"{key}.{part.name}" for part in dataclasses.fields(current))
+        raise ConfigError(f"{key} is a group of settings, which are set one by one.", expected=f"one of {parts}")
+    expected = LISTS[key] if isinstance(current, tuple) else KINDS[float if kind is float else type(current)]
+    raise ConfigError(f"--set {key}={text} cannot be read.", expected=expected)

@@ -65,14 +65,10 @@ class Schedule:
         return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * progress))
 
     def validates_after(self, step: int) -> bool:
-        """Return whether a validation follows this step."""
-        done = step + 1
-        if done == self.steps:
-            return True
-        if self.recipe.validate_every == 0:
-            return done % self.steps_per_epoch == 0
-        every = self.recipe.validate_every
-        return done * self.batch_size // every > step * self.batch_size // every
+        """Return whether a validation follows this step: the last one's does, and one comes in every epoch at least."""
+        done, epoch = step + 1, self.steps_per_epoch * self.batch_size
+        every = min(self.recipe.validate_every or epoch, epoch)
+        return done == self.steps or done * self.batch_size // every > step * self.batch_size // every
 
 
 @functools.lru_cache(maxsize=2)

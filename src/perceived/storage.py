@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from perceived.errors import DataError, StorageError
+from perceived.errors import DataError, ResumeError, StorageError
 
 HOLDER = ".perceived-partial"
 """How the hidden folders end in which files are written before they take their names."""
@@ -134,6 +134,32 @@ def replaceable(path: Path) -> Path:
             mend="write to a file, or print and redirect what is printed",
         )
     return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes that ask for the same from working in ``folder`` meanwhile; it is made where it is missing.
+
+    Raises:
+        ResumeError: another process works there.
+        StorageError: no folder can be made there.
+    """
+    make_folder(folder)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ResumeError(
+                f"Another process is at work in {folder}.",
+                expected="one at a time",
+                mend="wait until it has ended, which the same command then goes on from, or choose another --out",
+            ) from error
+        except OSError:
+            pass  # a mounted drive may know no locks
+        yield
+    finally:
+        os.close(lock)
 
 
 def _make_holder(path: Path) -> tuple[Path, int]:

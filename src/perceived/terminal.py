@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
+
+WIDE = 500
+"""Columns of a page that nobody sees the edge of."""
 
 
 def echo_json(value: Mapping[str, Any], indent: int | None = 2) -> None:
@@ -15,7 +20,7 @@ def echo_json(value: Mapping[str, Any], indent: int | None = 2) -> None:
 
 
 def table(headings: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Print rows under headings, as wide as the terminal."""
+    """Print rows under headings, as wide as the terminal; unfolded where they go to a file."""
     from rich.table import Column, Table
 
     drawn = Table(*(Column(heading, overflow="fold") for heading in headings), box=None, pad_edge=False)
@@ -28,7 +33,8 @@ def show(drawn: Any) -> None:
     """Print anything Rich can draw; square brackets in it are text, as in ``perceived[train]``."""
     from rich.console import Console
 
-    Console(markup=False, highlight=False).print(drawn)
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE
+    Console(markup=False, highlight=False, width=width).print(drawn)
 
 
 def rates(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, ...]]:

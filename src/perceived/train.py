@@ -133,7 +133,7 @@ def train(
             what it raises ends the run there, to be resumed or not.
 
     Raises:
-        ResumeError: ``out`` holds a run of another recipe or another split.
+        ResumeError: ``out`` holds a run of another recipe or another split, or another process trains there.
         DivergedError: the loss is no number any more; the last state and the best model are those before it.
         DataError, SplitError, WeightsError, StorageError: as their stages say.
     """
@@ -141,12 +141,13 @@ def train(
     accelerator = accelerator_for(recipe.precision)
     setup = prepare_run(work, recipe, out, accelerator, init=init, quiet=quiet)
     learner = _learner(setup, accelerator)
-    state = checkpoint.load_state(setup.run.last)
-    if state is not None:
-        learner.restore(*state)
-        if not accelerator.is_main_process:
-            learner.sums.zero_()  # the main process wrote its own
-    return _fit(learner, setup, accelerator, on_saved, after_validation, quiet=quiet)
+    with storage.alone_in(out) if accelerator.is_main_process else contextlib.nullcontext():
+        state = checkpoint.load_state(setup.run.last)
+        if state is not None:
+            learner.restore(*state)
+            if not accelerator.is_main_process:
+                learner.sums.zero_()  # the main process wrote its own
+        return _fit(learner, setup, accelerator, on_saved, after_validation, quiet=quiet)
 
 
 def _learner(setup: Setup, accelerator: Accelerator) -> Learner:
@@ -338,7 +339,7 @@ def score(
 
 def _judge(progress: Progress, recipe: Recipe, line: Mapping[str, Any]) -> None:
     """Update the best score and stop the run when validation has stopped improving."""
-    score = -line["val_loss"] if recipe.select_by == "loss" else line["val_accuracy"]
+    score = recipe.worth(line)
     if progress.best is None or score > progress.best:
         progress.best, progress.best_step, progress.stale = score, progress.step, 0
     else:

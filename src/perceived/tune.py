@@ -69,7 +69,8 @@ def tune(
 
     Raises:
         ConfigError: no trials, or no such recipe.
-        ResumeError: ``out`` holds a search around another recipe, or on another split.
+        ResumeError: ``out`` holds a search around another recipe, or on another split; or another process
+            searches there.
     """
     if trials < 1:
         raise ConfigError(f"{trials} trials find nothing.", expected="at least one")
@@ -80,12 +81,13 @@ def tune(
     study = _open(out, asked, maximize=base.select_by == "accuracy")
     if not study.trials:
         study.enqueue_trial(space.own())
-    while (missing := trials - len(study.get_trials(deepcopy=False, states=_DONE))) > 0:
-        _retry(study)
-        several = min(at_once, missing)
-        study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), constant_liar=several > 1)
-        chosen = [study.ask() for _ in range(several)]  # one after another: two threads may choose the same
-        _at_the_same_time(lambda trial: _settle(study, trial, space, work, out, learn), chosen)
+    with storage.alone_in(out):
+        while (missing := trials - len(study.get_trials(deepcopy=False, states=_DONE))) > 0:
+            _retry(study)
+            several = min(at_once, missing)
+            study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), constant_liar=several > 1)
+            chosen = [study.ask() for _ in range(several)]  # one after another: two threads may choose the same
+            _at_the_same_time(lambda trial: _settle(study, trial, space, work, out, learn), chosen)
     asked_for = {"recipe": recipe, "settings": list(settings), "judged_by": f"val_{base.select_by}"}
     found = {**asked_for, **_describe(study, space)}
     best = space.recipe_of(found["best"]["values"])

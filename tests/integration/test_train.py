@@ -62,15 +62,15 @@ def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-from perceived import checkpoint, recipes, train
+from perceived import recipes, tensors, train
 train.SAVE_SECONDS = 0.0
 work, out, step, recipe = sys.argv[1:]
-save = checkpoint.save_file
-def die(tensors, path, **settings):
-    save(tensors, path, **settings)
+save = tensors.save_file
+def die(state, path, **settings):
+    save(state, path, **settings)
     if path.name == f"step-{int(step):08d}.safetensors":
         os.kill(os.getpid(), signal.SIGKILL)
-checkpoint.save_file = die
+tensors.save_file = die
 train.train(Path(work), recipes.from_dict(json.loads(recipe)), Path(out), quiet=True)
 """
 
@@ -187,6 +187,21 @@ def test_a_finished_run_is_left_as_it_is(run: Path, tiny_work: Path, recipe: Rec
     training.train(tiny_work, recipe, run, quiet=True)
     assert_equal(model_bytes(run), before)
     assert len(Run(run).metrics.read_text().splitlines()) == 3
+
+
+def test_two_do_not_train_into_one_folder(run: Path, tiny_work: Path, recipe: Recipe) -> None:
+    with storage.alone_in(run), pytest.raises(ResumeError, match="Another process is at work in"):
+        training.train(tiny_work, recipe, run, quiet=True)
+    training.train(tiny_work, recipe, run, quiet=True)
+
+
+def test_a_recipe_is_read_from_a_run(run: Path, recipe: Recipe, tmp_path: Path) -> None:
+    assert recipes.get(str(run / "config.json")) == recipe
+    assert recipes.get(str(run / "config.json"), ["seed=9"]) == dataclasses.replace(recipe, seed=9)
+    (tmp_path / "config.json").write_text("{}")
+    for name, words in (("config.json", "holds no recipe"), ("gone.json", "does not exist")):
+        with pytest.raises(DataError, match=words):
+            recipes.get(str(tmp_path / name))
 
 
 def test_a_run_in_the_present_folder_bears_its_name(

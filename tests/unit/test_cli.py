@@ -92,6 +92,7 @@ def test_a_folder_that_is_gone_is_told(run, monkeypatch, tmp_path):
     ("words", "message"),
     [
         (["--all", "--val", "100"], "--all takes every picture, and --val some of them"),
+        (["--all", "--balance"], "--all takes every picture, however unequal"),
         (["--boost", "race=Black:2", "--boost", "race=Black:3"], "--boost is given twice"),
     ],
 )
@@ -222,11 +223,15 @@ def test_augment(run, called):
     calls = called("perceived.data.preview.preview", Path("face-augmented.png"))
     answer = run("augment", "some/face.jpg")
     recipe = recipes.get("study")
-    seen = {"augmentation": recipe.augmentation, "degradation": recipe.degradation, "seed": 0}
+    seen = {"augmentation": recipe.augmentation, "degradation": recipe.degradation, "framing": None, "seed": 0}
     assert calls == [((Path("some/face.jpg"), Path("face-augmented.png")), seen)]
     assert answer.out == "preview: face-augmented.png\n"
     assert run("augment", "some/face.jpg", "--recipe", "small").code == 0
     assert calls[1][1]["degradation"] == recipes.get("small").degradation
+    framing = calls[1][1]["framing"]
+    assert (framing.height, framing.width, framing.alignment, framing.margin) == (128, 128, "five-point", 0.1)
+    run("augment", "some/face.jpg", "--set", "augmentation.rotate=90")
+    assert calls[2][1]["augmentation"].rotate == 90
     assert run("augment", "some/face.jpg", "--recipe", "none").code == 2
 
 

@@ -67,12 +67,14 @@ def test_the_rate_rises_through_the_warm_up_and_falls_to_its_final_share() -> No
     assert schedule(1000, schedule="constant", warmup=0.0).rate(0) == 1.0
 
 
-def test_validation_comes_every_so_many_image_steps_and_at_the_end() -> None:
+def test_validation_comes_every_so_many_image_steps_every_epoch_and_at_the_end() -> None:
     plan = schedule(1000, batch_size=30, epochs=1.0, validate_every=300)
     after = [step + 1 for step in range(plan.steps) if plan.validates_after(step)]
     assert after == [10, 20, 30, 33]
     each = schedule(100, batch_size=10, epochs=2.5)
     assert [step + 1 for step in range(each.steps) if each.validates_after(step)] == [10, 20, 25]
+    few = schedule(100, batch_size=10, epochs=2.5, validate_every=12_000)
+    assert [step + 1 for step in range(few.steps) if few.validates_after(step)] == [10, 20, 25]
 
 
 def test_pictures_grow_as_the_recipe_says() -> None:

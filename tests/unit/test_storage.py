@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from perceived import storage
-from perceived.errors import DataError, StorageError
+from perceived.errors import DataError, ResumeError, StorageError
 
 KILLED = """
 import os, signal, sys
@@ -160,6 +160,14 @@ def test_names_as_long_as_a_disk_allows(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="longer than this disk allows"):
         storage.write_text(tmp_path / ("b" * 256), "whole")
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_one_process_at_a_time_works_in_a_folder(tmp_path: Path) -> None:
+    for _ in range(2):
+        with storage.alone_in(tmp_path / "new"):
+            with pytest.raises(ResumeError, match=r"at work in .*/new\."), storage.alone_in(tmp_path / "new"):
+                pass
+            assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_a_writer_at_work_is_left_alone(tmp_path: Path) -> None:

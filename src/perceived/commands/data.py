@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from perceived import terminal
-from perceived.commands.options import Seed, Work, listed, meanings
+from perceived.commands.options import Seed, Settings, Work, listed, meanings
 from perceived.errors import ConfigError
 
 
@@ -99,7 +99,12 @@ def split(
     val: Annotated[int | None, typer.Option(help="Pictures to validate on.", show_default="5000")] = None,
     test: Annotated[int | None, typer.Option(help="Pictures to test on.", show_default="5000")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Take every picture of each partition.")] = False,
-    balance: Annotated[bool, typer.Option(help="Take as many female as male.")] = True,
+    balance: Annotated[
+        bool | None,
+        typer.Option(
+            "--balance/--no-balance", help="Take as many female as male.", show_default="balance, but for --all"
+        ),
+    ] = None,
     weigh_by: Annotated[
         str, typer.Option(metavar="COLUMNS", help="Train on groups alike, however unequal: source,label,race.")
     ] = "",
@@ -121,6 +126,11 @@ def split(
         raise ConfigError(
             f"--all takes every picture, and --{next(iter(sizes))} some of them.", mend="give one of them"
         )
+    if everything and balance:
+        raise ConfigError(
+            "--all takes every picture, however unequal, and --balance as many female as male.",
+            mend="give one of them, or --all --weigh-by label, which trains on both alike",
+        )
     factors = [_factor(one) for one in boost or ()]
     if len(dict(factors)) < len(factors):
         raise ConfigError("--boost is given twice for one group.", mend="give it once")
@@ -128,7 +138,7 @@ def split(
         work,
         **sizes,
         everything=everything,
-        balance=balance,
+        balance=balance is not False,
         weigh_by=listed(weigh_by),
         boost=dict(factors),
         seed=seed,
@@ -152,12 +162,22 @@ def augment(
     out: Annotated[
         Path | None, typer.Option(help="PNG to write.", show_default="NAME-augmented.png in this folder")
     ] = None,
+    settings: Settings = None,
     seed: Seed = 0,
 ) -> None:
     """Draw ten variations of a picture, beside the original: what a recipe's training sees of it."""
     from perceived import recipes as known
     from perceived.data import preview
+    from perceived.preprocess import Preprocessing
 
-    target, chosen = out or Path(f"{image.stem}-augmented.png"), known.get(recipe)
-    preview.preview(image, target, augmentation=chosen.augmentation, degradation=chosen.degradation, seed=seed)
+    target, chosen = out or Path(f"{image.stem}-augmented.png"), known.get(recipe, settings or [])
+    framing = None
+    if chosen.alignment:
+        height, width = chosen.input_size
+        framing = Preprocessing(
+            height=height, width=width, mean=(0, 0, 0), std=(1, 1, 1), alignment=chosen.alignment, margin=chosen.margin
+        )
+    preview.preview(
+        image, target, augmentation=chosen.augmentation, degradation=chosen.degradation, framing=framing, seed=seed
+    )
     typer.echo(f"preview: {target}")

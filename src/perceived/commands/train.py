@@ -18,7 +18,9 @@ from perceived.extras import needed_for
 def train(
     work: Work,
     out: Annotated[str, typer.Option(help="Folder RUN for the model and its curves.", show_default=False)],
-    recipe: Annotated[str, typer.Option(help="A name that 'perceived recipes' lists.")] = "fast",
+    recipe: Annotated[
+        str, typer.Option(help="A name that 'perceived recipes' lists, or a run's config.json.")
+    ] = "fast",
     settings: Settings = None,
     init: Annotated[
         Path | None,
@@ -51,4 +53,10 @@ def train(
         from perceived import train as training
 
         training.train(work, chosen, Path(out), init=init)
+    from perceived.checkpoint import Run
+
+    if best := max(Run(Path(out)).history(), key=chosen.worth, default=None):
+        typer.echo(
+            f"best validation: {best['val_accuracy']:.2%}, loss {best['val_loss']:.4f}, after epoch {best['epoch']:.2f}"
+        )
     typer.echo(f"run: {out}")

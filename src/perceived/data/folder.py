@@ -6,9 +6,8 @@ from pathlib import Path, PurePath
 
 import polars as pl
 
-from perceived.data.labels import WORDS
 from perceived.data.listing import Listing, describe, pictures
-from perceived.data.source import PARTITION_WORDS, Source, about, no_problems, relative
+from perceived.data.source import PARTITION_WORDS, WORDS, Source, about, no_problems, relative
 from perceived.errors import DataError
 
 

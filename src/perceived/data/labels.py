@@ -6,16 +6,11 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from perceived.data.source import Source
+from perceived.data.source import WORDS, Source
 from perceived.errors import DataError
 from perceived.spec import LABELS
 from perceived.wording import counted
 
-WORDS = dict.fromkeys(("female", "females", "f", "w", "woman", "women", "girl", "girls"), "female") | dict.fromkeys(
-    ("male", "males", "m", "man", "men", "boy", "boys"), "male"
-)
-"""Words, in lower case, that are understood without being told. Numbers are not among them: 1 is male in CelebA
-and female in UTKFace."""
 LEFT_OUT = "none"
 """What a word is mapped to whose pictures are to be left out."""
 MEANINGS = (*LABELS, LEFT_OUT)
@@ -24,7 +19,7 @@ MEANINGS = (*LABELS, LEFT_OUT)
 def translate(source: Source, words: Mapping[str, str]) -> pl.DataFrame:
     """Return a source's rows with labels for its own words; those without one are listed and left out.
 
-    ``words`` adds to :data:`WORDS` and overrides them.
+    ``words`` adds to :data:`perceived.data.source.WORDS` and overrides them.
 
     Raises:
         DataError: a word means nothing; all such are named.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,10 +67,12 @@ def read(root: Path, listing: Listing) -> Source:
     groups = _groups(raw.columns, taken=(path, label, partition, identity), location=location)
     kept = [name for name in (path, label, partition, identity, *groups) if name]
     rows = raw.select(kept).rename({path: "id"}).drop_nulls("id")
+    rows = rows.with_columns(pl.col("id").map_elements(posixpath.normpath, return_dtype=pl.String))
     if rows.is_empty():
         raise DataError(f"{location} names no picture.", expected=f"paths in its column {path}")
-    rows = first_rows(rows, problems, label=label)
     here = set(pictures(listing))
+    named = {_place(base, name, here) for name in rows["id"]}
+    rows = first_rows(rows, problems, label=label)
     paths = [_place(base, name, here) for name in rows["id"]]
     rows = rows.select(
         "id",
@@ -80,7 +83,7 @@ def read(root: Path, listing: Listing) -> Source:
         *(pl.col(name).alias(written) for name, written in groups.items()),
     )
     rows = read_partitions(_with_bands(rows, problems), PARTITION_WORDS, problems, table=location)
-    problems["pictures_without_row"] += [relative(root, name) for name in sorted(here - set(paths))]
+    problems["pictures_without_row"] += [relative(root, name) for name in sorted(here - named)]
     if identity:
         problems["unknown_identities"] += rows.filter(pl.col("identity").is_null())["id"].to_list()
     about_it = about(root, listing)

@@ -43,6 +43,14 @@ PARTITION_WORDS = {
 ABOUT = "dataset.json"
 """A set of one's own names itself in this file, as ``{"source": "NAME", "licence": "CC BY 4.0"}``."""
 NOT_STATED = "not stated"
+KNOWN = ("celeba", "fairface", "utkface", "demo")
+"""Datasets whose names say all about them, their licence too."""
+
+WORDS = dict.fromkeys(("female", "females", "f", "w", "woman", "women", "girl", "girls"), "female") | dict.fromkeys(
+    ("male", "males", "m", "man", "men", "boy", "boys"), "male"
+)
+"""Words for labels, in lower case, that are understood without being told. Numbers are not among them: 1 is male in
+CelebA and female in UTKFace."""
 
 Problems = dict[str, list[str]]
 """Kind of problem, a key of :data:`PROBLEMS`, to the pictures or identities concerned."""
@@ -84,13 +92,16 @@ class About:
 def about(root: Path, listing: Listing) -> About:
     """Return the name and licence in the shallowest :data:`ABOUT` file; a set without one is named as its folder.
 
+    A folder's name makes no known dataset of it, whose licence would be taken for its own.
+
     Raises:
         DataError: the file is not readable.
     """
     files = [folder + ABOUT for folder, names in listing.items() if ABOUT in names]
     if not files:
         place = root.parent if root.suffix.lower() == ".csv" else root
-        return About(place.stem.lower(), NOT_STATED)
+        name = place.stem.lower()
+        return About(f"own-{name}" if name in KNOWN else name, NOT_STATED)
     return read_about(min(files, key=lambda location: (location.count("/"), location)))
 
 
@@ -128,10 +139,11 @@ def no_problems() -> Problems:
 def first_rows(rows: pl.DataFrame, problems: Problems, *, label: str = "") -> pl.DataFrame:
     """Keep the first row of each picture, and list the pictures that have more.
 
-    Where rows of a picture have different words in the column ``label``, none is kept.
+    Where rows of a picture have words in the column ``label`` that mean different things, none is kept.
     """
     if label:
-        contradict = pl.col(label).str.to_lowercase().n_unique().over("id") > 1
+        meaning = pl.col(label).str.to_lowercase().replace(WORDS)
+        contradict = meaning.n_unique().over("id") > 1
         problems["contradicting_rows"] += rows.filter(contradict)["id"].unique(maintain_order=True).to_list()
         rows = rows.filter(~contradict)
     repeated = rows.filter(pl.col("id").is_duplicated())["id"].unique(maintain_order=True)

@@ -59,7 +59,7 @@ def prepare(
     What does not fit is left out of the table and listed in the report. ``check`` says how each
     picture is tried. ``annotations_only`` looks for no pictures and keeps every row, with a
     ``path`` of ``null``: enough to explore. ``words`` says which label a dataset's own words mean, beside
-    those of :data:`perceived.data.labels.WORDS`. ``seed`` chooses what is held out of a dataset whose
+    those of :data:`perceived.data.source.WORDS`. ``seed`` chooses what is held out of a dataset whose
     authors set no validation pictures aside.
 
     Raises:

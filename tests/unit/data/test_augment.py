@@ -12,7 +12,9 @@ from PIL import Image
 from perceived.data import augment, preview, warp
 from perceived.data.augment import STRONG, Augmentation, Variation
 from perceived.data.degrade import Degradation
+from perceived.detector import YuNet, largest_face
 from perceived.errors import ImageError
+from perceived.preprocess import Pixels, Preprocessing, frame
 
 CPU = torch.device("cpu")
 STILL = Augmentation(mirror=0.0)
@@ -117,6 +119,21 @@ def test_the_preview_shows_the_faults_that_training_sees(tmp_path: Path) -> None
     sheet = np.asarray(Image.open(covered))
     assert np.array_equal(sheet[:, :178], whole[:, :178]), "the original is as it was"
     assert not np.array_equal(sheet[:, 184:], whole[:, 184:])
+
+
+def test_the_preview_shows_the_face_that_training_sees(portraits: list[Pixels], tmp_path: Path) -> None:
+    framing = Preprocessing(height=64, width=64, mean=(0, 0, 0), std=(1, 1, 1), alignment="five-point")
+    canvas = np.zeros((436, 534, 3), np.uint8)
+    canvas[100:318, 200:378] = portraits[0]
+    Image.fromarray(canvas).save(tmp_path / "face.png")
+    drawn = preview.preview(
+        tmp_path / "face.png", tmp_path / "p.png", augmentation=Augmentation(mirror=0), framing=framing
+    )
+    sheet = np.asarray(Image.open(drawn)).astype(int)
+    face = frame(canvas, framing, largest_face(YuNet().detect(canvas)))
+    assert sheet.shape == (2 * 64 + 6, 6 * (64 + 6) + 6, 3)
+    assert np.array_equal(sheet[35:99, :64], face)
+    assert np.abs(sheet[:64, 76:140] - face).max() <= 1
 
 
 def test_the_preview_of_something_else_is_refused(tmp_path: Path) -> None:

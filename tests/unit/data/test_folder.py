@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from perceived import card
 from perceived.commands.options import meanings
 from perceived.data import labels, table
 from perceived.errors import DataError
@@ -127,6 +128,12 @@ def test_a_set_may_name_itself_and_its_licence(write: Write) -> None:
     (data / "dataset.json").write_text('{"source": "street", "licence": "CC0"}')
     _, examples = prepared(data)
     assert set(examples.select("source", "licence").iter_rows()) == {("street", "CC0")}
+
+
+@pytest.mark.parametrize("name", sorted(card.DATASETS))
+def test_a_folders_name_makes_no_known_dataset_of_it(write: Write, name: str) -> None:
+    _, examples = prepared(write("female/1.jpg", "male/1.jpg", root=name.capitalize()))
+    assert set(examples.select("source", "licence").iter_rows()) == {(f"own-{name}", "not stated")}
 
 
 def test_several_datasets_join_with_unique_ids(write: Write, tmp_path: Path) -> None:
