@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from perceived import images, resume, sources
-from perceived.commands import predict as command
+from perceived.commands import answering
 from perceived.errors import ResumeError
 from perceived.types import Picture
 
@@ -204,7 +204,7 @@ def test_a_video_among_pictures_loses_no_answer(run, tiny_model, picture, tmp_pa
 
 
 def test_nothing_is_left_of_an_output_that_failed(run, tiny_model, picture, tmp_path, monkeypatch):
-    monkeypatch.setattr(command.rows, "rows", lambda *_: 1 / 0)
+    monkeypatch.setattr(answering.rows, "rows", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run("predict", picture("a.png", 9), "--model", tiny_model, "--no-detect", "--out", tmp_path / "o.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
@@ -329,7 +329,7 @@ def test_answers_take_no_memory_that_grows():
     def found(count):
         return (sources.Found(location=f"{i}.png", relative=PurePath(f"{i}.png")) for i in range(count))
 
-    answers = command._answers(Instant(), found(2000), None)
+    answers = answering._answers(Instant(), found(2000), None)
     for _ in range(1999):
         next(answers)
     living = sum(type(thing) is sources.Found for thing in gc.get_objects())
