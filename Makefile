@@ -45,6 +45,7 @@ bench: $(VENV)/installed-$(PACKAGE)
 
 docs: $(VENV)/installed-$(PACKAGE)
 	$(BIN)/python docs/make_reference.py
+	$(BIN)/python docs/make_python_reference.py
 	$(BIN)/python docs/make_results.py
 	$(BIN)/python docs/make_scale.py
 	$(BIN)/python docs/make_curves.py
