@@ -169,42 +169,40 @@ def sample(paths: Iterator[Path], count: int) -> list[Path]:
     return [listed[i] for i in np.random.default_rng(0).permutation(len(listed))[:count]]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
-    parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared", help="folder of photos/ and data/")
-    parser.add_argument("--crops", type=int, default=1000, help="face pictures of each data set")
-    parser.add_argument("--scenes", type=int, default=8, help="made scenes of each kind")
-    parser.add_argument("--repeats", type=int, default=15, help="calls that are timed")
-    args = parser.parse_args()
-    cv2.setNumThreads(1)
-    detector, photos = YuNet(), args.shared / "photos"
-    if not (photos / "labels.csv").is_file():
-        print(f"Not measured: there is no {photos}/labels.csv. Name the folder with --shared.")
-        return
+def measure(shared: Path, *, crops: int, scenes: int, repeats: int) -> dict[str, Any]:
+    """Return all that is measured, by kind of picture."""
+    detector, photos = YuNet(), shared / "photos"
     sets = {
-        "celeba": sample((args.shared / "data/celeba-mini").rglob("*.jpg"), args.crops),
-        "fairface": sample((args.shared / "data/fairface-mini").rglob("*.jpg"), args.crops),
+        "celeba": sample((shared / "data/celeba-mini").rglob("*.jpg"), crops),
+        "fairface": sample((shared / "data/fairface-mini").rglob("*.jpg"), crops),
     }
-    photographs = {f"turned by {90 * quarters}": measure_photos(detector, photos, quarters) for quarters in range(4)}
-    scenes = {
-        "pictures pasted 20-40 px high": measure_scenes(detector, args.scenes, (20, 40)),
-        "faces 20-40 px high": measure_scenes(detector, args.scenes, (40, 80)),
+    return {
+        "photographs": {
+            f"turned by {90 * quarters}": measure_photos(detector, photos, quarters) for quarters in range(4)
+        },
+        "scenes": {
+            "pictures pasted 20-40 px high": measure_scenes(detector, scenes, (20, 40)),
+            "faces 20-40 px high": measure_scenes(detector, scenes, (40, 80)),
+        },
+        "crops": {name: measure_crops(detector, paths) for name, paths in sets.items()},
+        "thumbnails": {
+            f"{name}, {side} px": measure_crops(detector, paths[: len(paths) // 4], side)
+            for name, paths in sets.items()
+            for side in (48, 64, 100)
+        },
+        "milliseconds": measure_time(detector, photos, repeats),
     }
-    crops = {name: measure_crops(detector, paths) for name, paths in sets.items()}
-    thumbnails = {
-        f"{name}, {side} px": measure_crops(detector, paths[: len(paths) // 4], side)
-        for name, paths in sets.items()
-        for side in (48, 64, 100)
-    }
-    upright = photographs["turned by 0"]
-    result = {
+
+
+def report(measured: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """Return the results file: what was asked for, and what was found."""
+    upright, scenes, crops = measured["photographs"]["turned by 0"], measured["scenes"], measured["crops"]
+    return {
         "what": "Faces found: photographs with one person, a group of 29, scenes of 12 megapixels, tight crops",
         "config": {
             "versions": {name: metadata.version(name) for name in ("onnxruntime", "opencv-python-headless", "numpy")},
             "weights_sha256": yunet.SHA256,
-            "crops": args.crops,
-            "scenes": args.scenes,
+            **config,
         },
         "metrics": {
             "single_person_found_share": upright["share"],
@@ -222,14 +220,24 @@ def main() -> None:
             **{f"{name}_crops_found_share": ">= 0.99" for name in crops},
         },
         **provenance(shlex.join(["python", *sys.argv])),
-        "measured": {
-            "photographs": photographs,
-            "scenes": scenes,
-            "crops": crops,
-            "thumbnails": thumbnails,
-            "milliseconds": measure_time(detector, photos, args.repeats),
-        },
+        "measured": measured,
     }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
+    parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared", help="folder of photos/ and data/")
+    parser.add_argument("--crops", type=int, default=1000, help="face pictures of each data set")
+    parser.add_argument("--scenes", type=int, default=8, help="made scenes of each kind")
+    parser.add_argument("--repeats", type=int, default=15, help="calls that are timed")
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    if not (args.shared / "photos" / "labels.csv").is_file():
+        print(f"Not measured: there is no {args.shared}/photos/labels.csv. Name the folder with --shared.")
+        return
+    counts = {"crops": args.crops, "scenes": args.scenes}
+    result = report(measure(args.shared, **counts, repeats=args.repeats), counts)
     text = json.dumps(result, indent=2, ensure_ascii=False)
     print(text)
     if args.out:

@@ -204,22 +204,7 @@ def _open(path: Path, threads: int | None, providers: Sequence[str]) -> Any:
     import onnxruntime as ort
     from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-    if path.is_dir():
-        raise ModelFileError(
-            f"{path} is a folder, not a model file.",
-            mend=f"perceived export {path} MODEL.onnx, and give MODEL.onnx instead",
-        )
-    if path.exists() and not path.is_file():
-        raise ModelFileError(f"{path} is a device or a pipe, not a model file.", mend="give the path of an ONNX file")
-    try:
-        with open(path, "rb"):
-            pass
-    except FileNotFoundError as error:
-        raise ModelFileError(f"The model file {path} does not exist.", mend=_EXPORT_AGAIN) from error
-    except OSError as error:
-        raise ModelFileError(
-            f"The model file {path} cannot be read: {error.strerror}.", mend="check its permissions"
-        ) from error
+    _check_readable(path)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
@@ -247,6 +232,26 @@ def _open(path: Path, threads: int | None, providers: Sequence[str]) -> Any:
             mend="install them, see onnxruntime.ai/docs/execution-providers, or choose another device",
         )
     return session
+
+
+def _check_readable(path: Path) -> None:
+    """Raise :class:`ModelFileError` in our words where ONNX Runtime would say little."""
+    if path.is_dir():
+        raise ModelFileError(
+            f"{path} is a folder, not a model file.",
+            mend=f"perceived export {path} MODEL.onnx, and give MODEL.onnx instead",
+        )
+    if path.exists() and not path.is_file():
+        raise ModelFileError(f"{path} is a device or a pipe, not a model file.", mend="give the path of an ONNX file")
+    try:
+        with open(path, "rb"):
+            pass
+    except FileNotFoundError as error:
+        raise ModelFileError(f"The model file {path} does not exist.", mend=_EXPORT_AGAIN) from error
+    except OSError as error:
+        raise ModelFileError(
+            f"The model file {path} cannot be read: {error.strerror}.", mend="check its permissions"
+        ) from error
 
 
 def _read_spec(session: Any, path: Path) -> ModelSpec:
