@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/python -m uv
 SOURCES := $(shell find src -type f -not -name '*.pyc')
 
-.PHONY: demo test test-full lint format bench docs pins clean
+.PHONY: demo test test-full test-lowest lint format bench docs pins clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-$(PACKAGE)
@@ -27,6 +27,16 @@ test: $(VENV)/installed-$(PACKAGE)
 
 test-full: $(VENV)/installed-$(PACKAGE)
 	PERCEIVED_TESTED=$(PACKAGE) $(BIN)/python -m pytest --full $(PYTEST_ARGS)
+
+# The lowest versions that pyproject.toml allows, of what the core, the server, videos and audits need.
+LIGHT := $(patsubst %,tests/unit/test_%.py,answers audit audit_command classifier corruptions detector draw images \
+	predict_command predictor video) tests/unit/data/test_table.py tests/unit/data/test_holdout.py tests/server
+
+test-lowest: $(VENV)/installed-pins
+	$(UV) venv --quiet --clear --python $(BIN)/python build/lowest
+	$(UV) pip install --quiet --python build/lowest/bin/python --resolution lowest-direct '.[audit,heic,serve,video]' \
+		'fairlearn>=0.12' 'hypothesis>=6.120' 'onnx>=1.19' 'psutil>=6' 'pytest>=8.3' 'pytest-xdist>=3.6' 'scikit-image>=0.24'
+	build/lowest/bin/python -m pytest --numprocesses $(JOBS) -W ignore::DeprecationWarning $(LIGHT) $(PYTEST_ARGS)
 
 lint: $(VENV)/installed-pins
 	$(BIN)/python -m ruff check
