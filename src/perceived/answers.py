@@ -172,7 +172,8 @@ def _by_name(labels: pl.DataFrame, predictions: pl.DataFrame, folders: int) -> p
 def _read_table(path: Path, reading: Reading) -> pl.DataFrame:
     """Return the columns of a file whose cells can be written as text; the others are noted."""
     if not path.is_file():
-        raise DataError(f"{path} does not exist.", expected="a CSV or Parquet file")
+        what = "is a folder, a pipe or a device" if path.exists() else "does not exist"
+        raise DataError(f"{path} {what}.", expected="a CSV or Parquet file")
     try:
         if path.suffix == ".parquet":
             return _without_nested(pl.read_parquet(path), path, reading)

@@ -6,6 +6,7 @@ packages of the extra ``train``, and ``perceived --help`` is quick.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import sys
@@ -36,7 +37,7 @@ from perceived.commands import (
     tune,
     video,
 )
-from perceived.errors import ConfigError, MissingExtraError, PerceivedError
+from perceived.errors import ConfigError, MissingExtraError, PerceivedError, StorageError
 from perceived.extras import needed_for
 
 app = typer.Typer(
@@ -62,6 +63,10 @@ def main() -> None:
         _fail(MissingExtraError(asked, error.extra) if of_a_module else error)
     except PerceivedError as error:
         _fail(error)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail(StorageError("The disk is full, or what takes the output is.", mend="free some space"))
 
 
 def _open_streams() -> None:

@@ -57,7 +57,7 @@ def decode_reduced(picture: Source, name: str, *, at_least: int) -> images.Decod
     if isinstance(picture, bytes | bytearray | memoryview):
         return images.decode_reduced(bytes(picture), at_least=at_least, source=name)
     if isinstance(picture, str | os.PathLike):
-        return images.decode_reduced(images.read_bytes(picture), at_least=at_least, source=os.fspath(picture))
+        return images.decode_reduced(images.read_bytes(picture), at_least=at_least, source=os.fsdecode(picture))
     pixels = _pixels(picture, name)
     return images.Decoded(pixels, pixels.shape[1], pixels.shape[0])
 

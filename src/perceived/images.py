@@ -47,6 +47,8 @@ _PLUGINS = ("AvifImagePlugin", "TiffImagePlugin", "WebPImagePlugin")
 """What reads those of ``FORMATS`` that ``Image.preinit`` does not load."""
 _HEADER_BYTES = 4096
 _EXIF = b"Exif\0\0"
+WARNED_OF = Image.MAX_IMAGE_PIXELS or 0
+"""Pixels from which Pillow warns."""
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError, AttributeError),
     *(struct.error, zlib.error, Image.DecompressionBombError, RuntimeError, AssertionError, Warning),
@@ -81,7 +83,7 @@ class Decoded(NamedTuple):
 
 def load(path: str | os.PathLike[str]) -> Pixels:
     """Read and decode one picture from a file or from ``ARCHIVE.zip!MEMBER``."""
-    return decode(read_bytes(path), source=os.fspath(path))
+    return decode(read_bytes(path), source=os.fsdecode(path))
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
@@ -90,16 +92,16 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     Raises:
         ImageError: there is no such file or member, or it is larger than ``MAX_BYTES``.
     """
-    location = os.fspath(path)
+    location = os.fsdecode(path)
     try:
         if inside := archive.find(location):
             opened, member = inside
             _check_bytes(opened.size(member), location)
             return opened.read(member)
-        _check_file(location)
+        size = _check_file(location)
         with open(location, "rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except (OSError, DataError, ValueError) as error:
+            return file.read(size + 1)
+    except (OSError, DataError, ValueError, MemoryError) as error:
         raise _cannot_read(location, error) from error
 
 
@@ -169,7 +171,7 @@ def probe(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises:
         ImageError: as :func:`read_bytes` and :func:`decode`.
     """
-    location = os.fspath(path)
+    location = os.fsdecode(path)
     head, tail = _ends(location)
     plain = head.startswith(jpeg.SIGNATURE) and tail.endswith(jpeg.END) and _EXIF not in head
     size = jpeg.size(head) if plain else None
@@ -229,7 +231,8 @@ def _open(data: bytes) -> Image.Image:
 def _load_pixels(image: Image.Image, scale: tuple[int, int]) -> Image.Image:
     """Decode an opened picture at the smallest cheap scale that is at least ``scale``, as stored."""
     image.draft(None, scale)
-    image.load()
+    with _quiet() if image.format == "TIFF" and image.width * image.height > WARNED_OF else contextlib.nullcontext():
+        image.load()  # which looks at a TIFF's size once more
     return image
 
 
@@ -259,7 +262,8 @@ def _upright(image: Image.Image, orientation: int) -> Pixels:
     return to_rgb(image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image)
 
 
-def _check_file(location: str) -> None:
+def _check_file(location: str) -> int:
+    """Return the bytes of a file, or raise :class:`ImageError` where it can be none of a picture."""
     status = os.stat(location)  # noqa: PTH116 -- once per picture, and three times as quick as Path.stat
     if stat.S_ISDIR(status.st_mode):
         os.listdir(location)  # noqa: PTH208 -- a folder is walked, unless it cannot be listed: that is what is told
@@ -268,6 +272,7 @@ def _check_file(location: str) -> None:
     if os.path.splitext(location)[1].lower() in VIDEO_ENDINGS:  # noqa: PTH122 -- as quick as the line above
         raise ImageError(f"{location} is a video, not a picture.", mend=f"perceived video {location}")
     _check_bytes(status.st_size, location)
+    return status.st_size
 
 
 def _cannot_read(location: str, error: Exception) -> ImageError:
@@ -276,6 +281,8 @@ def _cannot_read(location: str, error: Exception) -> ImageError:
             f"There is no file {location}.",
             mend="check the path; a pattern has to match something, and is for the command line: see Python's glob",
         )
+    if isinstance(error, MemoryError):
+        return ImageError(f"There is not enough memory for {location}.", mend="free some, or use fewer threads")
     reason = getattr(error, "strerror", None) or getattr(error, "what", None) or str(error)
     return ImageError(f"{location} cannot be read: {reason}.", mend="check the path and its permissions")
 

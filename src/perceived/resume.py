@@ -6,14 +6,14 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from perceived.classifier import label_at
-from perceived.errors import ResumeError
-from perceived.storage import atomic_path, replaceable, storage_errors
+from perceived.errors import ResumeError, StorageError
+from perceived.storage import atomic_path, make_folder, replaceable, storage_errors
 from perceived.types import SCHEMA_VERSION, Box, Face
 
 if TYPE_CHECKING:
@@ -103,6 +103,35 @@ def hold(file: IO[Any], path: Path) -> None:
             f"Another run is writing its answers to {path}.",
             expected="one run at a time",
             mend="wait until it has ended, or give another file",
+        )
+
+
+@contextlib.contextmanager
+def appending(path: Path) -> Iterator[IO[str]]:
+    """Open the list at ``path`` for more answers, a line at a time, and keep other runs from it.
+
+    Raises:
+        ResumeError: another run holds it.
+        StorageError: it cannot be written, or was removed or replaced by the end.
+    """
+    with storage_errors(path):
+        make_folder(path.parent)
+        with open(path, "a", encoding="utf-8", buffering=1) as file:
+            hold(file, path)
+            yield file
+            _require_kept(file, path)
+
+
+def _require_kept(file: IO[Any], path: Path) -> None:
+    """Refuse to have written to a file that has no name any more: editors and ``sed -i`` put new ones in its place."""
+    try:
+        kept = os.path.samestat(os.fstat(file.fileno()), os.stat(path))  # noqa: PTH116 -- beside fstat
+    except FileNotFoundError:
+        kept = False
+    if not kept:
+        raise StorageError(
+            f"{path} was removed or replaced while answers were written to it.",
+            mend="run the same command again, which answers what is missing there",
         )
 
 

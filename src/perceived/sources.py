@@ -93,7 +93,10 @@ def _outermost(matches: list[str]) -> list[str]:
 
 def real(path: str | Path) -> Path:
     """Return where a path leads, there or not; unlike ``Path.resolve``, of any path."""
-    return Path(os.path.realpath(path))
+    try:
+        return Path(os.path.realpath(path))
+    except OSError:  # a link of another user's process, which may not be followed
+        return Path(os.path.abspath(path))  # noqa: PTH100 -- links are not followed
 
 
 def _is_inside(path: str | Path, folders: Collection[Path]) -> bool:

@@ -37,6 +37,18 @@ def storage_errors(path: Path) -> Iterator[None]:
                 expected="enough free space for the whole file",
                 mend="free some space, or point the output at another disk, and run the command again",
             ) from error
+        if error.errno == errno.EFBIG:
+            raise StorageError(
+                f"{path} cannot be written: it is larger than a file may be there.",
+                expected="a disk, and a limit of the shell (ulimit -f), that allow it",
+                mend="write to another disk, or fewer pictures to a file",
+            ) from error
+        if error.errno in (errno.EIO, errno.ESTALE):
+            raise StorageError(
+                f"{path} cannot be written: {error.strerror}.",
+                expected="a disk, or a mounted drive, without faults",
+                mend="see the system's log, and write to another disk",
+            ) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
             raise StorageError(
                 f"{path} cannot be written: {error.strerror}{_elsewhere(error, path)}.",
@@ -102,17 +114,34 @@ def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
         try:
             partial = holder / path.name
             yield partial
-            if path.is_dir() and partial.is_dir():
-                (holder / _REPLACED).mkdir()
-                path.rename(holder / _REPLACED / path.name)
-            if durable:
-                _flush(partial)
-            if path.is_file():
-                shutil.copymode(path, partial)
-            partial.replace(path)
+            with _still_there(path):
+                _take_name(partial, path, durable=durable)
         finally:
             _remove_holder(holder)
             os.close(lock)
+
+
+def _take_name(partial: Path, path: Path, *, durable: bool) -> None:
+    """Give what stands in a hidden folder its name."""
+    if path.is_dir() and partial.is_dir():
+        (partial.parent / _REPLACED).mkdir()
+        path.rename(partial.parent / _REPLACED / path.name)
+    if durable:
+        _flush(partial)
+    if path.is_file():
+        shutil.copymode(path, partial)
+    partial.replace(path)
+
+
+@contextlib.contextmanager
+def _still_there(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StorageError(
+            f"{path} cannot be written: its folder, or what was to become of it in there, was removed meanwhile.",
+            mend="run the command again, and let hidden folders beside results be",
+        ) from error
 
 
 def _flush(file: Path) -> None:

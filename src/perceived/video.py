@@ -60,7 +60,7 @@ def frames(source: str, *, lost: list[str] | None = None) -> Iterator[Frame]:
     start: float | None = None
     time = 0.0
     try:
-        with av.open(name, format=form, options=options) as container:
+        with av.open(name, format=form, options=options, metadata_errors="replace") as container:
             if not container.streams.video:
                 raise ImageError(f"{source} holds no video.", expected="a file with at least one video stream")
             stream = container.streams.video[0]
@@ -90,7 +90,14 @@ def frames(source: str, *, lost: list[str] | None = None) -> Iterator[Frame]:
 def _decoded(
     container: av.container.InputContainer, stream: av.VideoStream, lost: list[str]
 ) -> Iterator[av.VideoFrame]:
-    for packet in container.demux(stream):
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except IndexError as error:  # damage has named a stream that there is none of
+            raise av.InvalidDataError(0, "a packet belongs to no stream") from error
+        if packet is None:
+            return
         try:
             yield from packet.decode()
         except av.InvalidDataError as error:

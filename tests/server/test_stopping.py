@@ -93,6 +93,12 @@ def test_ctrl_c_reaches_every_process_and_what_is_under_way_is_finished(start, t
     assert [row["error"] for row in answers[0].json()["pictures"]] == [None] * 64
 
 
+def test_ctrl_c_ends_a_server_of_one_process_as_it_ends_other_commands(start, tiny_model):
+    process, _ = start(tiny_model)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+
+
 def children(parent: int) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 

@@ -304,6 +304,8 @@ def test_the_line_that_is_no_answer_is_named(write: Callable[..., Path], wrong: 
 
 
 def test_a_missing_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is a folder, a pipe or a device"):
+        answers.read_labels(Path("/dev/null"), reading=Reading())
     for name in ("p.csv", "p.jsonl", "p.parquet"):
         with pytest.raises(DataError, match="does not exist"):
             answers.read_predictions(tmp_path / name, reading=Reading())

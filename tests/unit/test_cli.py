@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,6 +100,15 @@ def test_a_folder_that_is_gone_is_told(run, monkeypatch, tmp_path):
 def test_a_split_of_contradictions_is_refused(run, tmp_path, words, message):
     answer = run("split", tmp_path, *words)
     assert (answer.code, message in answer.err) == (2, True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_behind_any_command_is_told():
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-u", "-m", "perceived", "info"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: The disk is full, or what takes the output is.\n")
 
 
 def test_a_missing_model_is_the_callers_mistake(run, picture):

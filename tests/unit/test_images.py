@@ -441,6 +441,22 @@ def test_probe_agrees_with_decoding(tmp_path: Path, kind: str) -> None:
     assert images.probe(path) == (40, 30)
 
 
+def test_a_tiff_is_as_large_as_any_other_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    monkeypatch.setattr(images, "WARNED_OF", 1000)
+    found = images.decode(encode(Image.fromarray(PICTURE), "TIFF", compression="tiff_lzw"))
+    assert np.array_equal(found, PICTURE)
+
+
+def test_too_little_memory_for_a_file_is_an_error_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: str) -> int:
+        raise MemoryError
+
+    monkeypatch.setattr(images, "_check_file", refuse)
+    with pytest.raises(ImageError, match="not enough memory for"):
+        images.read_bytes(tmp_path / "a.jpg")
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_probe_gives_the_size_of_the_upright_picture(tmp_path: Path, kind: str) -> None:
     exif = Image.Exif()

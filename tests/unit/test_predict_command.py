@@ -385,6 +385,30 @@ def test_resume_tries_again_what_no_model_was_asked_about(run, tiny_model, pictu
     assert [(row["source"], row["error"]) for row in answers(log.read_text())] == [(str(path), None), (gone, None)]
 
 
+def put_another_there(log: Path) -> None:
+    """As editors and ``sed -i`` do."""
+    other = log.with_suffix(".new")
+    other.write_bytes(log.read_bytes())
+    other.replace(log)
+
+
+@pytest.mark.parametrize("change", [Path.unlink, put_another_there])
+def test_a_list_that_is_removed_or_replaced_meanwhile_is_told(run, tiny_model, picture, tmp_path, monkeypatch, change):
+    log, tell = tmp_path / "log.jsonl", answering.Tally.add
+
+    def add(tally, picture):
+        tell(tally, picture)
+        change(log)
+
+    words = ("predict", picture("a.png", 9), "--model", tiny_model, "--no-detect", "--resume", log)
+    with monkeypatch.context() as patched:
+        patched.setattr(answering.Tally, "add", add)
+        answer = run(*words)
+    assert (answer.code, "was removed or replaced while" in answer.err) == (2, True)
+    assert run(*words).code == 0
+    assert len(log.read_text().splitlines()) == 1
+
+
 def test_resume_makes_the_folder_of_its_file(run, tiny_model, picture, tmp_path):
     log = tmp_path / "new" / "log.jsonl"
     assert run("predict", picture("a.png", 9), "--model", tiny_model, "--no-detect", "--resume", log).code == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import os
 import pickle
 import threading
 import tracemalloc
@@ -66,6 +67,15 @@ def test_a_list_keeps_its_order_across_batches(tiny_model, picture):
     assert [answer.faces[0].perceived_gender for answer in answers] == [
         "male" if shade > 128 else "female" for shade in shades
     ]
+
+
+def test_a_path_may_be_of_bytes(predictor, picture):
+    path = picture("a.png", 10)
+    with os.scandir(os.fsencode(path.parent)) as folder:
+        found = next(one for one in folder if one.name == b"a.png")
+    answered = predictor.predict([path, found])
+    assert [one.error for one in answered] == [None, None]
+    assert answered[1].source == str(path)
 
 
 def test_an_empty_list_has_no_answers(predictor):

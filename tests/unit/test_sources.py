@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from perceived import images
+from perceived import images, sources
 from perceived.errors import ConfigError, ImageError
 from perceived.sources import Found, distinct, find
 
@@ -78,6 +78,14 @@ def test_links_to_folders_are_followed_once(album, tmp_path):
         (album / name).symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     assert names(album) == ["a.PNG", "b.jpg", "deep/c.webp", "deep/e[1].jpg", "again/f.jpg"]
     assert names(album / "**" / "f.*") == ["f.jpg"]
+
+
+def test_a_link_that_may_not_be_followed_is_where_it_stands(monkeypatch, tmp_path):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os.path, "realpath", refuse)
+    assert sources.real(tmp_path / "x.jpg") == tmp_path / "x.jpg"
 
 
 def test_an_empty_word_is_not_the_folder_one_is_in():

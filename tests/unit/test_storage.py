@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,7 +99,7 @@ def test_a_folder_goes_back_where_the_new_one_cannot_take_its_place(
     target.mkdir()
     (target / "before").touch()
     monkeypatch.setattr(Path, "replace", lambda *_: (tmp_path / "missing").stat())
-    with pytest.raises(FileNotFoundError), storage.atomic_path(target) as partial:
+    with pytest.raises(StorageError, match="removed meanwhile"), storage.atomic_path(target) as partial:
         partial.mkdir()
     assert [path.name for path in target.iterdir()] == ["before"]
 
@@ -196,6 +197,19 @@ def test_another_users_writing_does_not_stand_in_the_way() -> None:
         assert Path(name, "ours.txt").read_text() == "ours"
 
 
+@pytest.mark.parametrize("gone", ["", "results"])
+def test_a_folder_that_is_removed_meanwhile_is_told(tmp_path: Path, gone: str) -> None:
+    out = tmp_path / "results" / "a.txt"
+
+    def write() -> None:
+        with storage.atomic_path(out) as partial:
+            partial.write_text("whole")
+            shutil.rmtree(tmp_path / gone if gone else partial.parent)
+
+    with pytest.raises(StorageError, match="was removed meanwhile"):
+        write()
+
+
 def test_a_file_that_is_refused_on_the_way_is_named(tmp_path: Path) -> None:
     with pytest.raises(StorageError) as error, storage.atomic_path(tmp_path / "here" / "file"):
         raise PermissionError(errno.EACCES, "Permission denied", "/somewhere/else")
@@ -207,7 +221,14 @@ def test_a_file_that_is_refused_on_the_way_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "words"), [(errno.ENOSPC, "disk is full"), (errno.EDQUOT, "disk is full"), (errno.EROFS, "cannot be")]
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "disk is full"),
+        (errno.EDQUOT, "disk is full"),
+        (errno.EROFS, "cannot be"),
+        (errno.EFBIG, "larger than a file may be"),
+        (errno.EIO, "Input/output error"),
+    ],
 )
 def test_what_the_disk_refuses_is_told(tmp_path: Path, number: int, words: str) -> None:
     with pytest.raises(StorageError, match=words) as error, storage.atomic_path(tmp_path / "file"):

@@ -11,6 +11,8 @@ import pytest
 
 pytest.importorskip("av", reason="needs the extra 'video'")
 
+import av
+
 from perceived import video
 from perceived.errors import ConfigError, ImageError
 from perceived.predictor import Predictor
@@ -119,6 +121,30 @@ def test_damaged_frames_are_passed_over(run, tiny_model, tmp_path):
     answer = run("video", tmp_path / "spoilt.mp4", "--model", tiny_model)
     told = f"{len(lost)} damaged packet{'s' * (len(lost) > 1)} passed over"
     assert (answer.code, told in answer.err) == (0, True), answer.err
+
+
+def test_tags_that_are_not_unicode_are_no_obstacle(tmp_path):
+    path = tmp_path / "old.avi"
+    with av.open(str(path), "w") as written:
+        written.metadata["title"] = "CafXXX"
+        stream = written.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for _ in range(3):
+            written.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
+        written.mux(stream.encode())
+    path.write_bytes(path.read_bytes().replace(b"CafXXX", b"Caf\xe9 1"))
+    assert len(list(frames(str(path)))) == 3
+
+
+def test_a_packet_of_no_stream_breaks_a_video_off():
+    class Damaged:
+        def demux(self, stream):
+            yield from ()
+            raise IndexError("list index out of range")
+
+    with pytest.raises(av.InvalidDataError, match="belongs to no stream"):
+        list(video._decoded(Damaged(), None, []))
 
 
 def breaking(error, after):

@@ -16,7 +16,7 @@ import typer
 
 from perceived import rows, sources
 from perceived.errors import ConfigError
-from perceived.storage import atomic_path, make_folder, storage_errors
+from perceived.storage import atomic_path, storage_errors
 from perceived.tally import Tally
 from perceived.types import Picture
 from perceived.wording import counted
@@ -127,13 +127,9 @@ def _writing(output: Output, labels: tuple[str, ...]) -> Iterator[Callable[[str]
     """Yield what takes rows: a new file comes whole or not at all, a resumed one grows line by line."""
     with contextlib.ExitStack() as stack:
         if output.resume is not None:
-            from perceived.resume import hold
+            from perceived.resume import appending
 
-            stack.enter_context(storage_errors(output.resume))
-            make_folder(output.resume.parent)
-            file = stack.enter_context(open(output.resume, "a", encoding="utf-8", buffering=1))
-            hold(file, output.resume)
-            write = file.write
+            write = stack.enter_context(appending(output.resume)).write
         elif output.out is not None:
             unfinished = stack.enter_context(atomic_path(output.out))
             write = stack.enter_context(open(unfinished, "w", encoding="utf-8", newline="")).write

@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def gently(announce: Callable[[], None], *, seconds: float) -> Iterator[None]:
-    """At the first signal to stop, call ``announce``; ``seconds`` later, pass SIGTERM on to whoever had it before.
+    """At the first signal to stop, call ``announce``; ``seconds`` later, pass it on to whoever had it before.
 
     A connection that is kept open may have its next request on the way when the server decides to
     stop. In those seconds such requests are still answered, and their callers told to come no more.
@@ -26,9 +26,11 @@ def gently(announce: Callable[[], None], *, seconds: float) -> Iterator[None]:
         return
     loop = asyncio.get_running_loop()
     previous = {number: signal.getsignal(number) for number in SIGNALS}
-    announced = False
+    announced, passed = False, False
 
     def pass_on(number: signal.Signals) -> None:
+        nonlocal passed
+        passed = True
         handler = previous[number]
         if callable(handler):
             handler(number, None)
@@ -38,7 +40,7 @@ def gently(announce: Callable[[], None], *, seconds: float) -> Iterator[None]:
         if not announced:
             announced = True
             announce()
-            loop.call_later(seconds, pass_on, signal.SIGTERM)
+            loop.call_later(seconds, lambda: pass_on(signal.SIGTERM if passed else number))
         elif number == signal.SIGINT:
             pass_on(number)
 
