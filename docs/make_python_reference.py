@@ -30,7 +30,15 @@ ENTRIES = {
     "Answer": (
         *("predictor.Predictor", "types.Picture", "types.Prediction", "types.Face", "types.Box"),
         *("detector.Detector", "detector.YuNet", "selection.Selection", "classifier.Classifier", "client.Client"),
-        *("video.frames", "video.follow", "tracking.Tracker", "video.Recorder"),
+        *(
+            "video.frames",
+            "video.Frame",
+            "video.follow",
+            "video.Followed",
+            "tracking.Tracker",
+            "tracking.Track",
+            "video.Recorder",
+        ),
     ),
     "Prepare data": (
         *("data.table.prepare", "data.split.make", "explore.explore", "data.preview.preview"),
@@ -43,12 +51,15 @@ ENTRIES = {
     ),
     "Judge": (
         *("evaluate.evaluate", "audit.audit_files", "audit.audit_workspace", "audit.audit", "audit.judge"),
-        *("robustness.robustness", "card.write", "push.gather", "push.send"),
+        *("answers.Reading", "audit_page.write"),
+        *("robustness.robustness", "card.write", "card.Energy", "push.gather", "push.send"),
     ),
-    "Formats": ("preprocess.Preprocessing", "spec.ModelSpec"),
+    "Formats": ("preprocess.Preprocessing", "preprocess.frame", "spec.ModelSpec"),
     "Errors": (
-        *("errors.PerceivedError", "errors.InputError", "errors.ImageError", "errors.ConfigError", "errors.DataError"),
-        *("errors.ModelFileError", "errors.WeightsError", "errors.ResumeError", "errors.StorageError"),
+        *("errors.PerceivedError", "errors.InputError", "errors.ImageError", "errors.ConfigError"),
+        *("errors.PictureSizeError", "errors.DataError", "errors.SplitError", "errors.ModelFileError"),
+        *("errors.WeightsError", "errors.ResumeError", "errors.DivergedError", "errors.MissingExtraError"),
+        *("errors.ServerError", "errors.ClusterError", "errors.StorageError"),
     ),
 }
 HOMES = perceived._HOMES
@@ -85,6 +96,9 @@ def _class(found: ast.ClassDef) -> Iterator[str]:
     elif fields := [one for one in found.body if isinstance(one, ast.AnnAssign) and not _is_private(one.target)]:
         keywords = "    *,\n" if "kw_only=True" in map(ast.unparse, _keywords(found)) else ""
         yield _code(f"{found.name}(\n{keywords}" + "".join(f"    {ast.unparse(one)},\n" for one in fields) + ")")
+    bases = [ast.unparse(base) for base in found.bases if ast.unparse(base) != "Protocol"]
+    if bases:
+        yield f"A subclass of {', '.join(f'`{base}`' for base in bases)}.\n"
     yield from _text(found)
     for one in methods:
         if one.name.startswith("_"):

@@ -17,8 +17,9 @@ HEAD = """\
 
 <!-- Written by `make docs` from --help; a test fails when it is stale. -->
 
-Exit codes: 0, done; 1, something failed (for `predict`: a picture could not be read); 2, the caller can
-mend it, and the message says how.
+Exit codes: 0, done; 1, something failed (for `predict`: a picture could not be read; for `audit`: a condition of
+`--fail-if` holds); 2, the caller can mend it, and the message says how; 130, stopped with control-C. `serve` in one
+process ends by the signal that stops it, after all it has let in is answered.
 """
 
 

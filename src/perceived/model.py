@@ -164,6 +164,7 @@ def freeze(network: Network, names: Sequence[str]) -> list[nn.Module]:
         raise ConfigError(
             f"The backbone has no module named {unknown[0]!r}.",
             expected=f"names such as {', '.join(name for name, _ in network.backbone.named_children())}",
+            mend="--set 'frozen=[]' freezes none",
         )
     frozen = [modules[name] for name in names]
     for module in frozen:

@@ -14,11 +14,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 
-from perceived import backbones, cli, demo_faces, recipes, storage
+from perceived import backbones, cli, demo_faces, images, recipes, storage
+from perceived.classifier import Classifier
+from perceived.detector import YuNet, largest_face
 from perceived.errors import WeightsError
+from perceived.models import find_model
+from perceived.preprocess import ALIGNMENTS, Pixels, Preprocessing, frame
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COUNT = 120
@@ -241,6 +246,31 @@ def test_the_pages_on_predicting_show_commands_that_exist(
     known = {word for name in ("predict", "video", "info") for word in options(name)}
     used = set(re.findall(r"--[a-z-]+", page))
     assert used <= known, used - known
+
+
+def framed_face(picture: Pixels, framing: Preprocessing, detector: YuNet) -> Pixels:
+    return frame(picture, framing, largest_face(detector.detect(picture)))
+
+
+def test_a_model_file_is_used_as_its_page_says(root: Path, desk: Path, shared_data: Path) -> None:
+    page = (root / "docs" / "how-to" / "onnx.md").read_text(encoding="utf-8")
+    model = find_model("default")
+    shutil.copy(model, "model.onnx")
+    classifier, detector = Classifier(model), YuNet()
+    paths = sorted(shared_data.rglob("fairface-mini/**/*.jpg"))[:40]
+    framed = np.stack([framed_face(images.load(path), classifier.spec.preprocessing, detector) for path in paths])
+    said: dict[str, Any] = {}
+    (snippet,) = blocks(page, "python")
+    exec(compile(snippet, "onnx.md", "exec"), said)
+    expected = classifier.predict(framed)
+    assert [label for label, _ in said["answers"](framed)] == [one.perceived_gender for one in expected]
+    assert [p for _, p in said["answers"](framed)] == pytest.approx([one.confidence for one in expected], abs=1e-5)
+    assert {"uncertain", "female", "male"} == {one.perceived_gender for one in expected}
+    places = [[float(number) for number in cell.split(",")] for cell in re.findall(r"0\.\d+, 0\.\d+", page)]
+    assert places == [list(place) for place in ALIGNMENTS["five-point"]]
+    about = json.loads(said["session"].get_modelmeta().custom_metadata_map["perceived"])
+    for key in (*about.keys() - {"spec_version", "name", "backbone"}, *about["calibration"]):
+        assert f"`{key}`" in page
 
 
 def options(name: str) -> set[str]:

@@ -86,7 +86,7 @@ def explore(
     ] = "Bald,Male,Young",
     out: Annotated[Path | None, typer.Option(help="Folder for the report.", show_default="WORK/explore")] = None,
 ) -> None:
-    """Draw a dataset's pictures and charts. Fit the baseline that never looks at a picture."""
+    """Draw the pictures and charts of CelebA, or a set like it. Fit the baseline that never looks at a picture."""
     from perceived import explore as exploration
 
     exploration.explore(work, picture=picture, attributes=listed(attributes), out=out)
