@@ -90,12 +90,12 @@ def test_the_readme_and_the_ethics_tell_the_figures_of_the_results(results: dict
     )
     ages = {row["age"]: row["accuracy"]["value"] for row in _rows(found["audit"], "default, by age and gender")}
     readme = [
-        f"right for {_percent(default['accuracy_missed_faces_as_errors'])} of FairFace's val files",
-        f"and {_percent(default['celeba_test_accuracy_missed_faces_as_errors'])} of CelebA's test pictures",
+        f"right for {_percent(default['accuracy_missed_faces_as_errors'])} of 5,000 of FairFace's val files",
+        f"and {_percent(default['celeba_test_accuracy_missed_faces_as_errors'])} of 6,147 of CelebA's test pictures",
         f"but for {_percent(ages['0-2'], 0)} of babies and {_percent(ages['3-9'], 0)} of children",
         f"for {_percent(default['worst_race_and_label_accuracy'], 0)} of Black women",
         f"and {_percent(1 - default['error_at_threshold'])} of its other answers are right",
-        f"right for {_percent(of['research']['accuracy_missed_faces_as_errors'])} of its test pictures",
+        f"right for {_percent(of['research']['accuracy_missed_faces_as_errors'])} of those.",
         f"calibration error {default['calibration_error']['value']:.3f}; the best peer",
         f"beside it: {_percent(of['peers']['fairface_accuracy_of_best_peer']['value'])} where",
         f"| {answered['folder_pictures_per_second']:.0f} pictures/s in {answered['folder_peak_mebibytes']} MiB;",
