@@ -119,7 +119,23 @@ def _keywords(found: ast.ClassDef) -> Iterator[ast.keyword]:
 
 def _definitions(module: str) -> dict[str, ast.ClassDef | Function]:
     source = PACKAGE.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
-    return {one.name: one for one in ast.parse(source).body if isinstance(one, ast.ClassDef | Function)}
+    tree = _Constants().visit(ast.parse(source))
+    return {one.name: one for one in tree.body if isinstance(one, ast.ClassDef | Function)}
+
+
+class _Constants(ast.NodeTransformer):
+    """Puts a module's plain constants in the place of their names: ``small=30`` says more than ``small=SMALL``."""
+
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        self._known = {
+            ast.unparse(one.targets[0]): one.value
+            for one in node.body
+            if isinstance(one, ast.Assign) and isinstance(one.value, ast.Constant)
+        }
+        return self.generic_visit(node)
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return self._known.get(node.id, node) if isinstance(node.ctx, ast.Load) else node
 
 
 def _is_overload(function: Function) -> bool:

@@ -80,15 +80,17 @@ def _elsewhere(error: OSError, path: Path) -> str:
     return f" ({refused})"
 
 
-@contextlib.contextmanager
-def _on_a_disk(folder: Path) -> Iterator[None]:
+def _on_a_disk(folder: Path) -> contextlib.AbstractContextManager[None]:
     """Turn what ``/proc`` and the like say where files are made into :class:`StorageError`."""
+    return _if_missing(f"{folder} cannot be written: no files can be made there.", "choose another output folder")
+
+
+@contextlib.contextmanager
+def _if_missing(what: str, mend: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise StorageError(
-            f"{folder} cannot be written: no files can be made there.", mend="choose another output folder"
-        ) from error
+        raise StorageError(what, mend=mend) from error
 
 
 @contextlib.contextmanager
@@ -114,7 +116,10 @@ def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
         try:
             partial = holder / path.name
             yield partial
-            with _still_there(path):
+            with _if_missing(
+                f"{path} cannot be written: its folder, or what was to become of it in there, was removed meanwhile.",
+                "run the command again, and let hidden folders beside results be",
+            ):
                 _take_name(partial, path, durable=durable)
         finally:
             _remove_holder(holder)
@@ -131,17 +136,6 @@ def _take_name(partial: Path, path: Path, *, durable: bool) -> None:
     if path.is_file():
         shutil.copymode(path, partial)
     partial.replace(path)
-
-
-@contextlib.contextmanager
-def _still_there(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise StorageError(
-            f"{path} cannot be written: its folder, or what was to become of it in there, was removed meanwhile.",
-            mend="run the command again, and let hidden folders beside results be",
-        ) from error
 
 
 def _flush(file: Path) -> None:
