@@ -6,6 +6,7 @@ It is read from the source, not from what is imported, so it is the same whateve
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import re
 from collections.abc import Iterator
@@ -30,15 +31,8 @@ ENTRIES = {
     "Answer": (
         *("predictor.Predictor", "types.Picture", "types.Prediction", "types.Face", "types.Box"),
         *("detector.Detector", "detector.YuNet", "selection.Selection", "classifier.Classifier", "client.Client"),
-        *(
-            "video.frames",
-            "video.Frame",
-            "video.follow",
-            "video.Followed",
-            "tracking.Tracker",
-            "tracking.Track",
-            "video.Recorder",
-        ),
+        *("video.frames", "video.Frame", "video.follow", "video.Followed"),
+        *("tracking.Tracker", "tracking.Track", "video.Recorder"),
     ),
     "Prepare data": (
         *("data.table.prepare", "data.split.make", "explore.explore", "data.preview.preview"),
@@ -89,12 +83,12 @@ def _entry(name: str) -> Iterator[str]:
 
 
 def _class(found: ast.ClassDef) -> Iterator[str]:
-    methods = [one for one in found.body if isinstance(one, Function) and not _is_overload(one)]
+    methods = [one for one in found.body if isinstance(one, Function) and not _is(one, "overload")]
     made = next((one for one in methods if one.name == "__init__"), None)
     if made is not None:
         yield _code(_signature(made, called=found.name, without_self=True))
     elif fields := [one for one in found.body if isinstance(one, ast.AnnAssign) and not _is_private(one.target)]:
-        keywords = "    *,\n" if "kw_only=True" in map(ast.unparse, _keywords(found)) else ""
+        keywords = "    *,\n" if any("kw_only=True" in ast.unparse(one) for one in found.decorator_list) else ""
         yield _code(f"{found.name}(\n{keywords}" + "".join(f"    {ast.unparse(one)},\n" for one in fields) + ")")
     bases = [ast.unparse(base) for base in found.bases if ast.unparse(base) != "Protocol"]
     if bases:
@@ -103,7 +97,7 @@ def _class(found: ast.ClassDef) -> Iterator[str]:
     for one in methods:
         if one.name.startswith("_"):
             continue
-        if any(ast.unparse(decorator) == "property" for decorator in one.decorator_list):
+        if _is(one, "property"):
             returned = f": {ast.unparse(one.returns)}" if one.returns else ""
             yield f"#### {found.name}.{one.name}{returned}\n"
         else:
@@ -112,11 +106,7 @@ def _class(found: ast.ClassDef) -> Iterator[str]:
         yield from _text(one)
 
 
-def _keywords(found: ast.ClassDef) -> Iterator[ast.keyword]:
-    for decorator in found.decorator_list:
-        yield from decorator.keywords if isinstance(decorator, ast.Call) else ()
-
-
+@functools.cache
 def _definitions(module: str) -> dict[str, ast.ClassDef | Function]:
     source = PACKAGE.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
     tree = _Constants().visit(ast.parse(source))
@@ -138,8 +128,9 @@ class _Constants(ast.NodeTransformer):
         return self._known.get(node.id, node) if isinstance(node.ctx, ast.Load) else node
 
 
-def _is_overload(function: Function) -> bool:
-    return any(ast.unparse(decorator) == "overload" for decorator in function.decorator_list)
+def _is(function: Function, kind: str) -> bool:
+    """Say whether a function is decorated as such a one."""
+    return kind in map(ast.unparse, function.decorator_list)
 
 
 def _is_private(target: ast.expr) -> bool:

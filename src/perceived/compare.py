@@ -123,7 +123,7 @@ def affordable_epochs(recipe: Recipe, minutes: float, probe: Mapping[str, Any], 
     """
     pace = probe["image_steps"] / max(probe["seconds"] - probe["validation_seconds"], 1e-3)
     validation = validation_seconds(recipe, probe, val)
-    every, budget = min(recipe.validate_every or train, train), minutes * 60
+    every, budget = recipe.validation_interval(train), minutes * 60
     validations = max(1, math.ceil(budget / (every / pace + validation)))
     pictures = max((validations - 1) * every, (budget - validations * validation) * pace)
     one_step = 1 / max(1, train // recipe.batch_size)

@@ -47,8 +47,6 @@ _PLUGINS = ("AvifImagePlugin", "TiffImagePlugin", "WebPImagePlugin")
 """What reads those of ``FORMATS`` that ``Image.preinit`` does not load."""
 _HEADER_BYTES = 4096
 _EXIF = b"Exif\0\0"
-WARNED_OF = Image.MAX_IMAGE_PIXELS or 0
-"""Pixels from which Pillow warns."""
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError, AttributeError),
     *(struct.error, zlib.error, Image.DecompressionBombError, RuntimeError, AssertionError, Warning),
@@ -231,7 +229,8 @@ def _open(data: bytes) -> Image.Image:
 def _load_pixels(image: Image.Image, scale: tuple[int, int]) -> Image.Image:
     """Decode an opened picture at the smallest cheap scale that is at least ``scale``, as stored."""
     image.draft(None, scale)
-    with _quiet() if image.format == "TIFF" and image.width * image.height > WARNED_OF else contextlib.nullcontext():
+    warns = image.format == "TIFF" and image.width * image.height > (Image.MAX_IMAGE_PIXELS or 0)
+    with _quiet() if warns else contextlib.nullcontext():
         image.load()  # which looks at a TIFF's size once more
     return image
 

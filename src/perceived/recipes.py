@@ -14,7 +14,7 @@ from perceived import storage
 from perceived.data.augment import STRONG, Augmentation
 from perceived.data.degrade import Degradation
 from perceived.errors import ConfigError, DataError
-from perceived.preprocess import ALIGNMENTS
+from perceived.preprocess import ALIGNMENTS, Preprocessing
 
 Record = TypeVar("Record")
 
@@ -156,6 +156,28 @@ class Recipe:
         """Height and width of the model's input in pixels."""
         _, height, width = self.sizes[-1]
         return height, width
+
+    def framing(
+        self,
+        *,
+        mean: tuple[float, float, float] = (0, 0, 0),
+        std: tuple[float, float, float] = (1, 1, 1),
+        interpolation: str = "bilinear",
+    ) -> Preprocessing:
+        """Return how faces are framed, for a network that expects pixels of such ``mean`` and ``std``."""
+        return Preprocessing(
+            height=self.input_size[0],
+            width=self.input_size[1],
+            mean=mean,
+            std=std,
+            interpolation=interpolation,
+            alignment=self.alignment or None,
+            margin=self.margin,
+        )
+
+    def validation_interval(self, pictures: int) -> int:
+        """Return the image-steps between validations where an epoch has so many ``pictures``: no more than these."""
+        return min(self.validate_every or pictures, pictures)
 
     @property
     def teachers(self) -> tuple[Path, ...]:

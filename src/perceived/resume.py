@@ -93,8 +93,8 @@ def hold(file: IO[Any], path: Path) -> None:
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        held = os.path.samestat(os.fstat(file.fileno()), os.stat(path))  # noqa: PTH116 -- beside fstat
-    except (BlockingIOError, FileNotFoundError):
+        held = _stands_at(file, path)
+    except BlockingIOError:
         held = False
     except OSError:
         return  # a mounted drive may know no locks
@@ -124,15 +124,19 @@ def appending(path: Path) -> Iterator[IO[str]]:
 
 def _require_kept(file: IO[Any], path: Path) -> None:
     """Refuse to have written to a file that has no name any more: editors and ``sed -i`` put new ones in its place."""
-    try:
-        kept = os.path.samestat(os.fstat(file.fileno()), os.stat(path))  # noqa: PTH116 -- beside fstat
-    except FileNotFoundError:
-        kept = False
-    if not kept:
+    if not _stands_at(file, path):
         raise StorageError(
             f"{path} was removed or replaced while answers were written to it.",
             mend="run the same command again, which answers what is missing there",
         )
+
+
+def _stands_at(file: IO[Any], path: Path) -> bool:
+    """Say whether an open file is the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))  # noqa: PTH116 -- beside fstat
+    except FileNotFoundError:
+        return False
 
 
 def _row(line: bytes, path: Path, number: int) -> dict[str, Any]:

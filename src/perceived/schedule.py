@@ -66,8 +66,7 @@ class Schedule:
 
     def validates_after(self, step: int) -> bool:
         """Return whether a validation follows this step: the last one's does, and one comes in every epoch at least."""
-        done, epoch = step + 1, self.steps_per_epoch * self.batch_size
-        every = min(self.recipe.validate_every or epoch, epoch)
+        done, every = step + 1, self.recipe.validation_interval(self.steps_per_epoch * self.batch_size)
         return done == self.steps or done * self.batch_size // every > step * self.batch_size // every
 
 

@@ -178,16 +178,7 @@ def blank(recipe: Recipe, start: TrainedModel) -> Backbone:
 
 def framing(recipe: Recipe, expects: backbones.Input) -> Preprocessing:
     """Return the preprocessing of a recipe on a backbone."""
-    height, width = recipe.input_size
-    return Preprocessing(
-        height=height,
-        width=width,
-        mean=expects.mean,
-        std=expects.std,
-        interpolation=expects.interpolation,
-        alignment=recipe.alignment or None,
-        margin=recipe.margin,
-    )
+    return recipe.framing(mean=expects.mean, std=expects.std, interpolation=expects.interpolation)
 
 
 def build(

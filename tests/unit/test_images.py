@@ -443,7 +443,6 @@ def test_probe_agrees_with_decoding(tmp_path: Path, kind: str) -> None:
 
 def test_a_tiff_is_as_large_as_any_other_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    monkeypatch.setattr(images, "WARNED_OF", 1000)
     found = images.decode(encode(Image.fromarray(PICTURE), "TIFF", compression="tiff_lzw"))
     assert np.array_equal(found, PICTURE)
 

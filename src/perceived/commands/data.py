@@ -168,15 +168,9 @@ def augment(
     """Draw ten variations of a picture, beside the original: what a recipe's training sees of it."""
     from perceived import recipes as known
     from perceived.data import preview
-    from perceived.preprocess import Preprocessing
 
     target, chosen = out or Path(f"{image.stem}-augmented.png"), known.get(recipe, settings or [])
-    framing = None
-    if chosen.alignment:
-        height, width = chosen.input_size
-        framing = Preprocessing(
-            height=height, width=width, mean=(0, 0, 0), std=(1, 1, 1), alignment=chosen.alignment, margin=chosen.margin
-        )
+    framing = chosen.framing() if chosen.alignment else None
     preview.preview(
         image, target, augmentation=chosen.augmentation, degradation=chosen.degradation, framing=framing, seed=seed
     )

@@ -71,9 +71,9 @@ def read(root: Path, listing: Listing) -> Source:
     if rows.is_empty():
         raise DataError(f"{location} names no picture.", expected=f"paths in its column {path}")
     here = set(pictures(listing))
-    named = {_place(base, name, here) for name in rows["id"]}
+    places = {name: _place(base, name, here) for name in rows["id"].unique()}
     rows = first_rows(rows, problems, label=label)
-    paths = [_place(base, name, here) for name in rows["id"]]
+    paths = [places[name] for name in rows["id"]]
     rows = rows.select(
         "id",
         pl.Series("path", paths, dtype=pl.String),
@@ -83,7 +83,7 @@ def read(root: Path, listing: Listing) -> Source:
         *(pl.col(name).alias(written) for name, written in groups.items()),
     )
     rows = read_partitions(_with_bands(rows, problems), PARTITION_WORDS, problems, table=location)
-    problems["pictures_without_row"] += [relative(root, name) for name in sorted(here - named)]
+    problems["pictures_without_row"] += [relative(root, name) for name in sorted(here.difference(places.values()))]
     if identity:
         problems["unknown_identities"] += rows.filter(pl.col("identity").is_null())["id"].to_list()
     about_it = about(root, listing)

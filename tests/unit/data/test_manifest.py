@@ -135,21 +135,20 @@ def test_a_csv_of_semicolons_is_no_folder_for_each_class(folder: Path, tmp_path:
 def test_a_picture_with_two_labels_is_left_out(folder: Path, tmp_path: Path) -> None:
     lines = ("path,label", "a.jpg,f", "a.jpg,F", "b.jpg,m", "b.jpg,f", "c.jpg,m")
     (folder / "labels.csv").write_text("\n".join(lines))
-    report = table.prepare(folder, tmp_path / "work")
+    report, examples = prepared(folder, tmp_path)
     assert report.problems["contradicting_rows"] == ["b.jpg"]
     assert report.problems["duplicate_rows"] == ["a.jpg"]
     assert report.problems["pictures_without_row"] == ["d.jpg"]
-    assert Workspace(tmp_path / "work").read_examples()["id"].to_list() == ["a.jpg", "c.jpg"]
+    assert examples["id"].to_list() == ["a.jpg", "c.jpg"]
 
 
 def test_a_picture_is_one_however_its_path_and_label_are_written(folder: Path, tmp_path: Path) -> None:
     lines = ("path,label", "a.jpg,F", "./a.jpg,woman", "b.jpg,m", ".//b.jpg,f", "c.jpg,m")
     (folder / "labels.csv").write_text("\n".join(lines))
-    report = table.prepare(folder, tmp_path / "work")
+    report, examples = prepared(folder, tmp_path)
     assert report.problems["contradicting_rows"] == ["b.jpg"]
     assert report.problems["duplicate_rows"] == ["a.jpg"]
-    rows = Workspace(tmp_path / "work").read_examples().select("id", "label")
-    assert rows.rows() == [("a.jpg", "female"), ("c.jpg", "male")]
+    assert examples.select("id", "label").rows() == [("a.jpg", "female"), ("c.jpg", "male")]
 
 
 def test_a_name_that_is_not_unicode_is_told(folder: Path, tmp_path: Path) -> None:
