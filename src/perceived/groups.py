@@ -18,7 +18,7 @@ import polars as pl
 
 from perceived.answers import ANSWERS, MISSED
 from perceived.errors import ConfigError
-from perceived.metrics import CALIBRATION_BINS
+from perceived.metrics import CALIBRATION_BINS, equal_mass_bins
 from perceived.significance import Counts, Floats, gap_interval, mean_interval, wilson
 from perceived.spec import LABELS, UNCERTAIN
 
@@ -234,54 +234,38 @@ class Confidences:
 def calibrations(grouping: Grouping, known: Confidences, *, seed: int = 0) -> list[dict[str, Figure]]:
     """Return each group's ``calibration_error`` and ``overconfidence``, with intervals.
 
-    ``overconfidence`` is mean confidence less accuracy. ``calibration_error`` is the mean absolute
-    difference of the two over bins of equal mass; rows of equal confidence stay in one bin. Its interval
-    redraws the right answers of every bin, see :func:`perceived.significance.gap_interval`; there is
-    none where every bin is all right or all wrong, as in groups of a few rows.
+    ``overconfidence`` is mean confidence less accuracy. ``calibration_error`` is that of
+    :func:`perceived.metrics.calibration_error`. Its interval redraws the right answers of every bin, see
+    :func:`perceived.significance.gap_interval`; there is none of fewer rows than bins, nor where every bin
+    is all right or all wrong.
     """
     count = len(grouping.values)
     codes = grouping.codes[known.rows]
     order = np.argsort(codes.astype(np.int16) if count < 2**15 else codes, kind="stable")
     codes, confidence, right = codes[order], known.confidence[order], known.right[order]
-    sizes = np.bincount(codes, minlength=count)
-    bins = codes * CALIBRATION_BINS + _bins(codes, confidence, sizes)
-    shape, cells = (count, CALIBRATION_BINS), count * CALIBRATION_BINS
-    mass, sure, hits = (
-        np.bincount(bins, weights, minlength=cells).reshape(shape) for weights in (None, confidence, right)
-    )
+    ends = np.cumsum(np.bincount(codes, minlength=count))
     gap = confidence - right
     totals, squares = (np.bincount(codes, values, minlength=count) for values in (gap, gap * gap))
     generator = np.random.default_rng(seed)
     found = []
-    for g in range(count):
-        n = int(sizes[g])
+    for g, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        n = int(end - start)
         over = _figure(totals[g] / n if n else math.nan, *mean_interval(totals[g], squares[g], n))
-        found.append({"calibration_error": _binned_error(mass[g], sure[g], hits[g], generator), "overconfidence": over})
+        error = _calibration_error(confidence[start:end], right[start:end], generator)
+        found.append({"calibration_error": error, "overconfidence": over})
     return found
 
 
-def _bins(codes: Codes, confidence: Floats, sizes: Counts) -> Codes:
-    """Return the bin, 0 to 14, of rows sorted by group and confidence: where the middle of its run of ties lies."""
-    fresh = np.ones(len(codes), bool)
-    fresh[1:] = (codes[1:] != codes[:-1]) | (confidence[1:] != confidence[:-1])
-    starts = np.flatnonzero(fresh)
-    lengths = np.diff(np.append(starts, len(codes)))
-    middle = np.repeat(starts + (lengths - 1) / 2, lengths)
-    first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    bins: Codes = ((middle - first[codes] + 0.5) * CALIBRATION_BINS / sizes[codes]).astype(np.int32)
-    return bins
-
-
-def _binned_error(mass: Floats, sure: Floats, hits: Floats, generator: np.random.Generator) -> Figure:
-    used = mass > 0
-    if not used.any():
+def _calibration_error(confidence: Floats, right: Floats, generator: np.random.Generator) -> Figure:
+    if not len(right):
         return _figure(math.nan, math.nan, math.nan)
-    n, expected, k = mass[used], sure[used] / mass[used], hits[used]
-    share = n / n.sum()
-    value = float(np.abs(expected - k / n) @ share)
-    redrawn = generator.binomial(n.astype(np.int64), k / n, (_RESAMPLES, len(n))) / n
-    samples = np.abs(expected - redrawn) @ share
-    return _figure(value, *gap_interval(value, samples))
+    expected, accuracy = equal_mass_bins(confidence, right)
+    value = float(np.abs(expected - accuracy).mean())
+    if len(right) < CALIBRATION_BINS:
+        return _figure(value, math.nan, math.nan)
+    trials = round(len(right) / CALIBRATION_BINS)
+    redrawn = generator.binomial(trials, np.clip(accuracy, 0, 1), (_RESAMPLES, CALIBRATION_BINS)) / trials
+    return _figure(value, *gap_interval(value, np.abs(expected - redrawn).mean(axis=1)))
 
 
 def _figure(value: float, low: float, high: float) -> Figure:

@@ -80,7 +80,7 @@ def roc_auc(positive: Booleans, score: Floats, *, weights: Floats | None = None)
 
 
 def equal_mass_bins(
-    confidence: Floats, correct: Booleans, *, weights: Floats | None = None, bins: int = CALIBRATION_BINS
+    confidence: Floats, correct: Booleans | Floats, *, weights: Floats | None = None, bins: int = CALIBRATION_BINS
 ) -> tuple[Floats, Floats]:
     """Return mean confidence and accuracy, both ``(..., bins)``, in bins of equal weight by confidence.
 

@@ -6,7 +6,8 @@ of several pictures together. Answers come in the order of the pictures.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -56,7 +57,7 @@ class Prepared:
 class Predictor:
     """Finds the faces in pictures and answers for each; safe to call from several threads at once.
 
-    Processes make one each: it holds what cannot be sent to another.
+    Sent to another process, it opens its model there again.
 
     ``model`` is the path of an ONNX file, or the name of a model that ships with the package.
     ``detector`` finds the faces, and is YuNet unless another is given; with ``detect=False`` every
@@ -103,6 +104,7 @@ class Predictor:
         self.selection = Selection(min_face=min_face or 0, max_faces=max_faces, main_face=main_face)
         self._classifier = Classifier(find_model(model), threads=1, providers=providers(device))
         self.spec = self._classifier.spec
+        self._model, self._given_detector, self._device = self._classifier.path.resolve(), detector, device
         self.threshold = check_threshold(self.spec.threshold if threshold is None else threshold)
         self.model_sha256 = sha256_file(self._classifier.path)
         self.batch_size = batch_size
@@ -110,6 +112,22 @@ class Predictor:
         self._detector = detector or (_yunet(min_face) if detect else None)
         # A smallest face is one of the whole picture, and other detectors may use all that there is.
         self._enough = MOST_PIXELS if detect and detector is None and not min_face else MAX_PIXELS
+
+    def __reduce__(self) -> tuple[Callable[[], Predictor], tuple[()]]:
+        made_alike = functools.partial(
+            type(self),
+            self._model,
+            detector=self._given_detector,
+            detect=self.detects,
+            threshold=self.threshold,
+            min_face=self.selection.min_face or None,
+            max_faces=self.selection.max_faces,
+            main_face=self.selection.main_face,
+            device=self._device,
+            threads=self.threads,
+            batch_size=self.batch_size,
+        )
+        return made_alike, ()
 
     @property
     def labels(self) -> tuple[str, ...]:

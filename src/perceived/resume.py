@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Callable, Collection, Iterator
@@ -13,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from perceived.classifier import label_at
 from perceived.errors import ResumeError, StorageError
-from perceived.storage import atomic_path, make_folder, replaceable, storage_errors
+from perceived.storage import atomic_path, lock, make_folder, replaceable, storage_errors
 from perceived.types import SCHEMA_VERSION, Box, Face
 
 if TYPE_CHECKING:
@@ -91,14 +90,7 @@ def hold(file: IO[Any], path: Path) -> None:
     Raises:
         ResumeError: another run holds it, or has put a new one in its place since it was opened.
     """
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        held = _stands_at(file, path)
-    except BlockingIOError:
-        held = False
-    except OSError:
-        return  # a mounted drive may know no locks
-    if not held:
+    if not (lock(file) and _stands_at(file, path)):
         raise ResumeError(
             f"Another run is writing its answers to {path}.",
             expected="one run at a time",

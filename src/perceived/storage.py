@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from perceived.errors import DataError, ResumeError, StorageError
 
@@ -112,7 +112,7 @@ def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
         make_folder(path.parent)
         with _on_a_disk(path.parent):
             _remove_abandoned(path.parent.resolve())
-            holder, lock = _make_holder(path)
+            holder, opened = _make_holder(path)
         try:
             partial = holder / path.name
             yield partial
@@ -123,7 +123,7 @@ def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
                 _take_name(partial, path, durable=durable)
         finally:
             _remove_holder(holder)
-            os.close(lock)
+            os.close(opened)
 
 
 def _take_name(partial: Path, path: Path, *, durable: bool) -> None:
@@ -159,6 +159,17 @@ def replaceable(path: Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
+def lock(file: int | IO[Any]) -> bool:
+    """Lock a file or folder for as long as it is open; say whether it was free. On a drive without locks it is."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a mounted drive may know no locks
+    return True
+
+
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Keep other processes that ask for the same from working in ``folder`` meanwhile; it is made where it is missing.
@@ -168,21 +179,17 @@ def alone_in(folder: Path) -> Iterator[None]:
         StorageError: no folder can be made there.
     """
     make_folder(folder)
-    lock = os.open(folder, os.O_RDONLY)
+    opened = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not lock(opened):
             raise ResumeError(
                 f"Another process is at work in {folder}.",
                 expected="one at a time",
                 mend="wait until it has ended, which the same command then goes on from, or choose another --out",
-            ) from error
-        except OSError:
-            pass  # a mounted drive may know no locks
+            )
         yield
     finally:
-        os.close(lock)
+        os.close(opened)
 
 
 def _make_holder(path: Path) -> tuple[Path, int]:
@@ -190,14 +197,14 @@ def _make_holder(path: Path) -> tuple[Path, int]:
     while True:
         holder = Path(tempfile.mkdtemp(prefix=f".{path.name[:_SHOWN]}.", suffix=HOLDER, dir=path.parent))
         try:
-            lock = os.open(holder, os.O_RDONLY)
+            opened = os.open(holder, os.O_RDONLY)
         except FileNotFoundError:
             continue  # another process took it for an abandoned one before it was locked
         with contextlib.suppress(OSError):  # a mounted drive may know no locks: nothing is removed there either
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(opened, fcntl.LOCK_EX)
         if holder.is_dir():
-            return holder, lock
-        os.close(lock)
+            return holder, opened
+        os.close(opened)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -208,11 +215,11 @@ def _remove_abandoned(folder: Path) -> None:
     """
     for holder in folder.glob(f".*{HOLDER}"):
         with contextlib.suppress(FileNotFoundError, PermissionError):  # it is gone, or another user's
-            lock = os.open(holder, os.O_RDONLY)
+            opened = os.open(holder, os.O_RDONLY)
             with contextlib.suppress(OSError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 _remove_holder(holder)
-            os.close(lock)
+            os.close(opened)
 
 
 def _remove_holder(holder: Path) -> None:

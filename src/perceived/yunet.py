@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -54,8 +55,13 @@ class Network:
         if weights is None:
             _check_hash(data, path)
         self.sha256 = hashlib.sha256(data).hexdigest()
+        self._made_of = (weights and path.resolve(), threads)
         self._session = _open(data, path, threads)
         self._input = self._session.get_inputs()[0].name
+
+    def __reduce__(self) -> tuple[Callable[[], Network], tuple[()]]:
+        weights, threads = self._made_of
+        return functools.partial(Network, weights, threads=threads), ()
 
     def find(self, tile: Pixels, threshold: float) -> Floats:
         """Return the faces in one picture of at most a few hundred pixels, not yet freed of duplicates.

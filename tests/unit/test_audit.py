@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from perceived import audit, audit_charts, audit_page, criteria, gaps, groups
+from perceived import audit, audit_charts, audit_page, criteria, gaps, groups, metrics
 from perceived.answers import Reading
 from perceived.errors import ConfigError
 
@@ -244,6 +244,16 @@ def test_calibration_intervals_cover_at_their_rate() -> None:
         over += figures["overconfidence"]["low"] <= 0.08 <= figures["overconfidence"]["high"]
     assert error / runs >= 0.92
     assert 0.90 <= over / runs <= 0.99
+
+
+@pytest.mark.parametrize("rows", [7, 200, 5003])
+def test_an_audit_and_an_evaluation_have_one_calibration_error(rows: int) -> None:
+    random = np.random.default_rng(rows)
+    confidence = np.round(0.6 + 0.4 * random.random(rows), 2)
+    right = random.random(rows) < confidence - 0.08
+    everyone = groups.Grouping(("all",), (("all",),), np.zeros(rows, np.int32))
+    figure = groups.calibrations(everyone, groups.Confidences.of(confidence, right.astype(np.int32)))[0]
+    assert figure["calibration_error"]["value"] == pytest.approx(metrics.calibration_error(confidence, right))
 
 
 def test_equal_confidences_share_a_bin() -> None:

@@ -23,6 +23,7 @@ from perceived.errors import ConfigError, ImageError, InputError, ModelFileError
 from perceived.predictor import Predictor
 from perceived.preprocess import Pixels
 from perceived.types import Box, Face
+from perceived.yunet import WEIGHTS
 
 
 class Halves:
@@ -458,3 +459,25 @@ def test_the_halves_of_stream_make_the_whole_also_in_two_processes(tiny_model, p
     assert answered == list(predictor.stream(given, names))
     assert [one.source for one in answered] == names
     assert answered[2].error == "c.png is out of reach."
+
+
+def test_a_predictor_is_sent_to_another_process(tiny_model, picture, monkeypatch, tmp_path):
+    monkeypatch.chdir(tiny_model.parent)
+    detector = YuNet(WEIGHTS, threshold=0.6)
+    settings = {"threshold": 0.9, "max_faces": 2, "main_face": True, "threads": 1, "batch_size": 3}
+    given = Predictor(tiny_model.name, detector=detector, **settings)
+    monkeypatch.chdir(tmp_path)
+    sent = pickle.loads(pickle.dumps(given))
+    path = picture("a.png", 20)
+    assert sent.predict(path) == given.predict(path)
+    assert {
+        name: getattr(sent, name) for name in ("threshold", "selection", "threads", "batch_size", "model_sha256")
+    } == {name: getattr(given, name) for name in ("threshold", "selection", "threads", "batch_size", "model_sha256")}
+    assert not pickle.loads(pickle.dumps(Predictor(tiny_model, detect=False))).detects
+
+
+def test_a_detector_sent_to_another_process_finds_the_same(portraits):
+    detector = YuNet(threshold=0.6, min_face=30)
+    sent = pickle.loads(pickle.dumps(detector))
+    assert (sent.threshold, sent.min_face) == (0.6, 30)
+    assert sent.detect(portraits[0]) == detector.detect(portraits[0]) != []
