@@ -175,7 +175,7 @@ def _read_table(path: Path, reading: Reading) -> pl.DataFrame:
         what = "is a folder, a pipe or a device" if path.exists() else "does not exist"
         raise DataError(f"{path} {what}.", expected="a CSV or Parquet file")
     try:
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             return _without_nested(pl.read_parquet(path), path, reading)
         with open(path, "rb") as file:
             head = file.readline(columns.LONGEST_HEAD)

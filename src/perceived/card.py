@@ -17,21 +17,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import perceived
 from perceived import audit_page, lineage, markdown, models, report, results_file, storage
+from perceived.data.known import DATASETS, Dataset
 from perceived.errors import ConfigError
 from perceived.spec import ModelSpec
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dataset:
-    """A dataset that models are trained on.
-
-    ``commercial`` says whether commercial use is allowed; ``None``: ask its owner.
-    """
-
-    name: str
-    license: str
-    commercial: bool | None
-    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,22 +37,6 @@ RESEARCH = License(
 AS_ALLOWED = License(
     id="other", name="as-the-datasets-allow", words="what the owners of its training data allow; ask them"
 )
-DATASETS = {
-    "celeba": Dataset(
-        name="CelebA", license="non-commercial research only, no redistribution", commercial=False,
-        source="Liu et al. 2015, arXiv:1411.7766",
-    ),
-    "fairface": Dataset(
-        name="FairFace", license="CC BY 4.0", commercial=True, source="Kärkkäinen and Joo 2021, arXiv:1908.04913"
-    ),
-    "utkface": Dataset(
-        name="UTKFace", license="non-commercial research only", commercial=False,
-        source="Zhang, Song and Qi 2017, arXiv:1702.08423",
-    ),
-    "demo": Dataset(
-        name="perceived demo faces", license="Apache-2.0", commercial=True, source="generated faces of nobody"
-    ),
-}  # fmt: skip
 GRAMS_PER_KWH = 475.0
 """Carbon dioxide of an average kilowatt-hour of the world's grid, 2019 (International Energy Agency)."""
 
@@ -237,7 +209,9 @@ def _index_entry(found: Mapping[str, Any], dataset: str) -> dict[str, Any]:
         "task": {"type": "image-classification", "name": "Perceived gender"},
         "dataset": {"type": dataset.lower().replace(" ", "-"), "name": dataset, "split": found["split"]},
         "metrics": [
-            {"type": kind, "name": name, "value": round(value, 5)} for kind, (name, value) in values.items() if value
+            {"type": kind, "name": name, "value": round(value, 5)}
+            for kind, (name, value) in values.items()
+            if value is not None
         ],
     }
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perceived import demo_attributes, demo_model, demo_portrait
+from perceived.data.known import DATASETS
 from perceived.errors import ConfigError
 from perceived.progress import Tick
 from perceived.storage import atomic_path
@@ -55,6 +56,8 @@ Each person has one or two pictures, listed in identity_CelebA.txt, all in one p
 For trying out the software only: what a model learns here says nothing about real faces.
 """
 
+MAKER = "perceived demo-data"
+"""What ``dataset.json`` says of a folder that may be replaced by another demo set."""
 Integers = npt.NDArray[np.int64]
 
 
@@ -94,7 +97,7 @@ def write(out: Path, *, count: int = 1000, seed: int = 0, progress: Tick | None 
         folder.mkdir()
         _write_tables(folder, cast, attributes)
         (folder / "README.txt").write_text(ABOUT.format(count=count, seed=seed), encoding="utf-8")
-        about = {"source": "demo", "licence": "generated: faces of nobody", "count": count, "seed": seed}
+        about = {"source": "demo", "licence": DATASETS["demo"].license, "made_by": MAKER, "count": count, "seed": seed}
         (folder / "dataset.json").write_text(json.dumps(about) + "\n")
         _write_pictures(folder / "img_align_celeba", cast, attributes, seed, progress)
     return out
@@ -103,11 +106,12 @@ def write(out: Path, *, count: int = 1000, seed: int = 0, progress: Tick | None 
 def _is_ours(folder: Path) -> bool:
     if not folder.is_dir():
         return False
-    return not any(folder.iterdir()) or '"demo"' in _read(folder / "dataset.json")
-
-
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    if not any(folder.iterdir()):
+        return True
+    try:
+        return bool(json.loads((folder / "dataset.json").read_bytes())["made_by"] == MAKER)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def draw_cast(rng: np.random.Generator, count: int) -> Cast:

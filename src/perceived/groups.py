@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from perceived import columns
 from perceived.answers import ANSWERS, MISSED
 from perceived.errors import ConfigError
 from perceived.metrics import CALIBRATION_BINS, equal_mass_bins
@@ -35,10 +36,6 @@ ALL = "all"
 _MALE, _FEMALE = LABELS.index("male"), LABELS.index("female")
 _UNCERTAIN, _MISSED = ANSWERS.index(UNCERTAIN), ANSWERS.index(MISSED)
 _FLAGS = ({"-1", "1"}, {"0", "1"}, {"true", "false"}, {"yes", "no"})
-_MANGLED = r"(?:(\d{1,2})-([A-Z][a-z]{2})|([A-Z][a-z]{2})-(\d{1,2}))"
-_MONTHS = dict(
-    zip(["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], range(1, 13), strict=True)
-)
 _RESAMPLES = 500
 
 
@@ -119,7 +116,7 @@ def tidy(column: pl.Series) -> tuple[pl.Series, str | None]:
         names = pl.select(
             pl.when(names.is_not_null()).then(pl.when(is_set).then(pl.lit("yes")).otherwise(pl.lit("no")))
         ).to_series()
-    elif dates := {name: band for name in names.drop_nulls().unique() if (band := _band(name))}:
+    elif dates := columns.mangled(names):
         examples = ", ".join(f"{name} is {band}" for name, band in sorted(dates.items()))
         note = f"A spreadsheet has turned bands of {column.name} into dates. They were turned back: {examples}."
         names = names.replace(dates)
@@ -271,18 +268,6 @@ def _calibration_error(confidence: Floats, right: Floats, generator: np.random.G
 def _figure(value: float, low: float, high: float) -> Figure:
     numbers = {"value": value, "low": low, "high": high}
     return {name: float(number) if math.isfinite(number) else None for name, number in numbers.items()}
-
-
-def _band(value: str) -> str | None:
-    """Return the band of numbers that a spreadsheet took for this date; nothing if it is no date."""
-    found = re.fullmatch(_MANGLED, value)
-    if not found:
-        return None
-    day, month = found[1] or found[4], found[2] or found[3]
-    if month not in _MONTHS:
-        return None
-    low, high = sorted((int(day), _MONTHS[month]))
-    return f"{low}-{high}"
 
 
 def _natural(value: str) -> tuple[Any, ...]:

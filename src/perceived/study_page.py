@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from perceived import charts, curves, evaluate, images, report, storage
+from perceived import charts, curves, evaluate, images, recipes, report, storage
 from perceived.checkpoint import Run
 from perceived.classifier import Classifier
 from perceived.data.split import SPLITS
@@ -81,7 +81,7 @@ def write(files: Files) -> None:
 def context(files: Files) -> dict[str, Any]:
     """Return what the template ``study`` tells, read from the files of every stage before it."""
     explored = storage.read_json(files.explored / "explore.json")
-    history = Run(files.run).history()
+    history, config = Run(files.run).history(), storage.read_json(Run(files.run).config)
     examples = Workspace(files.work).read_examples()
     paths = dict(examples.select("id", "path").iter_rows())
     scored = storage.read_json(files.evaluation / "report.json")
@@ -95,9 +95,9 @@ def context(files: Files) -> dict[str, Any]:
         "splits": SPLITS,
         "labels": LABELS,
         "preview": report.picture_uri(images.load(str(files.preview)), side=_PREVIEW_SIDE),
-        "config": storage.read_json(Run(files.run).config),
+        "config": config,
         "history": history,
-        "best": min(history, key=lambda line: line["val_loss"]),
+        "best": max(history, key=recipes.from_dict(config["recipe"]).worth),
         "found": scored,
         "mistakes": _gallery(paths, scored["mistakes"]),
         "exported": _exported(files.model),

@@ -78,10 +78,10 @@ def tune(
     base = recipes.get(recipe, settings)
     space = Space.around(base)
     asked = {"recipe": base.to_dict(), "split": splits.fingerprint(Workspace(work).read_split()), "seed": seed}
-    study = _open(out, asked, maximize=base.select_by == "accuracy")
-    if not study.trials:
-        study.enqueue_trial(space.own())
     with storage.alone_in(out):
+        study = _open(out, asked, maximize=base.select_by == "accuracy")
+        if not study.trials:
+            study.enqueue_trial(space.own())
         while (missing := trials - len(study.get_trials(deepcopy=False, states=_DONE))) > 0:
             _retry(study)
             several = min(at_once, missing)
@@ -106,7 +106,6 @@ def command(work: Path, name: str, best: Recipe) -> str:
 def _open(out: Path, asked: Mapping[str, Any], *, maximize: bool) -> optuna.Study:
     """Open the search that belongs to what is asked, made where there is none."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage.make_folder(out)
     connect = functools.partial(sqlite3.connect, out / "study.sqlite", check_same_thread=False)
     study = optuna.create_study(
         study_name=STUDY,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +19,7 @@ from perceived.checkpoint import Run
 from perceived.cluster import connection
 from perceived.cluster import train as cluster
 from perceived.cluster.folder import Folder
-from perceived.errors import ClusterError, ConfigError, ResumeError
+from perceived.errors import ClusterError, ConfigError, DataError, MissingExtraError, ResumeError
 from perceived.schedule import Schedule
 
 BATCH, PICTURES = 7, 48
@@ -103,6 +105,22 @@ def test_one_worker_learns_what_one_process_learns(nodes, tiny_work, tiny, tmp_p
     assert last["train_loss"] == pytest.approx(one["train_loss"], abs=1e-4)
     assert last["val_loss"] == pytest.approx(one["val_loss"], abs=1e-4)
     assert sorted(path.name for path in out.iterdir() if path.name.startswith(".")) == [], "Ray's notes are left"
+
+
+@pytest.mark.parametrize(
+    "error", [MissingExtraError("HEIC", "heic"), DataError("It is gone.", expected="a file", mend="look for it")]
+)
+def test_a_workers_refusal_is_the_drivers(error, monkeypatch, tmp_path):
+    def refuse(training, folder):
+        raise error
+
+    monkeypatch.setattr(cluster, "_learn", refuse)
+    monkeypatch.setattr(cluster, "get_context", lambda: SimpleNamespace(get_world_size=lambda: 1))
+    folder = Folder(str(tmp_path))
+    cluster.learn(cluster.Training(work="", out=folder.root, recipe=recipes.get("demo"), init=None, gpus=0))
+    noted = cluster._refusal(json.loads(folder.read(cluster.REFUSAL)))
+    assert (type(noted), str(noted), vars(noted)) == (type(error), str(error), vars(error))
+    assert str(pickle.loads(pickle.dumps(noted))) == str(error)
 
 
 def test_what_cannot_be_had_is_refused(tmp_path):

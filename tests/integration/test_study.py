@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html.parser
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from perceived import export, recipes, setup, study
+from perceived import export, recipes, setup, study, study_page
+from perceived.checkpoint import Run
 from perceived.errors import ConfigError, InputError, StorageError, WeightsError
 from perceived.study_page import Files
 
@@ -89,6 +91,22 @@ def test_the_page_tells_what_was_measured(files: Files) -> None:
     answers = json.loads(files.answers.read_text())
     assert [row["label"] for row in answers] == ["female"] * 4 + ["male"] * 4
     assert all(row["error"] is None for row in answers)
+
+
+def test_the_page_tells_which_network_was_kept(files: Files, tmp_path: Path) -> None:
+    copy = Files(shutil.copytree(files.root, tmp_path / "demo"))
+    run = Run(copy.run)
+    config, line = json.loads(run.config.read_text()), run.history()[-1]
+    lines = [line | {"epoch": 1, "val_loss": 0.3, "val_accuracy": 0.9}, line | {"val_loss": 0.4, "val_accuracy": 0.95}]
+    run.metrics.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    for select_by, kept in (
+        ("loss", "least validation loss, after epoch 1"),
+        ("accuracy", "best validation accuracy, after epoch 2"),
+    ):
+        config["recipe"]["select_by"] = select_by
+        run.config.write_text(json.dumps(config))
+        study_page.write(copy)
+        assert kept in " ".join(copy.page.read_text().split())
 
 
 def test_photographs_are_answered_by_the_model_that_ships(files: Files, tmp_path: Path) -> None:

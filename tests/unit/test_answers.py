@@ -187,6 +187,11 @@ def test_lists_and_bytes_in_a_table_are_not_used_and_named(tmp_path: Path) -> No
         answers.read_labels(tmp_path / "l.parquet", reading=Reading())
 
 
+def test_the_ending_of_a_table_may_be_in_capitals(tmp_path: Path) -> None:
+    pl.DataFrame({"id": ["a"], "label": ["male"]}).write_parquet(tmp_path / "L.PARQUET")
+    assert answers.read_labels(tmp_path / "L.PARQUET", reading=Reading()).to_dicts() == [{"id": "a", "label": "male"}]
+
+
 @pytest.mark.parametrize("mark", [";", "\t"])
 def test_columns_as_spreadsheets_separate_them(write: Callable[..., Path], mark: str) -> None:
     lines = (

@@ -200,6 +200,14 @@ def test_the_hub_reads_its_metadata(model: Path, results: list[Path], tmp_path: 
     assert data.model_name == "default"
 
 
+def test_a_figure_of_nothing_stands_in_the_metadata(model: Path, results: list[Path], tmp_path: Path) -> None:
+    found = json.loads(results[0].read_text())
+    found["metrics"]["accuracy"]["value"] = 0.0
+    results[0].write_text(json.dumps(found))
+    text = card.write(model, tmp_path / "README.md", datasets=["fairface"], results=results)
+    assert '"type": "accuracy", "name": "Accuracy", "value": 0.0' in text
+
+
 def test_the_results_of_another_model_are_refused(model: Path, results: list[Path], tmp_path: Path) -> None:
     spec = Classifier(model).spec.to_dict()
     report = json.loads(results[0].read_text())

@@ -47,3 +47,16 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a demo set"):
         demo_faces.write(tmp_path, count=3)
     assert files(tmp_path) == {"letter.txt": b"mine"}
+
+
+@pytest.mark.parametrize("about", ['{"source": "demo"}', '["demo"]', "demo"])
+def test_a_set_of_ones_own_is_left_alone_whatever_it_is_called(tmp_path: Path, about: str) -> None:
+    (tmp_path / "dataset.json").write_text(about)
+    with pytest.raises(ConfigError, match="not a demo set"):
+        demo_faces.write(tmp_path, count=3)
+
+
+def test_a_demo_set_takes_the_place_of_another(tmp_path: Path) -> None:
+    for count in (3, 2):
+        demo_faces.write(tmp_path / "demo", count=count)
+    assert len(list((tmp_path / "demo" / "img_align_celeba").iterdir())) == 2

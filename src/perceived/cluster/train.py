@@ -121,11 +121,11 @@ def _trainer(training: Training, folder: Folder, *, most: int) -> TorchTrainer:
     )
 
 
-def _refusal(told: Mapping[str, str]) -> PerceivedError:
+def _refusal(told: Mapping[str, Any]) -> PerceivedError:
     """Return the error of ours that a worker noted."""
     kind = getattr(errors, told["kind"])
-    error: PerceivedError = kind.__new__(kind)
-    PerceivedError.__init__(error, told["what"], expected=told["expected"], mend=told["mend"])
+    error: PerceivedError = kind.__new__(kind, told["said"]["what"])
+    vars(error).update(told["said"])
     return error
 
 
@@ -141,7 +141,7 @@ def learn(training: Training) -> None:
     try:
         _learn(training, folder)
     except (errors.InputError, ClusterError) as error:
-        told = {"kind": type(error).__name__, "what": error.what, "expected": error.expected, "mend": error.mend}
+        told = {"kind": type(error).__name__, "said": vars(error)}
         folder.write(REFUSAL, json.dumps(told).encode())
         if get_context().get_world_size() > 1:
             raise  # the others may wait for this worker: Ray ends them all, begins anew, and they find the note

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from perceived.commands.options import RunOrModel, listed
+from perceived.data.known import DATASETS
 
 
 def card(
@@ -20,7 +21,7 @@ def card(
         ),
     ] = None,
     datasets: Annotated[
-        str, typer.Option(metavar="LIST", help="What it was trained on: celeba, fairface, demo.", show_default=False)
+        str, typer.Option(metavar="LIST", help=f"What it was trained on: {', '.join(DATASETS)}.", show_default=False)
     ] = "",
     license_id: Annotated[
         str | None,

@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from perceived.archive import read_location
+from perceived.data.known import DATASETS
 from perceived.data.listing import Listing, describe, is_picture, list_data, open_archives
 from perceived.data.source import (
     ABOUT,
@@ -72,7 +73,6 @@ FEW = 20
 """So many pictures in a folder of another name may be there by chance, and the archives beside them are opened."""
 REQUIRED = ("list_attr_celeba", "list_eval_partition")
 NAME = "celeba"
-LICENCE = "CelebA agreement: non-commercial research, no redistribution"
 
 _GET_IT = "point at CelebA as it was downloaded, or get it with: perceived download celeba"
 
@@ -325,7 +325,7 @@ def _find_pictures(listing: Listing) -> str:
 def _about(attributes: str, listing: Listing) -> About:
     """Return what a set says of itself in an :data:`ABOUT` file beside its tables; CelebA has none."""
     folder = max((folder for folder in listing if attributes.startswith(folder)), key=len)
-    return read_about(folder + ABOUT) if ABOUT in listing[folder] else About(NAME, LICENCE)
+    return read_about(folder + ABOUT) if ABOUT in listing[folder] else About(NAME, DATASETS[NAME].license)
 
 
 def _layout(attributes: str, pictures: str) -> str:

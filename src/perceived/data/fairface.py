@@ -10,13 +10,14 @@ from pathlib import Path
 
 import polars as pl
 
+from perceived import columns
 from perceived.archive import SEPARATOR
+from perceived.data.known import DATASETS
 from perceived.data.listing import Listing, is_picture, open_archives
-from perceived.data.source import AGE, AGES, Problems, Source, first_rows, no_problems, place_of, read_csv
+from perceived.data.source import AGE, Problems, Source, first_rows, no_problems, place_of, read_csv
 from perceived.errors import DataError
 
 NAME = "fairface"
-LICENCE = "CC BY 4.0"
 
 STEM = "fairface_label_"
 TABLES = {f"{STEM}train.csv": "train", f"{STEM}val.csv": "test"}
@@ -24,8 +25,6 @@ TABLES = {f"{STEM}train.csv": "train", f"{STEM}val.csv": "test"}
 validation pictures are held out of its train files."""
 LABELS = {"Female": "female", "Male": "male"}
 RACES = ("Black", "East Asian", "Indian", "Latino_Hispanic", "Middle Eastern", "Southeast Asian", "White")
-MANGLED_AGES = {"03-Sep": "3-9", "3-Sep": "3-9", "9-Mar": "3-9", "09-Mar": "3-9", "Oct-19": "10-19", "19-Oct": "10-19"}
-"""What spreadsheets, which take ``3-9`` for a day in spring or autumn, make of two age bands."""
 
 _COLUMNS = ("file", "age", "gender", "race")
 
@@ -61,7 +60,7 @@ def read(root: Path, listing: Listing) -> Source:
         root=root,
         name=NAME,
         layout=f"FairFace ({place_of(base)})",
-        licence=LICENCE,
+        licence=DATASETS[NAME].license,
         rows=rows.select("id", "path", "partition", "label", "identity", "race", "age"),
         total=raw["id"].n_unique(),
         pictures=base,
@@ -71,10 +70,9 @@ def read(root: Path, listing: Listing) -> Source:
     )
 
 
-def mend_age() -> pl.Expr:
-    """Return the expression that reads the column of FairFace's age bands; what means nothing becomes null."""
-    bands = {band: band for band in AGES} | MANGLED_AGES
-    return pl.col("age").replace_strict(bands, default=None, return_dtype=pl.String).cast(AGE)
+def mend_ages(ages: pl.Series) -> pl.Series:
+    """Read the column of FairFace's age bands; what means nothing becomes null."""
+    return ages.replace(columns.mangled(ages)).cast(AGE, strict=False)
 
 
 def _find_tables(listing: Listing) -> dict[str, str]:
@@ -134,7 +132,7 @@ def _read_labels(location: str, partition: str) -> pl.DataFrame:
 def _finish(raw: pl.DataFrame, problems: Problems) -> pl.DataFrame:
     """Give labels, races and ages their words; list the rows in which they mean nothing."""
     rows = raw.with_columns(
-        mend_age(),
+        mend_ages(raw["age"]),
         label=pl.col("gender").replace_strict(LABELS, default=None, return_dtype=pl.String),
         race=pl.when(pl.col("race").is_in(RACES)).then("race"),
         identity=pl.lit(None, pl.Int64),
@@ -146,5 +144,5 @@ def _finish(raw: pl.DataFrame, problems: Problems) -> pl.DataFrame:
 
 
 def _count_mended(raw: pl.DataFrame) -> dict[str, int]:
-    mangled = raw.filter(pl.col("age").is_in(list(MANGLED_AGES))).group_by("age").len().sort("age")
-    return {f"{age} → {MANGLED_AGES[age]}": count for age, count in mangled.iter_rows()}
+    mangled = columns.mangled(raw["age"])
+    return {f"{age} → {band}": int((raw["age"] == age).sum()) for age, band in sorted(mangled.items())}

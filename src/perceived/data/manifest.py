@@ -11,7 +11,6 @@ import polars as pl
 
 from perceived import columns
 from perceived.archive import SEPARATOR, read_location, split_location
-from perceived.data.fairface import MANGLED_AGES
 from perceived.data.listing import Listing, pictures
 from perceived.data.source import (
     AGE,
@@ -163,7 +162,7 @@ def _band(text: str | None) -> str | None:
     """Return the band that a cell tells of; years may have a decimal point, as pandas writes a column with gaps."""
     if text is None:
         return None
-    text = MANGLED_AGES.get(text, text)
+    text = columns.band(text) or text
     if text in AGES:
         return text
     try:

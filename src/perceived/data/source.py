@@ -11,6 +11,7 @@ import polars as pl
 
 from perceived import columns
 from perceived.archive import SEPARATOR, read_location
+from perceived.data.known import DATASETS
 from perceived.data.listing import Listing
 from perceived.errors import DataError
 from perceived.wording import first_line
@@ -43,8 +44,6 @@ PARTITION_WORDS = {
 ABOUT = "dataset.json"
 """A set of one's own names itself in this file, as ``{"source": "NAME", "licence": "CC BY 4.0"}``."""
 NOT_STATED = "not stated"
-KNOWN = ("celeba", "fairface", "utkface", "demo")
-"""Datasets whose names say all about them, their licence too."""
 
 WORDS = dict.fromkeys(("female", "females", "f", "w", "woman", "women", "girl", "girls"), "female") | dict.fromkeys(
     ("male", "males", "m", "man", "men", "boy", "boys"), "male"
@@ -101,7 +100,7 @@ def about(root: Path, listing: Listing) -> About:
     if not files:
         place = root.parent if root.suffix.lower() == ".csv" else root
         name = place.stem.lower()
-        return About(f"own-{name}" if name in KNOWN else name, NOT_STATED)
+        return About(f"own-{name}" if name in DATASETS else name, NOT_STATED)
     return read_about(min(files, key=lambda location: (location.count("/"), location)))
 
 
@@ -112,7 +111,9 @@ def read_about(location: str) -> About:
         return About(str(found["source"]), str(found.get("licence", NOT_STATED)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{location} is not readable: {error!r}.", expected='JSON such as {"source": "demo"}', mend="remove it"
+            f"{location} is not readable: {error!r}.",
+            expected='JSON such as {"source": "street", "licence": "CC0"}',
+            mend="remove it",
         ) from error
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import polars as pl
 
+from perceived.data.known import DATASETS
 from perceived.data.listing import Listing, pictures
 from perceived.data.source import AGE, Source, age_band, no_problems, relative
 
 NAME = "utkface"
-LICENCE = "UTKFace: non-commercial research"
 
 GENDERS = ("male", "female")
 RACES = ("White", "Black", "Asian", "Indian", "Others")
@@ -51,7 +51,7 @@ def read(root: Path, listing: Listing) -> Source:
         root=root,
         name=NAME,
         layout="UTKFace's names",
-        licence=LICENCE,
+        licence=DATASETS[NAME].license,
         rows=table.select("id", "path", "partition", "label", "identity", "race", "age"),
         total=len(rows) + len(problems["unreadable_rows"]),
         pictures=str(root),

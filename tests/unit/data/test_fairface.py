@@ -119,7 +119,7 @@ def test_ages_are_bands_in_order_and_dates_are_mended(folder: Path, tmp_path: Pa
     ],
 )
 def test_mending(written: str, meant: str | None) -> None:
-    assert pl.DataFrame({"age": [written]}).select(fairface.mend_age())["age"].to_list() == [meant]
+    assert fairface.mend_ages(pl.Series([written])).to_list() == [meant]
 
 
 def test_what_does_not_fit_is_listed(folder: Path, tmp_path: Path, make_jpeg: Callable[..., bytes]) -> None:

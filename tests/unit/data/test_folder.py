@@ -9,9 +9,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from perceived import card
 from perceived.commands.options import meanings
 from perceived.data import labels, table
+from perceived.data.known import DATASETS
 from perceived.errors import DataError
 from perceived.workspace import Workspace
 
@@ -130,7 +130,7 @@ def test_a_set_may_name_itself_and_its_licence(write: Write) -> None:
     assert set(examples.select("source", "licence").iter_rows()) == {("street", "CC0")}
 
 
-@pytest.mark.parametrize("name", sorted(card.DATASETS))
+@pytest.mark.parametrize("name", sorted(DATASETS))
 def test_a_folders_name_makes_no_known_dataset_of_it(write: Write, name: str) -> None:
     _, examples = prepared(write("female/1.jpg", "male/1.jpg", root=name.capitalize()))
     assert set(examples.select("source", "licence").iter_rows()) == {(f"own-{name}", "not stated")}
