@@ -15,18 +15,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from perceived import answers, criteria, gaps, groups, metrics
+from perceived import answers, criteria, gaps, groups
 from perceived.answers import ANSWERS, MISSED, Reading
 from perceived.classifier import check_threshold
 from perceived.data.celeba import BBOX, LANDMARKS
 from perceived.errors import ConfigError
 from perceived.metrics import CALIBRATION_BINS
-from perceived.significance import LEVEL, PERMUTATIONS, holm
+from perceived.repeats import People
+from perceived.significance import LEVEL, PERMUTATIONS, Floats, holm
 from perceived.spec import LABELS, UNCERTAIN
 from perceived.wording import counted
 from perceived.workspace import Workspace
 
-AUDIT_VERSION = 1
+AUDIT_VERSION = 2
 SMALL = 30
 """A group of fewer rows is flagged, and takes no part in gaps."""
 MOST_NOTES = 6
@@ -89,7 +90,7 @@ def audit_workspace(
         .when(pl.col("confidence") < threshold).then(pl.lit(UNCERTAIN))
         .otherwise("perceived_gender")
     )  # fmt: skip
-    reading.model = {"sha256": scoring.weights_sha256(source), **model.spec.to_dict()}
+    reading.model = {"sha256": scoring.weights_sha256(source), **model.spec.to_dict(), "always_answer": always_answer}
     reading.notes += lineage.notes(model.spec, Workspace(work), on)
     scored = scored.with_columns(answer=answer, probability_male=pl.col("probability_male").cast(pl.Float64))
     return scored.drop("perceived_gender", "confidence", "probability_female"), reading
@@ -117,14 +118,14 @@ def audit(
         ConfigError: there is no such column, nothing to group by, or a number below 1.
     """
     reading = Reading() if reading is None else Reading(dict(reading.excluded), list(reading.notes), reading.model)
-    dependent = metrics.dependent(table["identity"]) if "identity" in table.columns else []
+    people = People.of(table)
     table, chosen = _groupable(table, by, reading)
     named = {groups.columns_of(words) for words in by if words != groups.ALL}
     if permutations is None:
         permutations = max(PERMUTATIONS, 100 * len(gaps.TESTED) * len(chosen) - 1)
     if small < 1 or permutations < 1:
         raise ConfigError("The smallest group and the number of permutations are 1 or more.")
-    rows = _Rows.of(table)
+    rows = _Rows.of(table, people)
     _note_oddities(rows, table, reading)
     everyone = groups.Grouping(("all",), (("all rows",),), np.zeros(table.height, np.int32))
     columns = {name: groups.encode(table, name) for name in dict.fromkeys(chain.from_iterable(chosen))}
@@ -138,10 +139,10 @@ def audit(
         "model": reading.model,
         "rows": table.height,
         "excluded": dict(reading.excluded),
-        "overall": _describe(everyone, rows, small, seed)[0],
+        "overall": _describe(everyone, rows, rows.effects(everyone), small, seed)[0],
         "groupings": found,
         "method": _method(small, permutations, seed, found),
-        "notes": [*reading.notes, *_notes(found, small), *dependent],
+        "notes": [*reading.notes, *_notes(found, small), *_note_people(rows.people)],
     }
 
 
@@ -152,32 +153,49 @@ class _Rows:
     label: groups.Codes
     answer: groups.Codes
     known: groups.Confidences
+    people: People
+    alike: Mapping[str, float]
+    """How alike rows of one person are in each rate; ``calibration`` is that of confidence less being right."""
 
     @classmethod
-    def of(cls, table: pl.DataFrame) -> _Rows:
+    def of(cls, table: pl.DataFrame, people: People) -> _Rows:
         label, answer = (
             table[column].replace_strict({word: i for i, word in enumerate(words)}, return_dtype=pl.Int32).to_numpy()
             for column, words in (("label", LABELS), ("answer", ANSWERS))
         )
         probability = table["probability_male"].cast(pl.Float64).fill_null(np.nan).to_numpy()
-        return cls(label, answer, groups.Confidences.of(probability, label))
+        known = groups.Confidences.of(probability, label)
+        alike = groups.correlations(people, label, answer)
+        if people.come_back:
+            alike["calibration"] = people.correlation(known.confidence - known.right, known.rows)
+        return cls(label, answer, known, people, alike)
+
+    def effects(self, grouping: groups.Grouping) -> dict[str, Floats]:
+        """Return the design effect ``(groups,)`` of each rate; nothing where nobody comes back."""
+        if not self.alike:
+            return {}
+        others = self.people.others(grouping.codes, len(grouping.values))
+        return {name: 1 + others * alike for name, alike in self.alike.items()}
 
 
-def _describe(grouping: groups.Grouping, rows: _Rows, small: int, seed: int) -> list[dict[str, Any]]:
-    described = groups.describe(grouping, groups.tabulate(grouping, rows.label, rows.answer), small=small)
-    calibrated = groups.calibrations(grouping, rows.known, seed=seed)
+def _describe(
+    grouping: groups.Grouping, rows: _Rows, effects: Mapping[str, Floats], small: int, seed: int
+) -> list[dict[str, Any]]:
+    counts = groups.tabulate(grouping, rows.label, rows.answer)
+    described = groups.describe(grouping, counts, small=small, effects=effects)
+    calibrated = groups.calibrations(grouping, rows.known, seed=seed, effects=effects.get("calibration"))
     return [row | extra for row, extra in zip(described, calibrated, strict=True)]
 
 
 def _audit_grouping(
     grouping: groups.Grouping, rows: _Rows, *, small: int, permutations: int, seed: int
 ) -> dict[str, Any]:
-    counts = groups.tabulate(grouping, rows.label, rows.answer)
+    counts, effects = groups.tabulate(grouping, rows.label, rows.answer), rows.effects(grouping)
     return {
         "by": list(grouping.by),
-        "groups": _describe(grouping, rows, small, seed),
-        "gaps": gaps.measure(grouping, counts, small=small, permutations=permutations, seed=seed),
-        "worst": gaps.worst(grouping, counts, small=small),
+        "groups": _describe(grouping, rows, effects, small, seed),
+        "gaps": gaps.measure(grouping, counts, small=small, permutations=permutations, seed=seed, effects=effects),
+        "worst": gaps.worst(grouping, counts, small=small, seed=seed, effects=effects),
     }
 
 
@@ -223,13 +241,15 @@ def _note_oddities(rows: _Rows, table: pl.DataFrame, reading: Reading) -> None:
     present, unknown = {LABELS[i] for i in np.unique(rows.label)}, table.height - len(rows.known.rows)
     if len(present) == 1:
         reading.notes.append(
-            f"Every label is {present.pop()}: recall of the other label and whatever needs it cannot be had."
+            f"Every label is {present.pop()}: recall of the other label and whatever needs it cannot be computed."
         )
     if unknown:
         reading.notes.append(
             f"Without a probability, and so without a part in calibration: {unknown:,} of "
             f"{counted(table.height, 'row')}."
         )
+    if not (rows.answer == ANSWERS.index(UNCERTAIN)).any():
+        reading.notes.append("No answer is uncertain: rates are of every face, the doubtful ones too.")
     male = table["probability_male"].cast(pl.Float64).fill_null(0.5).to_numpy()
     against = ((rows.answer == LABELS.index("female")) & (male > 0.5)) | (
         (rows.answer == LABELS.index("male")) & (male < 0.5)
@@ -239,6 +259,13 @@ def _note_oddities(rows: _Rows, table: pl.DataFrame, reading: Reading) -> None:
             f"Not the likelier label by their own probability: {counted(int(against.sum()), 'answer')}. "
             "Rates count the answers, calibration the probabilities."
         )
+
+
+def _note_people(people: People) -> list[str]:
+    if not people.come_back:
+        return []
+    shown = f"{len(people.codes):,} pictures show about {people.count:,} people."
+    return [f"{shown} Those of one person are read alike: intervals and tests count them as fewer (design effects)."]
 
 
 def _notes(found: Sequence[Mapping[str, Any]], small: int) -> list[str]:
@@ -280,7 +307,7 @@ def _method(small: int, permutations: int, seed: int, found: Sequence[Mapping[st
     tests = sum(gap["p"] is not None for grouping in found for gap in grouping["gaps"].values())
     return {
         "level": LEVEL,
-        "intervals": "Wilson; calibration error: bootstrap within bins, of its square; overconfidence: normal",
+        "intervals": "Wilson; calibration error: bootstrap within bins, of its square; overconfidence: of accuracy",
         "calibration_bins": CALIBRATION_BINS,
         "permutations": permutations,
         "tests": tests,

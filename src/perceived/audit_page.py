@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from perceived import audit_charts, charts, markdown, report, storage
+from perceived import audit_charts, charts, gaps, markdown, report, storage
 from perceived.errors import DataError
 from perceived.spec import LABELS
 
@@ -72,10 +72,11 @@ def chart_name(by: Sequence[str]) -> str:
 
 
 def worst_rows(found: Mapping[str, Any]) -> dict[str, dict[str, Any] | None]:
-    """Return the lowest accuracy of any group, and the lowest recall of a label in any group, with its grouping."""
+    """Return the lowest of each figure of :func:`perceived.gaps.worst` in any grouping, and ``by`` which one."""
     rows: dict[str, dict[str, Any] | None] = {}
-    for kind in ("accuracy", "recall"):
-        known = [g["worst"][kind] | {"by": " × ".join(g["by"])} for g in found["groupings"] if g["worst"][kind]]
+    for kind in gaps.WORST:
+        lowest = [(" × ".join(g["by"]), g["worst"][kind]) for g in found["groupings"]]
+        known = [row | {"by": by, "told": gaps.told(row)} for by, row in lowest if row]
         rows[kind] = min(known, key=lambda row: float(row["value"]), default=None)
     return rows
 

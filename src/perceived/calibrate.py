@@ -25,6 +25,7 @@ from perceived.errors import ConfigError, ModelFileError, SplitError
 from perceived.metrics import Booleans, Floats, Integers
 from perceived.models import beside, find_model, model_file
 from perceived.preprocess import Pixels
+from perceived.repeats import People
 from perceived.scoring import read_split, readable, score
 from perceived.spec import METADATA_KEY, ModelSpec
 from perceived.workspace import Workspace
@@ -123,7 +124,13 @@ def points(curve: tuple[Floats, Floats, Floats]) -> list[dict[str, float]]:
 
 
 def choose_threshold(
-    confidence: Floats, correct: Booleans, target_error: float, *, certainty: float = 0.0, classes: int = 2
+    confidence: Floats,
+    correct: Booleans,
+    target_error: float,
+    *,
+    certainty: float = 0.0,
+    classes: int = 2,
+    effect: float = 1.0,
 ) -> Threshold:
     """Return the smallest threshold at which at most ``target_error`` of the answers given are wrong.
 
@@ -131,7 +138,8 @@ def choose_threshold(
     the threshold that confidence itself calls safest, ever smaller ones are tried until the error's upper
     limit (Clopper and Pearson) passes the target. The first that fails ends the search, so that many tries
     make no promise weaker (fixed-sequence testing; Angelopoulos et al. 2021, "Learn then Test",
-    arXiv:2110.01052).
+    arXiv:2110.01052). Where people come back, pictures count as fewer by the design ``effect``, see
+    :mod:`perceived.repeats`.
 
     A threshold lies half-way between the last picture answered and the first one that is not, so that a last
     digit decides nothing; where all are answered it is ``1 / classes``, below which no confidence lies.
@@ -144,8 +152,9 @@ def choose_threshold(
     if certainty:
         answered = np.rint(coverage * len(correct)).astype(np.int64)
         doubts = np.cumsum(1 - np.sort(confidence)[::-1])[answered - 1]
-        tried = _to_try(_upper_limit(doubts, answered, certainty), answered)
-        passes = _upper_limit(np.rint(risk * answered)[tried], answered[tried], certainty) <= target_error
+        tried = _to_try(_upper_limit(doubts / effect, answered / effect, certainty), answered)
+        wrong = np.rint(risk * answered)[tried]
+        passes = _upper_limit(wrong / effect, answered[tried] / effect, certainty) <= target_error
         good = tried[np.logical_and.accumulate(passes)]
     if not len(good):
         sure = f" with a certainty of {certainty:.0%}" if certainty else ""
@@ -170,11 +179,11 @@ def _to_try(expected: Floats, answered: Integers) -> Integers:
     return np.searchsorted(answered, np.linspace(answered[expected.argmin()], answered[-1], STEPS))
 
 
-def _upper_limit(wrong: Floats, answered: Integers, certainty: float) -> Floats:
+def _upper_limit(wrong: Floats, answered: Integers | Floats, certainty: float) -> Floats:
     """Return below which rate an error lies with a ``certainty``."""
     from scipy.stats import beta
 
-    limit: Floats = np.where(wrong < answered, beta.ppf(certainty, wrong + 1, np.maximum(answered - wrong, 1)), 1.0)
+    limit: Floats = np.where(wrong < answered, beta.ppf(certainty, wrong + 1, np.maximum(answered - wrong, 1e-9)), 1.0)
     return limit
 
 
@@ -215,9 +224,9 @@ def calibrate(
     """Fit a model file to a split, write it anew as ``out``, and return what the report holds.
 
     At most ``target_error`` of the answers above the threshold are wrong, with a ``certainty`` on other
-    pictures like these; 0: on these alone. ``mirror_below`` is from which difference of logits on the model
-    is sure enough not to look at the mirror image too (see :class:`perceived.spec.ModelSpec`); without it,
-    the model's own.
+    pictures drawn as these were, all taken together; 0: on these alone. ``mirror_below`` is from which
+    difference of logits on the model is sure enough not to look at the mirror image too (see
+    :class:`perceived.spec.ModelSpec`); without it, the model's own.
 
     The report, ``calibration.json`` and ``risk-coverage.png``, stands in a folder ``NAME-calibration``
     beside ``out``, by default ``NAME-calibrated.onnx`` beside the model, or in the working folder for
@@ -258,8 +267,8 @@ def calibrate(
     found = {"model": spec.name, "split": on, "unreadable": scored.height - answered.height, **found}
     found["mirrored"] = {"below": spec.mirror_below, "share": mirrored}
     found["split_sha256"] = splits.fingerprint(workspace.read_split())
-    if on != "val":  # which is what confidence is fitted to, though the checkpoint was chosen by it
-        found["notes"] += lineage.notes(spec, workspace, on)
+    if on != "val" or lineage.learnt_on(spec, workspace.read_split()) != {"here"}:
+        found["notes"] += lineage.notes(spec, workspace, on)  # its own validation pictures are what it is fitted to
     spec = dataclasses.replace(spec, provenance={**spec.provenance, "calibration": found})
     write(path, spec, target)
     folder = target.with_name(f"{target.stem}-calibration")
@@ -289,7 +298,12 @@ def fit(
         temperature, power = fit_temperature(logits, truth), 1.0
     confidence = calibrated(logits.astype(np.float32), temperature, power).max(axis=1).astype(np.float64)
     curve = risk_coverage(confidence, correct)
-    threshold = choose_threshold(confidence, correct, target_error, certainty=certainty, classes=len(spec.labels))
+    people = People.of(scored)
+    others = people.others(np.zeros(scored.height, np.int32), 1)[0]
+    effect = 1 + others * people.correlation(correct.astype(np.float64), np.arange(scored.height))
+    threshold = choose_threshold(
+        confidence, correct, target_error, certainty=certainty, classes=len(spec.labels), effect=float(effect)
+    )
     found = {
         "pictures": scored.height,
         "accuracy": float(correct.mean()),
@@ -306,7 +320,7 @@ def fit(
         | {"coverage": threshold.coverage, "error": threshold.error},
         "risk_coverage": points(curve),
         "groups": abstention(scored, confidence, correct, threshold.value),
-        "notes": _notes(correct, temperature),
+        "notes": _notes(correct, temperature, people, effect),
     }
     fitted = dataclasses.replace(spec, temperature=temperature, power=power, threshold=threshold.value)
     return fitted, found, curve[1:]
@@ -337,13 +351,16 @@ def write(model: Path, spec: ModelSpec, out: Path) -> None:
             raise ModelFileError(f"{out} does not read back as it was written.", mend="report this with the model")
 
 
-def _notes(correct: Booleans, temperature: float) -> list[str]:
+def _notes(correct: Booleans, temperature: float, people: People, effect: float) -> list[str]:
     """Return what a reader must know before the figures."""
     notes = ["Fitted and measured on the same pictures: the figures flatter it a little. Evaluate it on others."]
     if correct.all():
         notes.append("No answer is wrong, so nothing tells how sure the model may be: its temperature is kept.")
     elif not TEMPERATURES[0] * 1.01 < temperature < TEMPERATURES[1] / 1.01:
         notes.append("The temperature ended at its bound: these answers say too little of how sure the model may be.")
+    if people.come_back:
+        shown = f"{len(correct):,} pictures show about {people.count:,} people"
+        notes.append(f"{shown}: for the threshold they count as {len(correct) / effect:,.0f} independent ones.")
     if (wrong := int((~correct).sum())) < 30:
         notes.append(f"Only {wrong} answers are wrong: with so few, temperature and threshold are rough.")
     return notes

@@ -12,13 +12,19 @@ from perceived.errors import ConfigError
 from perceived.wording import counted
 
 OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
-_WORST = {"worst_group_accuracy": "accuracy", "worst_group_recall": "recall"}
-_OF_ANSWERED = (*_WORST, "accuracy_gap", "equalized_odds_difference", "demographic_parity_difference")
+_WORST = {"worst_group_accuracy": "accuracy", "worst_group_recall": "recall", "worst_group_correct": "correct"}
+_OF_ANSWERED = (
+    "worst_group_accuracy",
+    "worst_group_recall",
+    "accuracy_gap",
+    "equalized_odds_difference",
+    "demographic_parity_difference",
+)
 """Figures that say nothing of a group which is hardly ever answered."""
 _UNPREDICTED = "without_prediction"
 _OVERALL = ("accuracy", "correct", "abstention", "missed", "calibration_error", _UNPREDICTED)
 FIGURES = (*_OVERALL, *_WORST, *gaps.TESTED)
-_FORM = re.compile(r"(?:(?P<by>[^:<>]+):)?(?P<name>\w+)\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[\d.eE+-]+)")
+_FORM = re.compile(r"(?:(?P<by>[^:<>]+):\s*)?(?P<name>\w+)\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[\d.eE+-]+)")
 
 
 def check(criteria: Sequence[str], found: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -46,7 +52,8 @@ def parse(text: str) -> tuple[str | None, str, str, float]:
     if form is None or form["name"] not in FIGURES:
         raise ConfigError(
             f"--fail-if {text!r} is no criterion.",
-            expected=f"FIGURE<NUMBER or FIGURE>NUMBER, FIGURE being one of {', '.join(FIGURES)}",
+            expected="FIGURE<NUMBER or FIGURE>NUMBER, NUMBER from 0 to 1 with a decimal point, FIGURE being one of "
+            + ", ".join(FIGURES),
             mend="for example --fail-if 'worst_group_accuracy<0.9' (quoted, for the shell's sake)",
         )
     if not 0 <= limit <= 1:
@@ -81,7 +88,7 @@ def _judge(text: str, found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _few(name: str, grouping: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the rates that are of too few rows to have a part in a figure."""
-    parts = {"worst_group_accuracy": ("accuracy",), "worst_group_recall": gaps.RECALLS, **gaps.TESTED}.get(name, ())
+    parts = ({figure: gaps.WORST[kind] for figure, kind in _WORST.items()} | gaps.TESTED).get(name, ())
     rates = (
         group["recall"][part.partition("/")[2]] if part in gaps.RECALLS else group[part]
         for group in grouping["groups"] for part in parts
@@ -118,6 +125,6 @@ def _values(
         by = " × ".join(grouping["by"])
         if name in _WORST:
             row = grouping["worst"][_WORST[name]]
-            yield (row["value"], f"{by}: {row['group']} {row.get('label', '')}".strip()) if row else (None, by)
+            yield (row["value"], f"{by}: {gaps.told(row)}") if row else (None, by)
         else:
             yield grouping["gaps"][name]["value"], by

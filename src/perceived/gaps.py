@@ -7,15 +7,15 @@ and the equalised odds difference the larger range of recall of either label.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from operator import itemgetter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from perceived import groups
 from perceived.groups import Grouping
-from perceived.significance import PERMUTATIONS, Counts, Floats, permutation_p, permuted_counts
+from perceived.significance import PERMUTATIONS, Counts, Floats, permutation_p, permuted_counts, wilson
 from perceived.spec import LABELS
 
 RECALLS = tuple(f"recall/{label}" for label in LABELS)
@@ -29,23 +29,46 @@ TESTED = {
 """Each gap and the rates whose range it is; the largest range counts."""
 
 
+ALIKE = 200
+"""Draws from which the lowest rate of groups that are read alike is told."""
+WORST = {"accuracy": ("accuracy",), "recall": RECALLS, "correct": ("correct",)}
+"""What is worst, and the rates whose lowest counts."""
+
+
 def measure(
-    grouping: Grouping, counts: Counts, *, small: int, permutations: int = PERMUTATIONS, seed: int = 0
+    grouping: Grouping,
+    counts: Counts,
+    *,
+    small: int,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+    effects: Mapping[str, Floats] = groups.NO_EFFECTS,
 ) -> dict[str, dict[str, Any]]:
     """Return every gap of a grouping with its p-value, and where it lies.
 
     A rate of fewer than ``small`` rows takes no part: of three rows, the worst is as likely as not
     100 or 0 %. The p-value is the chance of a gap at least as wide if group and answer had nothing to
     do with each other; for equalised odds, within either label. A gap of fewer than two groups is None,
-    and where all rows are answered alike there is nothing to test.
+    and where all rows are answered alike there is nothing to test. ``effects`` are design effects ``(groups,)`` by
+    rate, by which tests count fewer rows: see :mod:`perceived.repeats`.
     """
-    rates = groups.fractions(counts)
     generator = np.random.default_rng(seed)
-    return {name: _gap(grouping, rates, parts, small, permutations, generator) for name, parts in TESTED.items()}
+    rates = _rates(grouping, counts, small, effects)
+    return {name: _gap([rates[part] for part in parts], permutations, generator) for name, parts in TESTED.items()}
 
 
-def worst(grouping: Grouping, counts: Counts, *, small: int) -> dict[str, Any]:
-    """Return the group with the lowest accuracy, and the lowest recall of a label in a group, of enough rows.
+def worst(
+    grouping: Grouping,
+    counts: Counts,
+    *,
+    small: int,
+    seed: int = 0,
+    effects: Mapping[str, Floats] = groups.NO_EFFECTS,
+) -> dict[str, Any]:
+    """Return where the lowest ``accuracy``, ``recall`` of a label and share ``correct`` are, of enough rows.
+
+    The lowest of many is low by luck, too: beside its value and interval stand ``of`` how many it is the lowest, and
+    how low the lowest would be on average (``if_alike``) if group and answer had nothing to do with each other.
 
     ``unanswered`` names groups, and labels in groups, that have enough rows and are hardly ever answered: fewer than
     half of their rows are, and too few to know how often they are right.
@@ -55,12 +78,74 @@ def worst(grouping: Grouping, counts: Counts, *, small: int) -> dict[str, Any]:
     for i, label in enumerate(LABELS):
         some = _hardly_ever(grouping, counts[:, i].sum(1), rates[f"recall/{label}"][1], small)
         silent += [f"{name} · {label}" for name in some if name not in silent]
-    whole = list(_rows(grouping, *rates["accuracy"], small))
-    cells = [row | {"label": label} for label in LABELS for row in _rows(grouping, *rates[f"recall/{label}"], small)]
+    generator = np.random.default_rng(seed)
+    enough = _rates(grouping, counts, small, effects)
+    lowest = {name: _lowest([enough[part] for part in parts], generator) for name, parts in WORST.items()}
+    return lowest | {"unanswered": silent}
+
+
+def told(row: Mapping[str, Any]) -> str:
+    """Say whose rate a row of :func:`worst` is, of how many rows, and within which interval."""
+    who = f"{row['group']} {row.get('label', '')}".strip()
+    return f"{who} (n = {row['n']:,}, {row['low']:.1%} to {row['high']:.1%})"
+
+
+@dataclass(frozen=True, slots=True)
+class _Rate:
+    """One rate of the groups that have enough rows: ``k`` of ``n`` each, and as many independent rows of them."""
+
+    name: str
+    groups: list[str]
+    k: Counts
+    n: Counts
+    effect: Floats
+
+    @property
+    def independent(self) -> tuple[Counts, int]:
+        """How many rows count in each group, and how many of all those are successes; neither none nor all of them."""
+        n = np.maximum(1, np.rint(self.n / self.effect)).astype(np.int64)
+        return n, int(np.clip(np.rint((self.k / self.effect).sum()), 1, max(1, n.sum() - 1)))
+
+    @property
+    def varies(self) -> bool:
+        return bool(0 < self.k.sum() < self.n.sum())
+
+    def permuted(self, count: int, generator: np.random.Generator) -> Floats:
+        """Return ``(count, groups)`` rates, were groups shuffled among the rows."""
+        n, successes = self.independent
+        return np.asarray(permuted_counts(n, successes, count, generator) / n, np.float64)
+
+
+def _rates(grouping: Grouping, counts: Counts, small: int, effects: Mapping[str, Floats]) -> dict[str, _Rate]:
+    rates = {}
+    for name, (k, n) in groups.fractions(counts).items():
+        enough = n >= max(1, small)
+        names = [name for name, is_in in zip(grouping.names, enough, strict=True) if is_in]
+        effect = effects.get(name, np.ones(len(n)))
+        rates[name] = _Rate(name, names, k[enough], n[enough], effect[enough])
+    return rates
+
+
+def _lowest(rates: Sequence[_Rate], generator: np.random.Generator) -> dict[str, Any] | None:
+    """Return the lowest of some rates' groups; None where none has enough rows."""
+    rates = [rate for rate in rates if rate.groups]
+    if not rates:
+        return None
+    rate = min(rates, key=lambda rate: float((rate.k / rate.n).min()))
+    g = int((rate.k / rate.n).argmin())
+    k, n, effect = rate.k[g], rate.n[g], rate.effect[g]
+    low, high = wilson(k / effect, n / effect)
+    alike = [rate.permuted(ALIKE, generator).min(axis=1) if rate.varies else np.ones(ALIKE) for rate in rates]
+    label = {"label": rate.name.partition("/")[2]} if rate.name in RECALLS else {}
     return {
-        "accuracy": min(whole, key=itemgetter("value"), default=None),
-        "recall": min(cells, key=itemgetter("value"), default=None),
-        "unanswered": silent,
+        "group": rate.groups[g],
+        **label,
+        "value": float(k / n),
+        "low": float(low),
+        "high": float(high),
+        "n": int(n),
+        "of": sum(len(rate.groups) for rate in rates),
+        "if_alike": float(np.min(alike, axis=0).mean()) if any(rate.varies for rate in rates) else None,
     }
 
 
@@ -74,43 +159,22 @@ def _hardly_ever(grouping: Grouping, asked: Counts, answered: Counts, small: int
     return [name for name, is_silent in zip(grouping.names, silent, strict=True) if is_silent]
 
 
-def _rows(grouping: Grouping, k: Counts, n: Counts, small: int) -> Iterator[dict[str, Any]]:
-    for g, name in enumerate(grouping.names):
-        if n[g] >= max(1, small):
-            yield {"group": name, "value": float(k[g] / n[g]), "n": int(n[g])}
-
-
-def _gap(
-    grouping: Grouping,
-    rates: Mapping[str, tuple[Counts, Counts]],
-    parts: tuple[str, ...],
-    small: int,
-    permutations: int,
-    generator: np.random.Generator,
-) -> dict[str, Any]:
+def _gap(rates: Sequence[_Rate], permutations: int, generator: np.random.Generator) -> dict[str, Any]:
     found: dict[str, Any] = {"value": None, "p": None, "p_holm": None}
-    varied: list[tuple[Counts, int]] = []
-    for part in parts:
-        k, n = rates[part]
-        enough = n >= max(1, small)
-        if enough.sum() < 2:
-            continue
-        k, n = k[enough], n[enough]
-        names = [name for name, is_in in zip(grouping.names, enough, strict=True) if is_in]
-        rate = k / n
-        if found["value"] is None or np.ptp(rate) > found["value"]:
+    rates = [rate for rate in rates if len(rate.groups) > 1]
+    for rate in rates:
+        shares = rate.k / rate.n
+        if found["value"] is None or np.ptp(shares) > found["value"]:
             found |= {
-                "value": float(np.ptp(rate)),
-                "rate": part,
-                "lowest": names[int(rate.argmin())],
-                "highest": names[int(rate.argmax())],
+                "value": float(np.ptp(shares)),
+                "rate": rate.name,
+                "lowest": rate.groups[int(shares.argmin())],
+                "highest": rate.groups[int(shares.argmax())],
             }
-        if 0 < k.sum() < n.sum():
-            varied.append((n, int(k.sum())))
+    varied = [rate for rate in rates if rate.varies]
 
     def draw(count: int) -> Floats:
-        spreads = [np.ptp(permuted_counts(n, successes, count, generator) / n, axis=1) for n, successes in varied]
-        widest: Floats = np.max(spreads, axis=0)
+        widest: Floats = np.max([np.ptp(rate.permuted(count, generator), axis=1) for rate in varied], axis=0)
         return widest
 
     if varied:

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ from perceived import columns
 from perceived.answers import ANSWERS, MISSED
 from perceived.errors import ConfigError
 from perceived.metrics import CALIBRATION_BINS, equal_mass_bins
-from perceived.significance import Counts, Floats, gap_interval, mean_interval, wilson
+from perceived.repeats import People
+from perceived.significance import Counts, Floats, gap_interval, wilson
 from perceived.spec import LABELS, UNCERTAIN
 
 Codes = npt.NDArray[np.int32]
@@ -37,6 +39,8 @@ _MALE, _FEMALE = LABELS.index("male"), LABELS.index("female")
 _UNCERTAIN, _MISSED = ANSWERS.index(UNCERTAIN), ANSWERS.index(MISSED)
 _FLAGS = ({"-1", "1"}, {"0", "1"}, {"true", "false"}, {"yes", "no"})
 _RESAMPLES = 500
+NO_EFFECTS: Mapping[str, Floats] = MappingProxyType({})
+"""Design effects where nobody comes back: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,13 +179,35 @@ def fractions(counts: Counts) -> dict[str, tuple[Counts, Counts]]:
     }
 
 
-def describe(grouping: Grouping, counts: Counts, *, small: int) -> list[dict[str, Any]]:
+def correlations(people: People, label: Codes, answer: Codes) -> dict[str, float]:
+    """Return how alike rows of one person are in every rate of :func:`fractions`; nothing where nobody comes back."""
+    if not people.come_back:
+        return {}
+    answered, right = answer < len(LABELS), answer == label
+    of_rows = {
+        "accuracy": (right, answered),
+        **{f"recall/{name}": (right, answered & (label == i)) for i, name in enumerate(LABELS)},
+        "correct": (right, np.ones(len(label), bool)),
+        "selection": (answer == _MALE, answered),
+        "abstention": (answer == _UNCERTAIN, np.ones(len(label), bool)),
+        "missed": (answer == _MISSED, np.ones(len(label), bool)),
+    }
+    return {name: people.correlation(is_so[rows].astype(np.float64), rows) for name, (is_so, rows) in of_rows.items()}
+
+
+def describe(
+    grouping: Grouping, counts: Counts, *, small: int, effects: Mapping[str, Floats] = NO_EFFECTS
+) -> list[dict[str, Any]]:
     """Return one record for each group: its size, whether that is small, and its rates with intervals.
 
+    ``effects`` are design effects ``(groups,)`` by rate, see :mod:`perceived.repeats`.
     A rate has its own ``n``, and is of ``few`` rows where those are less than ``small``: a large group may have few
     rows of a label, or few that are answered.
     """
-    rates = {name: (*pair, *wilson(*pair)) for name, pair in fractions(counts).items()}
+    rates = {
+        name: (k, n, *wilson(k / effects.get(name, 1.0), n / effects.get(name, 1.0)))
+        for name, (k, n) in fractions(counts).items()
+    }
     rows = []
     for g, name in enumerate(grouping.names):
         figures = {
@@ -225,42 +251,55 @@ class Confidences:
         confidence = np.maximum(male, 1 - male)
         order = np.argsort(confidence, kind="stable")
         rows = rows[order]
-        return cls(rows, confidence[order], ((male[order] >= 0.5) == (label[rows] == _MALE)).astype(np.float64))
+        return cls(rows, confidence[order], ((male[order] > 0.5) == (label[rows] == _MALE)).astype(np.float64))
 
 
-def calibrations(grouping: Grouping, known: Confidences, *, seed: int = 0) -> list[dict[str, Figure]]:
+def calibrations(
+    grouping: Grouping, known: Confidences, *, seed: int = 0, effects: Floats | None = None
+) -> list[dict[str, Figure]]:
     """Return each group's ``calibration_error`` and ``overconfidence``, with intervals.
 
-    ``overconfidence`` is mean confidence less accuracy. ``calibration_error`` is that of
+    ``overconfidence`` is mean confidence less accuracy, its interval that of the accuracy; both are of all rows
+    with a probability, answered or not. ``calibration_error`` is that of
     :func:`perceived.metrics.calibration_error`. Its interval redraws the right answers of every bin, see
     :func:`perceived.significance.gap_interval`; there is none of fewer rows than bins, nor where every bin
-    is all right or all wrong.
+    is all right or all wrong. ``effects`` are design effects ``(groups,)``, see :mod:`perceived.repeats`.
     """
     count = len(grouping.values)
     codes = grouping.codes[known.rows]
     order = np.argsort(codes.astype(np.int16) if count < 2**15 else codes, kind="stable")
     codes, confidence, right = codes[order], known.confidence[order], known.right[order]
     ends = np.cumsum(np.bincount(codes, minlength=count))
-    gap = confidence - right
-    totals, squares = (np.bincount(codes, values, minlength=count) for values in (gap, gap * gap))
     generator = np.random.default_rng(seed)
     found = []
     for g, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-        n = int(end - start)
-        over = _figure(totals[g] / n if n else math.nan, *mean_interval(totals[g], squares[g], n))
-        error = _calibration_error(confidence[start:end], right[start:end], generator)
-        found.append({"calibration_error": error, "overconfidence": over})
+        effect = 1.0 if effects is None else float(effects[g])
+        rows = confidence[start:end], right[start:end]
+        found.append(
+            {
+                "calibration_error": _calibration_error(*rows, effect, generator),
+                "overconfidence": _overconfidence(*rows, effect),
+            }
+        )
     return found
 
 
-def _calibration_error(confidence: Floats, right: Floats, generator: np.random.Generator) -> Figure:
+def _overconfidence(confidence: Floats, right: Floats, effect: float) -> Figure:
+    if not len(right):
+        return _figure(math.nan, math.nan, math.nan)
+    low, high = wilson(right.sum() / effect, len(right) / effect)
+    mean = confidence.mean()
+    return _figure(mean - right.mean(), float(mean - high), float(mean - low))
+
+
+def _calibration_error(confidence: Floats, right: Floats, effect: float, generator: np.random.Generator) -> Figure:
     if not len(right):
         return _figure(math.nan, math.nan, math.nan)
     expected, accuracy = equal_mass_bins(confidence, right)
     value = float(np.abs(expected - accuracy).mean())
-    if len(right) < CALIBRATION_BINS:
+    trials = round(len(right) / effect / CALIBRATION_BINS)
+    if len(right) < CALIBRATION_BINS * effect:
         return _figure(value, math.nan, math.nan)
-    trials = round(len(right) / CALIBRATION_BINS)
     redrawn = generator.binomial(trials, np.clip(accuracy, 0, 1), (_RESAMPLES, CALIBRATION_BINS)) / trials
     return _figure(value, *gap_interval(value, np.abs(expected - redrawn).mean(axis=1)))
 

@@ -124,7 +124,7 @@ def dependent(identity: polars.Series) -> list[str]:
     if count == len(identity):
         return []
     shown = f"{len(identity):,} pictures show about {count:,} people."
-    return [f"{shown} Intervals and tests take pictures for independent, so they are somewhat too sure."]
+    return [f"{shown} Intervals and tests take pictures for independent, so they are too sure."]
 
 
 def people(identity: polars.Series) -> Integers:

@@ -115,21 +115,6 @@ def sign_flip_p(differences: Counts, permutations: int = SIGN_FLIPS, *, seed: in
     return permutation_p(float(abs(differences.sum())), draw, permutations)
 
 
-def mean_interval(total: float, squares: float, count: int, *, level: float = LEVEL) -> tuple[float, float]:
-    """Return the normal interval of a mean, from the sum and the sum of squares of ``count`` values.
-
-    Values that are all equal tell nothing of how far it can be trusted: their interval is NaN.
-    """
-    if count < 2:
-        return math.nan, math.nan
-    mean = total / count
-    variance = max(0.0, squares - count * mean * mean) / (count - 1)
-    if variance <= 1e-12 * mean * mean:  # equal values, but for rounding
-        return math.nan, math.nan
-    half = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt(variance / count)
-    return mean - half, mean + half
-
-
 def gap_interval(value: float, samples: Floats) -> tuple[float, float]:
     """Return the interval of a mean of absolute gaps, such as a calibration error, from bootstrap samples of it.
 

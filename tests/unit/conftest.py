@@ -25,8 +25,10 @@ def portraits(tmp_path_factory) -> list[Pixels]:
 @pytest.fixture
 def in_the_way(tmp_path, monkeypatch) -> Path:
     """A file where a folder is to be written, which is to be told before any picture is scored."""
-    for name in ("perceived.scoring.score", "perceived.evaluate.score"):
-        monkeypatch.setattr(name, lambda *_, **__: pytest.fail("pictures were scored"))
+    from perceived import evaluate, scoring  # before either is patched: one takes the name from the other
+
+    for module in (scoring, evaluate):
+        monkeypatch.setattr(module, "score", lambda *_, **__: pytest.fail("pictures were scored"))
     (tmp_path / "file").touch()
     return tmp_path / "file"
 

@@ -243,7 +243,7 @@ def test_calibration_intervals_cover_at_their_rate() -> None:
         error += figures["calibration_error"]["low"] <= 0.08 <= figures["calibration_error"]["high"]
         over += figures["overconfidence"]["low"] <= 0.08 <= figures["overconfidence"]["high"]
     assert error / runs >= 0.92
-    assert 0.90 <= over / runs <= 0.99
+    assert 0.90 <= over / runs < 1
 
 
 @pytest.mark.parametrize("rows", [7, 200, 5003])
@@ -320,12 +320,45 @@ def test_columns_that_hardly_anybody_means_group_where_they_are_named() -> None:
         audit.audit(rows, ["answer"])
 
 
-def test_equal_differences_have_no_interval() -> None:
+def test_the_lowest_of_many_alike_groups_stands_beside_how_low_luck_makes_it() -> None:
+    """A fair model, read 95 % right in 40 groups: the lowest is far below, and so is what is said of luck."""
+    random = np.random.default_rng(3)
+    right = random.random(4000) < 0.95
+    rows = table(4000, place=[f"place {i % 40}" for i in range(4000)]).with_columns(
+        answer=pl.when(pl.Series(right)).then("label").otherwise(pl.lit("uncertain"))
+    )
+    found = audit.audit(rows, ["place"], permutations=9)["groupings"][0]["worst"]
+    assert found["correct"]["of"] == 40
+    assert found["correct"]["value"] == pytest.approx(found["correct"]["if_alike"], abs=0.03)
+    assert found["correct"]["low"] < found["correct"]["value"] < 0.92 < 0.95
+    assert found["accuracy"]["if_alike"] is None, "every answer is right: there is nothing to be luck"
+    judged = {"groupings": [{"by": ["place"], "named": True, "worst": found, "groups": []}], "excluded": {}}
+    assert audit.judge(judged, ["worst_group_correct<0.8"])
+    assert not audit.judge(judged, ["place: worst_group_correct<0.95"])
+
+
+def test_intervals_are_wider_and_gaps_less_certain_where_people_come_back() -> None:
+    people = [i // 20 for i in range(2000)]
+    right = [random < 0.9 for random in np.random.default_rng(1).random(100)]
+    rows = table(2000, race=[f"r{i // 20 % 4}" for i in range(2000)]).with_columns(
+        answer=pl.when(pl.Series([right[i] for i in people])).then("label").otherwise(pl.lit("uncertain"))
+    )
+    alone, again = (
+        audit.audit(one, ["race"], permutations=199) for one in (rows, rows.with_columns(identity=pl.Series(people)))
+    )
+    width = [found["overall"]["correct"]["high"] - found["overall"]["correct"]["low"] for found in (alone, again)]
+    assert width[1] > 4 * width[0]
+    p = [found["groupings"][0]["gaps"]["abstention_gap"]["p"] for found in (alone, again)]
+    assert p[0] <= 0.01 < 0.05 < p[1]
+    assert any("about 100 people" in note and "design effects" in note for note in again["notes"])
+
+
+def test_a_few_rows_that_are_all_right_do_not_show_too_little_confidence() -> None:
     everyone = groups.Grouping(("all",), (("all",),), np.zeros(4, np.int32))
     known = groups.Confidences.of(np.full(4, 0.9), np.ones(4, np.int32))
-    assert groups.calibrations(everyone, known)[0]["overconfidence"] == {
-        "value": pytest.approx(-0.1), "low": None, "high": None,
-    }  # fmt: skip
+    over = groups.calibrations(everyone, known)[0]["overconfidence"]
+    assert (over["value"], over["low"]) == (pytest.approx(-0.1), pytest.approx(-0.1))
+    assert over["high"] == pytest.approx(0.9 - 4 / (4 + 1.96**2), abs=1e-4)
 
 
 @pytest.mark.parametrize("criterion", ["worst_group_recall<0.1", "accuracy_gap>0.99", "equalized_odds_difference>0.99"])
@@ -349,7 +382,7 @@ def test_a_rate_of_few_rows_in_a_large_group_is_flagged_and_told(tmp_path: Path)
     audit.judge(found, ["worst_group_recall<0.5", "worst_group_accuracy<0.5"])
     recall, accuracy = found["criteria"]
     assert recall["where"].endswith("; not counting 1 rate of few rows")
-    assert accuracy["where"] == "race: B"
+    assert accuracy["where"] == "race: B (n = 229, 82.4% to 91.0%)"
     audit_page.write(tmp_path, found, title="t")
     assert "0.0% (0.0–11.7) (few)" in (tmp_path / "audit.md").read_text()
 
@@ -406,7 +439,7 @@ def test_a_known_figure_that_breaks_the_limit_is_reported_whoever_else_is_not_an
     assert not audit.judge(found, ["worst_group_accuracy<0.99"])
     verdict = found["criteria"][0]
     assert verdict["value"] == by(found, "race")["worst"]["accuracy"]["value"]
-    assert verdict["where"] == "race: A"
+    assert verdict["where"] == "race: A (n = 300, 70.5% to 80.2%)"
 
 
 @pytest.mark.parametrize("text", ["accuracy", "accuracy=1", "acuracy<0.9", "accuracy<x", "accuracy<1.2.3", ""])

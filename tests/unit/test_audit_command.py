@@ -34,16 +34,16 @@ def test_an_audit_prints_the_worst_and_what_was_left_out(
     common = ("audit", files[0], "--labels", files[1], *OPTIONS, *words, "--out", tmp_path / "out")
     answer = run(*common, "--fail-if", "worst_group_accuracy<0.4")
     assert answer.code == 0, answer.err
-    assert "worst accuracy 0.5000  race: B (n = 20)" in answer.out
+    assert "worst accuracy 0.5000  race: B (n = 20, 29.9% to 70.1%); lowest of 2, 0." in answer.out
     assert "left out: labels without a prediction: 1" in answer.out
-    assert "not so: worst_group_accuracy<0.4" in answer.out
+    assert "passed: worst_group_accuracy<0.4" in answer.out
     assert (tmp_path / "out" / "audit.html").is_file()
     silent = run(*common, "--fail-if", "without_prediction>0.02", "--fail-if", "without_prediction>0.03")
-    assert (silent.code, "FAILED: without_prediction>0.02  found 0.0244  all labels" in silent.out) == (1, True)
-    assert "not so: without_prediction>0.03" in silent.out
+    assert (silent.code, "FAILED: without_prediction>0.02  found 0.0243902  all labels" in silent.out) == (1, True)
+    assert "passed: without_prediction>0.03" in silent.out
     failed = run(*common, "--fail-if", "worst_group_accuracy<0.9")
     assert failed.code == 1
-    assert "FAILED: worst_group_accuracy<0.9  found 0.5000  race: B" in failed.out
+    assert "FAILED: worst_group_accuracy<0.9  found 0.5  race: B" in failed.out
 
 
 def test_mistakes_end_with_2_and_a_way_out(

@@ -19,6 +19,7 @@ from perceived import calibrate, images, metrics
 from perceived.classifier import Classifier, calibrated, softmax
 from perceived.data import split as splits
 from perceived.errors import ConfigError, ModelFileError, SplitError
+from perceived.repeats import People
 
 LABELS = ("female", "male")
 
@@ -133,6 +134,18 @@ def test_a_certain_threshold_keeps_its_promise_on_other_pictures(certainty: floa
         answered += chosen.coverage
     assert (broken <= 16) if certainty else (broken > 75), "of 200, 10 may break, and 16 by chance (p = 0.03)"
     assert answered / 200 > 0.3, "it keeps its promise by answering, and 40 % could be answered at best"
+
+
+def test_pictures_of_few_people_promise_less() -> None:
+    """20 pictures a person, alike: they count as fewer, so the threshold is surer and answers fewer."""
+    random = np.random.default_rng(2)
+    confidence = random.uniform(0.5, 1, 4000)
+    right = np.repeat(random.random(200), 20) < confidence
+    alone, again = (calibrate.choose_threshold(confidence, right, 0.1, certainty=0.95, effect=e) for e in (1, 3))
+    assert alone.coverage > again.coverage
+    assert alone.value < again.value
+    notes = calibrate._notes(right, 1.0, People(np.repeat(np.arange(200), 20)), 10)
+    assert "4,000 pictures show about 200 people: for the threshold they count as 400 independent ones." in notes
 
 
 def test_many_tries_make_no_promise_weaker() -> None:

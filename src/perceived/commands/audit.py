@@ -101,20 +101,16 @@ def _show(found: dict, worst: dict) -> None:  # type: ignore[type-arg]
     names = ["accuracy", "abstention", "calibration_error"]
     if found["overall"]["missed"]["value"]:
         names = ["correct", "missed", *names]
-    rows = [(name.replace("_", " "), found["overall"][name]) for name in names]
-    cells = [
-        (name, *("-" if rate[key] is None else f"{rate[key]:.4f}" for key in ("value", "low", "high")))
-        for name, rate in rows
-    ]
-    terminal.table((counted(found["rows"], "row"), "value", "95 % from", "to"), cells)
+    rates = terminal.rates({name: found["overall"][name] for name in names})
+    terminal.table((counted(found["rows"], "row"), "value", "95 % from", "to"), rates)
     for kind, row in worst.items():
         if row:
-            who = f"{row['by']}: {row['group']} {row.get('label', '')}".strip()
-            typer.echo(f"worst {kind} {row['value']:.4f}  {on_one_line(who)} (n = {row['n']:,})")
+            alike = f"; lowest of {row['of']}, {row['if_alike']:.4f} if all were alike" if row["if_alike"] else ""
+            typer.echo(f"worst {kind} {row['value']:.4f}  {on_one_line(row['by'] + ': ' + row['told'])}{alike}")
     for why, count in found["excluded"].items():
         typer.echo(f"left out: {why}: {count:,}")
     for note in found["notes"]:
         typer.echo(on_one_line(note))
     for row in found["criteria"]:
-        value = "unknown" if row["value"] is None else f"{row['value']:.4f}"
-        typer.echo(f"{'FAILED' if row['failed'] else 'not so'}: {row['criterion']}  found {value}  {row['where']}")
+        value = "unknown" if row["value"] is None else f"{row['value']:.6g}"
+        typer.echo(f"{'FAILED' if row['failed'] else 'passed'}: {row['criterion']}  found {value}  {row['where']}")

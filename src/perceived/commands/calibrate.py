@@ -19,7 +19,7 @@ def calibrate(
         float, typer.Option(help="Share of the given answers that may be wrong; below it, 'uncertain'.")
     ] = 0.03,
     certainty: Annotated[
-        float, typer.Option(help="How certainly that holds of other pictures like these. 0: of these alone.")
+        float, typer.Option(help="How certainly that holds of other pictures drawn as these were. 0: of these alone.")
     ] = 0.95,
     mirror_below: Annotated[
         float | None,

@@ -1,0 +1,70 @@
+"""How much less the pictures tell where people come back: design effects.
+
+Pictures of one person are read alike. If answers to two pictures of a person have the correlation ``r``, and a
+picture's person has ``m`` pictures on average, ``n`` pictures tell as much as ``n / (1 + (m - 1) r)`` of ``n``
+people (Kish 1965, "Survey Sampling", 5.4). Counts divided by that effect serve intervals and tests that take rows
+for independent (Rao and Scott 1992, doi:10.2307/2532311).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from perceived import metrics
+from perceived.significance import Floats
+
+Codes = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Who is on each row: ``codes`` ``(n,)``, the same for rows of one person."""
+
+    codes: Codes
+
+    @classmethod
+    def of(cls, table: pl.DataFrame) -> People:
+        """Return the people of a table; without a column ``identity``, each row is of another person."""
+        known = "identity" in table.columns
+        return cls(metrics.people(table["identity"]) if known else np.arange(table.height))
+
+    @property
+    def count(self) -> int:
+        return int(self.codes.max(initial=-1)) + 1
+
+    @property
+    def come_back(self) -> bool:
+        """Whether anybody has several rows."""
+        return self.count < len(self.codes)
+
+    def correlation(self, values: Floats, rows: npt.NDArray[np.bool_] | Codes) -> float:
+        """Return the intraclass correlation, 0 to 1, of the ``values`` of some rows; 1 where it cannot be told.
+
+        ``values`` has one for each of those rows. The estimate is that of moments: how far products of two rows
+        of a person lie above those of chance.
+        """
+        away, codes = values - values.mean() if len(values) else values, self.codes[rows]
+        sizes = np.bincount(codes).astype(np.float64)
+        pairs, total = float((sizes * sizes).sum() - len(codes)), float((away * away).sum())
+        if not pairs:
+            return 0.0
+        if not total:
+            return 1.0
+        sums = np.bincount(codes, away)
+        alike = float((sums * sums).sum() - total) / pairs
+        return float(np.clip(alike / (total / len(codes)), 0, 1))
+
+    def others(self, groups: Codes, count: int) -> Floats:
+        """Return how many more rows a row's person has in its group, on average over each of ``count`` groups.
+
+        ``groups`` are the groups' codes ``(n,)``. With a :meth:`correlation` ``r`` the design effect of a group is
+        ``1 + others * r``.
+        """
+        cells, sizes = np.unique(groups.astype(np.int64) * self.count + self.codes, return_counts=True)
+        of = cells // self.count
+        rows, pairs = (np.bincount(of, weights, minlength=count) for weights in (sizes, sizes * (sizes - 1.0)))
+        return np.asarray(np.divide(pairs, rows, out=np.zeros(count), where=rows > 0), np.float64)
