@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +18,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from perceived import checkpoint, metrics
 from perceived.classifier import Classifier
-from perceived.metrics import Booleans, Integers
-from perceived.significance import holm, mcnemar, sign_flip_p
+from perceived.metrics import Booleans, Floats, Integers
+from perceived.significance import Counts, holm, mcnemar, sign_flip_p
 
 LATENCY_RUNS = 30
-SIGN_FLIP, MCNEMAR = "sign flips by person", "McNemar's exact test"
+SIGN_FLIP, SIGN_FLIP_PICTURES, MCNEMAR = "sign flips by person", "sign flips by picture", "McNemar's exact test"
 """What tests of pairs are called in results."""
 _WARM_UP = 3
 
@@ -50,7 +52,7 @@ def best(runs: Sequence[Run]) -> Run:
 def entry(name: str, runs: Sequence[Run], product: Path) -> dict[str, Any]:
     """Return a network's line on the leaderboard.
 
-    ``accuracy`` is the mean over seeds; its interval resamples the test pictures (people, where known),
+    ``accuracy`` is the mean over seeds; its interval resamples the test pictures (people, where known) and the seeds,
     ``seeds`` lists each seed's own. Latency is of one picture on one thread, through the ONNX file.
     """
     chosen = best(runs)
@@ -68,15 +70,28 @@ def entry(name: str, runs: Sequence[Run], product: Path) -> dict[str, Any]:
         "image_steps": [int(run.result["image_steps"]) for run in runs],
         "input": [network.spec.preprocessing.height, network.spec.preprocessing.width],
         "model": product.name,
-        "right": chosen.right,
+        "right": np.array([run.right for run in runs]),
     }
 
 
 def accuracy(runs: Sequence[Run]) -> metrics.Estimate:
-    """Return the accuracy averaged over seeds, with a bootstrap interval over pictures, or people where known."""
-    right = np.mean([run.right for run in runs], axis=0)
-    groups = metrics.people(runs[0].answers["identity"])
-    return metrics.bootstrap(lambda weights: {"accuracy": weights @ right / weights.sum(axis=-1)}, groups)["accuracy"]
+    """Return the accuracy averaged over seeds, with a bootstrap interval over pictures, or people, and seeds.
+
+    Seeds are redrawn beside the pictures, their differences from the mean widened by what a mean of so few takes off.
+    """
+    right, seeds = np.array([run.right for run in runs], np.float64), len(runs)
+    generator = np.random.default_rng(0)
+
+    def resampled(weights: Floats) -> dict[str, Floats]:
+        each = weights @ right.T / weights.sum(axis=-1, keepdims=True)
+        mean = each.mean(axis=1)
+        if seeds > 1:
+            drawn = np.take_along_axis(each, generator.integers(0, seeds, each.shape), axis=1).mean(axis=1)
+            mean = mean + (drawn - mean) * math.sqrt(seeds / (seeds - 1))
+        return {"accuracy": mean}
+
+    found = metrics.bootstrap(resampled, metrics.people(runs[0].answers["identity"]))["accuracy"]
+    return dataclasses.replace(found, value=float(right.mean()))
 
 
 def calibration_error(run: Run) -> float:
@@ -106,16 +121,26 @@ def latency(path: Path) -> float:
     return float(np.median(seconds[_WARM_UP:]) * 1000)
 
 
-def difference_p(first: Booleans, second: Booleans, groups: Integers) -> float:
-    """Return the p-value that two models are right equally often, given which pictures ``(n,)`` each has right.
+def differences(first: Booleans, second: Booleans) -> Counts:
+    """Return how much oftener the seeds of one network than of another have each picture right, in whole numbers.
+
+    What each seed has right is ``(seeds, n)``.
+    """
+    each: Counts = first.sum(axis=0) * len(second) - second.sum(axis=0) * len(first)
+    return each
+
+
+def difference_p(each: Counts, groups: Integers) -> float:
+    """Return the p-value that two networks are right equally often, given the :func:`differences` ``(n,)``.
 
     Where people, whose codes are ``groups``, have several pictures, their differences change sign by
-    person, because errors repeat by person; where each has one, this is McNemar's exact test.
+    person, because errors repeat by person. Where each has one and there is one seed, this is McNemar's exact test.
     """
     if by_person(groups):
-        each = np.bincount(groups, weights=first) - np.bincount(groups, weights=second)
-        return sign_flip_p(each.astype(np.int64))
-    return mcnemar(int((first & ~second).sum()), int((second & ~first).sum()))
+        return sign_flip_p(np.bincount(groups, weights=each).astype(np.int64))
+    if np.abs(each).max(initial=0) > 1:
+        return sign_flip_p(each)
+    return mcnemar(int((each > 0).sum()), int((each < 0).sum()))
 
 
 def by_person(groups: Integers) -> bool:
@@ -126,7 +151,7 @@ def by_person(groups: Integers) -> bool:
 def rank(entries: Sequence[dict[str, Any]], groups: Integers) -> dict[str, Any]:
     """Return the entries by accuracy, those on the Pareto front marked, and a test of every pair.
 
-    A test compares the best run of two networks on the same pictures, of the people ``groups``; see
+    A test compares all seeds of two networks on the same pictures, of the people ``groups``; see
     :func:`difference_p`.
     """
     ordered = sorted(entries, key=lambda row: (-row["accuracy"]["value"], row["latency_ms"]))
@@ -138,19 +163,21 @@ def rank(entries: Sequence[dict[str, Any]], groups: Integers) -> dict[str, Any]:
     tests: list[dict[str, Any]] = []
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
-            alone = (int((right[first] & ~right[second]).sum()), int((right[second] & ~right[first]).sum()))
+            each = differences(right[first], right[second])
             tests.append(
                 {
                     "first": first,
                     "second": second,
-                    "only_first": alone[0],
-                    "only_second": alone[1],
-                    "p": difference_p(right[first], right[second], groups),
+                    "only_first": int((each > 0).sum()),
+                    "only_second": int((each < 0).sum()),
+                    "p": difference_p(each, groups),
                 }
             )
     for test, corrected in zip(tests, holm([test["p"] for test in tests]), strict=True):
         test["p_holm"] = corrected
-    return {"leaderboard": ordered, "test": SIGN_FLIP if by_person(groups) else MCNEMAR, "tests": tests}
+    several = any(len(one) > 1 for one in right.values())
+    kind = SIGN_FLIP if by_person(groups) else SIGN_FLIP_PICTURES if several else MCNEMAR
+    return {"leaderboard": ordered, "test": kind, "tests": tests}
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:

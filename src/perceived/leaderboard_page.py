@@ -81,7 +81,7 @@ def as_markdown(found: Mapping[str, Any]) -> str:
     lines += ["", f"Each: {cost}, {found['pictures']:,} {budget['on']} pictures."]
     if found["tests"]:
         lines += ["", f"Tests of pairs: {found['test']}.", ""]
-        heads = ("first", "second", "only first right", "only second right", "p", "corrected")
+        heads = ("first", "second", "first right more often", "second right more often", "p", "corrected")
         lines += markdown.table(heads, map(_test, found["tests"]), left=2)
     lines += ["", *(f"- {name} is left out: {why}" for name, why in found["left_out"].items())]
     return "\n".join(lines).rstrip() + "\n"

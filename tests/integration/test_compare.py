@@ -87,7 +87,7 @@ def test_the_leaderboard_holds_every_network(compared: Compared) -> None:
     assert test["p_holm"] == test["p"]
     assert found["test"] == leaderboard.SIGN_FLIP, "people have two pictures each"
     assert "sign flips by person" in (out / "leaderboard.md").read_text()
-    assert "change their signs at random" in (out / "leaderboard.html").read_text()
+    assert "changes its sign at random" in (out / "leaderboard.html").read_text()
     for name in ("leaderboard.html", "leaderboard.md", "pareto.png"):
         assert (out / name).stat().st_size > 500
     assert "no_weights is left out" in (out / "leaderboard.html").read_text()
@@ -245,6 +245,30 @@ def test_accuracy_is_the_mean_over_seeds() -> None:
     assert leaderboard.best([run([1], 0.8), run([0], 0.9)]).result["val_accuracy"] == 0.9
 
 
+def test_the_interval_of_a_networks_accuracy_knows_that_seeds_differ() -> None:
+    seeds = [run([1] * share + [0] * (1000 - share)) for share in (908, 822)]
+    found, alone = leaderboard.accuracy(seeds), leaderboard.accuracy(seeds[:1])
+    assert found.value == pytest.approx(0.865)
+    assert found.low < 0.822 < 0.908 < found.high
+    assert (alone.low, alone.high) == (pytest.approx(0.890, abs=0.005), pytest.approx(0.925, abs=0.005))
+
+
+def test_a_test_counts_every_seed_as_the_ranking_does() -> None:
+    """The network with the one best seed is the worse one by the mean of its seeds."""
+    steady = np.array([[1] * 90 + [0] * 10] * 2, bool)
+    lucky = np.array([[1] * 95 + [0] * 5, [1] * 60 + [0] * 40], bool)
+    each = leaderboard.differences(steady, lucky)
+    assert each.sum() == 2 * (steady.sum() - lucky.sum())
+    assert ((each > 0).sum(), (each < 0).sum()) == (30, 5)
+    assert leaderboard.difference_p(each, np.arange(100)) < 0.001
+    entries = [
+        {"backbone": name, "accuracy": {"value": right.mean()}, "latency_ms": 1.0, "right": right}
+        for name, right in (("lucky", lucky), ("steady", steady))
+    ]
+    found = leaderboard.rank(entries, np.arange(100))
+    assert (found["leaderboard"][0]["backbone"], found["test"]) == ("steady", leaderboard.SIGN_FLIP_PICTURES)
+
+
 def test_a_picture_without_an_answer_is_not_right() -> None:
     tried = dataclasses.replace(
         run([1, 1]), answers=run([1, 1]).answers.with_columns(perceived_gender=pl.Series(["male", None]))
@@ -258,7 +282,7 @@ def test_ranking_tests_pairs_on_the_same_pictures() -> None:
             "backbone": name,
             "accuracy": {"value": np.mean(right)},
             "latency_ms": latency,
-            "right": np.array(right, bool),
+            "right": np.array([right], bool),
         }
 
     first, second = [1] * 18 + [0] * 2, [1] * 10 + [0] * 10
@@ -279,8 +303,9 @@ def test_pictures_of_one_person_are_no_independent_evidence() -> None:
     by_person, by_picture = [], []
     for _ in range(400):
         first, second = (np.repeat(random.random(4000) < 0.85, 4) for _ in range(2))
-        by_person.append(leaderboard.difference_p(first, second, groups))
-        by_picture.append(leaderboard.difference_p(first, second, np.arange(16_000)))
+        each = leaderboard.differences(first[None], second[None])
+        by_person.append(leaderboard.difference_p(each, groups))
+        by_picture.append(leaderboard.difference_p(each, np.arange(16_000)))
     for level in (0.05, 0.2, 0.5):
         assert np.mean(np.array(by_person) <= level) == pytest.approx(level, abs=0.06)
     assert 0.02 <= np.mean(np.array(by_person) <= 0.05) <= 0.07
