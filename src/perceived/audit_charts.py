@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from perceived.charts import COLORS, Draw, scale_start, short
+from perceived.charts import COLORS, Draw, legend, scale_start, short
 from perceived.spec import LABELS
 
 MOST = 18
@@ -38,7 +38,7 @@ def rates_by_group(groups: Sequence[Row]) -> Draw:
             _dots(axes, rates, COLORS[color], start)
         names = [f"{short(group['name'])}\n{group['n']:,}{' (few)' if group['small'] else ''}" for group in groups]
         _finish(axes, names, start)
-        _key(axes, [("all", "accent"), *((f"labelled {label}", label) for label in LABELS)])
+        legend(axes, [("all", "accent"), *((f"labelled {label}", label) for label in LABELS)])
 
     return draw
 
@@ -57,7 +57,7 @@ def with_and_without(groupings: Sequence[Row]) -> Draw:
             for g, row in zip(groupings, sides, strict=True)
         ]
         _finish(axes, names, start)
-        _key(axes, [("with it", "accent"), ("without it", "muted")])
+        legend(axes, [("with it", "accent"), ("without it", "muted")])
 
     return draw
 
@@ -101,12 +101,3 @@ def _finish(axes: Axes, names: Sequence[str], start: float) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid(axis="x")
-    axes.spines[["left", "bottom"]].set_visible(False)
-
-
-def _key(axes: Axes, entries: Sequence[tuple[str, str]]) -> None:
-    handles = [axes.scatter([], [], s=36, color=COLORS[color]) for _, color in entries]
-    axes.legend(
-        handles, [text for text, _ in entries], loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=len(entries),
-        handletextpad=0.2, columnspacing=1.2, labelcolor=COLORS["ink"],
-    )  # fmt: skip

@@ -34,8 +34,7 @@ def write(out: Path, found: Mapping[str, Any], *, title: str) -> None:
     """
     drawings = _draw(found)
     charts.remove(out, set(_charts_before(out)) - drawings.keys())
-    for name, (figure, heading) in drawings.items():
-        charts.save_png(figure, out / f"{name}.png", title=heading)
+    svgs = report.save_charts(out, drawings)
     storage.write_json(out / "audit.json", {"title": title, **found})
     storage.write_text(out / "audit.md", as_markdown(found, title=title))
     flags = [grouping["by"] for grouping in audit_charts.attributes(found["groupings"])]
@@ -43,7 +42,7 @@ def write(out: Path, found: Mapping[str, Any], *, title: str) -> None:
     context = {
         "title": title,
         "found": found,
-        "svgs": {name: report.figure_svg(figure, title=heading) for name, (figure, heading) in drawings.items()},
+        "svgs": svgs,
         "chart_of": chart_name,
         "flags": flags,
         "together": len(flags) > TOGETHER,
@@ -52,7 +51,7 @@ def write(out: Path, found: Mapping[str, Any], *, title: str) -> None:
         "gap_names": GAP_NAMES,
         "worst": worst_rows(found),
         "start": start,
-        "place": lambda rate: round(100 * max(0.0, rate - start) / (1 - start), 2),
+        "place": report.place_from(start),
     }
     report.write(out / "audit.html", "audit", context)
 

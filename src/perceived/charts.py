@@ -43,6 +43,9 @@ COLORS = {
 """The light theme; report.css gives every name its dark counterpart. Violet and amber stay apart
 for colour-blind readers and on both grounds."""
 
+_LABELS = [(label, label) for label in LABELS]
+"""What a legend of the labels says, each in the colour of its name."""
+
 WIDTH = 5.0
 """Inches: at the width of a report's column the text comes out at the size of its small print."""
 DPI = 200
@@ -62,6 +65,8 @@ _STYLE: Any = {
     "axes.facecolor": "none",
     "axes.labelcolor": COLORS["muted"],
     "axes.labelsize": 9.5,
+    "axes.spines.bottom": False,
+    "axes.spines.left": False,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "figure.facecolor": COLORS["surface"],
@@ -203,7 +208,7 @@ def label_counts(counts: Mapping[str, int]) -> Draw:
                 share, place, (0, 4), textcoords="offset points", ha="center", size=9.5, color=COLORS["muted"]
             )
         axes.set_ylim(0, max(counts.values()) * 1.2 or 1)
-        axes.spines["left"].set_visible(False)
+        axes.spines["bottom"].set_visible(True)
         axes.set_yticks([])
         axes.tick_params(axis="x", labelsize=11, labelcolor=COLORS["ink"])
 
@@ -230,8 +235,7 @@ def partition_counts(counts: Mapping[str, Mapping[str, int]]) -> Draw:
         axes.set_xlim(0, 1)
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.invert_yaxis()
-        axes.spines[["left", "bottom"]].set_visible(False)
-        _key(axes, len(LABELS))
+        legend(axes, _LABELS, marker="s")
 
     return draw
 
@@ -252,8 +256,7 @@ def attribute_rates(rows: Sequence[Mapping[str, Any]]) -> Draw:
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.set_xlabel("share of pictures that have it; beside the name, its correlation with Male")
         axes.grid(axis="x")
-        axes.spines[["left", "bottom"]].set_visible(False)
-        _key(axes, len(LABELS), marker="o")
+        legend(axes, _LABELS)
 
     return draw
 
@@ -263,16 +266,19 @@ def size_counts(sizes: Sequence[Mapping[str, Any]]) -> Draw:
 
     def draw(axes: Axes) -> None:
         names = [f"{row['width']} × {row['height']}" if row["width"] else "other" for row in sizes]
-        counts = [row["count"] for row in sizes]
-        bars = axes.barh(names, counts, height=0.62, color=COLORS["accent"])
-        axes.bar_label(bars, [f"{count:,}" for count in counts], padding=5)
-        axes.set_xlim(0, max(counts) * 1.18)
-        axes.set_xticks([])
-        axes.invert_yaxis()
-        axes.tick_params(axis="y", labelcolor=COLORS["ink"])
-        axes.spines[["left", "bottom"]].set_visible(False)
+        bars(axes, names, [row["count"] for row in sizes], "{:,}")
 
     return draw
+
+
+def bars(axes: Axes, names: Sequence[str], values: Sequence[float], written: str) -> None:
+    """Draw a bar for each value, the first on top, with the value at its end as ``written`` formats it."""
+    drawn = axes.barh(names, values, height=0.62, color=COLORS["accent"])
+    axes.bar_label(drawn, [written.format(value) for value in values], padding=5)
+    axes.set_xlim(0, max(values) * 1.18)
+    axes.set_xticks([])
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", labelcolor=COLORS["ink"])
 
 
 def picture(pixels: Pixels, lines: Sequence[str]) -> Draw:
@@ -308,7 +314,6 @@ def reliability(confidence: Floats, accuracy: Floats) -> Draw:
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.grid()
-        axes.spines[["left", "bottom"]].set_visible(False)
 
     return draw
 
@@ -326,7 +331,6 @@ def risk_coverage(coverage: Floats, risk: Floats, *, target: float, chosen: floa
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
         axes.grid()
-        axes.spines[["left", "bottom"]].set_visible(False)
 
     return draw
 
@@ -347,27 +351,18 @@ def score_histogram(scores: Mapping[str, Floats], *, positive: str) -> Draw:
         axes.set(xlim=(0, 1), xlabel=f"probability of {positive}", ylabel="pictures (log scale)")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.grid(axis="y")
-        axes.spines[["left", "bottom"]].set_visible(False)
-        _key(axes, len(scores))
+        legend(axes, _LABELS, marker="s")
 
     return draw
 
 
-def _key(axes: Axes, columns: int, marker: str = "s") -> None:
-    """Write which colour is which label, above the panel."""
-    for label in LABELS:
-        axes.scatter([], [], s=42, marker=marker, color=COLORS[label], label=label)
-    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+def legend(axes: Axes, entries: Sequence[tuple[str, str]], *, marker: str = "o") -> None:
+    """Write in a line above the panel what is drawn in which of :data:`COLORS`: texts with the names of colours."""
+    handles = [axes.scatter([], [], s=40, marker=marker, color=COLORS[color]) for _, color in entries]
     axes.legend(
-        [handles[label] for label in LABELS],
-        LABELS,
-        loc="lower left",
-        bbox_to_anchor=(-0.02, 1.0),
-        ncols=columns,
-        handletextpad=0.2,
-        columnspacing=1.2,
-        labelcolor=COLORS["ink"],
-    )
+        handles, [text for text, _ in entries], loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=len(entries),
+        handletextpad=0.2, columnspacing=1.2, labelcolor=COLORS["ink"],
+    )  # fmt: skip
 
 
 def _share(count: int, total: int) -> str:

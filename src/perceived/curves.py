@@ -73,7 +73,6 @@ def _finish(axes: Axes, name: str) -> None:
     if name == "accuracy":
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(axis="y")
-    axes.spines[["left", "bottom"]].set_visible(False)
     axes.legend(labelcolor=charts.COLORS["ink"])
 
 

@@ -16,8 +16,8 @@ from perceived.wording import confidence
 
 Colour = tuple[int, int, int]
 
-COLOURS: dict[str, Colour] = {"female": (230, 159, 0), "male": (86, 180, 233)}
-"""RGB, from the palette of Okabe and Ito (jfly.uni-koeln.de/color), which colour-blind people can tell apart."""
+COLOURS: dict[str, Colour] = {"female": (168, 146, 240), "male": (237, 167, 74)}
+"""RGB: the violet and amber of reports in their dark theme, which photographs mostly are; black reads on both."""
 OTHER: Colour = (204, 204, 204)
 """For ``uncertain``, and for labels of other models."""
 INK: Colour = (0, 0, 0)

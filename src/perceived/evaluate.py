@@ -245,16 +245,15 @@ def _write(out: Path, found: dict[str, Any], scored: pl.DataFrame) -> None:
     with storage.atomic_path(out / "predictions.parquet") as partial:
         scored.write_parquet(partial)
     figures = {name: (charts.chart(draw), title) for name, (draw, title) in drawings(scored).items()}
-    for name, (figure, title) in figures.items():
-        charts.save_png(figure, out / f"{name}.png", title=title)
+    svgs = report.save_charts(out, figures)
     storage.write_json(out / "report.json", found)
     paths = dict(scored.select("id", "path").iter_rows())
     start = _scale_start(found["metrics"], found["study"])
     context = {
         "found": found,
         "start": start,
-        "place": lambda rate: 100 * max(0.0, rate - start) / (1 - start),
-        "charts": {name: report.figure_svg(figure, title=title) for name, (figure, title) in figures.items()},
+        "place": report.place_from(start),
+        "charts": svgs,
         "gallery": [{**row, "uri": report.picture_uri(images.load(paths[row["id"]]))} for row in found["mistakes"]],
     }
     report.write(out / "report.html", "evaluate", context)

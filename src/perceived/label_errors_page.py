@@ -42,6 +42,7 @@ def write(out: Path, found: Mapping[str, Any], paths: Mapping[str, str]) -> None
         "candidates": [shown(row) for row in found["candidates"][:SHOWN]],
         "pairs": [{**pair, "pictures": [shown(row) for row in pair["pictures"]]} for pair in contradictions[:SHOWN]],
         "readings": READINGS,
+        "key": storage.sha256_json([row["id"] for row in found["candidates"]])[:16],
     }
     report.write(out / "labels.html", "labels", context)
 

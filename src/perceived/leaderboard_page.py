@@ -68,7 +68,6 @@ def accuracy_by_latency(rows: Sequence[Mapping[str, Any]]) -> Draw:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
         axes.set_xlabel("one picture on one CPU thread (log scale)")
         axes.grid()
-        axes.spines[["left", "bottom"]].set_visible(False)
 
     return draw
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import perceived
-from perceived import charts, storage
+from perceived import charts, storage, wording
 from perceived.preprocess import Pixels
-from perceived.wording import NOTHING, signed
+from perceived.wording import NOTHING, counted, signed
 
 STUDY = {"accuracy": 0.962, "f1": 0.9615}
 """What the CelebA gender study published for its network."""
@@ -40,7 +40,7 @@ def render(template: str, context: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (percent, number, signed, points, p_value)
+    filters = (percent, confidence, number, counted, signed, points, p_value)
     environment.filters |= {render.__name__: render for render in filters}
     page = environment.get_template(f"{template}.html.jinja")
     return page.render(**context, version=perceived.__version__, study=STUDY)
@@ -49,6 +49,18 @@ def render(template: str, context: Mapping[str, Any]) -> str:
 def figure_svg(figure: Figure, *, title: str) -> Markup:
     """Return a chart as markup to place in a page."""
     return Markup(charts.to_svg(figure, title=title))
+
+
+def save_charts(out: Path, drawings: Mapping[str, tuple[Figure, str]]) -> dict[str, Markup]:
+    """Write every chart, given with its title, as ``NAME.png`` into ``out``; return them as markup by name."""
+    for name, (figure, title) in drawings.items():
+        charts.save_png(figure, out / f"{name}.png", title=title)
+    return {name: figure_svg(figure, title=title) for name, (figure, title) in drawings.items()}
+
+
+def place_from(start: float) -> Callable[[float], float]:
+    """Return what says where a share lies, in percent, on a scale from ``start`` to 1; lower ones lie at its start."""
+    return lambda share: round(100 * max(0.0, share - start) / (1 - start), 2)
 
 
 def picture_uri(pixels: Pixels, *, side: int = _SHOWN_SIDE) -> str:
@@ -61,8 +73,21 @@ def picture_uri(pixels: Pixels, *, side: int = _SHOWN_SIDE) -> str:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """Render a share as percent: ``0.9838`` is ``98.4%``."""
-    return NOTHING if value is None else f"{value * 100:.{digits}f}%"
+    """Render a share as percent: ``0.9838`` is ``98.4%``; what is not quite all or nothing says so: ``>99.9%``."""
+    if value is None:
+        return NOTHING
+    step = 10.0**-digits
+    shown = round(value * 100, digits)
+    if shown >= 100 and value < 1:
+        return f">{100 - step:.{digits}f}%"
+    if shown == 0 and value > 0:
+        return f"<{step:.{digits}f}%"
+    return f"{shown:.{digits}f}%"
+
+
+def confidence(value: float) -> str:
+    """Render a confidence as percent, never rounded up: ``99.9%`` for 0.9996."""
+    return f"{wording.confidence(value)}%"
 
 
 def number(value: float | None, digits: int = 0) -> str:

@@ -28,14 +28,13 @@ def write(out: Path, found: Found, *, reference: Found | None, example: Pixels |
     for number, (name, groups) in enumerate(found["groups"].items()):
         drawings[f"groups-{number}"] = (charts.chart(group_curves(groups), height=3.8, width=8), f"By {name}")
     charts.remove(out, {f"groups-{number}" for number in range(_groupings_before(out))} - drawings.keys())
-    for name, (figure, title) in drawings.items():
-        charts.save_png(figure, out / f"{name}.png", title=title)
+    svgs = report.save_charts(out, drawings)
     storage.write_json(out / "robustness.json", dict(found))
     pictures = {} if example is None else {kind: spoilt(example, kind) for kind in kinds}
     context = {
         "found": found,
         "reference": reference,
-        "svgs": {name: report.figure_svg(figure, title=title) for name, (figure, title) in drawings.items()},
+        "svgs": svgs,
         "pictures": {kind: [report.picture_uri(p) for p in row] for kind, row in pictures.items()},
         "original": None if example is None else report.picture_uri(example),
         "docs": {kind: (corruptions.KINDS[kind].__doc__ or "").strip() for kind in kinds},
@@ -86,7 +85,6 @@ def curve(found: Found, kind: str, reference: Found | None = None) -> Draw:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.tick_params(labelsize=8.5)
         axes.grid(axis="y")
-        axes.spines[["left", "bottom"]].set_visible(False)
 
     return draw
 
@@ -110,7 +108,6 @@ def group_curves(groups: Mapping[str, Found]) -> Draw:
         axes.set_xlabel("severity")
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.grid(axis="y")
-        axes.spines[["left", "bottom"]].set_visible(False)
 
     return draw
 

@@ -29,8 +29,7 @@ def write(out: Path, found: Mapping[str, Any]) -> None:
             charts.chart(importance(found["importance"]), width=8, height=height),
             "What mattered",
         )
-    for name, (figure, title) in drawings.items():
-        charts.save_png(figure, out / f"{name}.png", title=title)
+    svgs = report.save_charts(out, drawings)
     storage.write_json(out / "tuning.json", dict(found))
     context = {
         "found": found,
@@ -38,7 +37,7 @@ def write(out: Path, found: Mapping[str, Any]) -> None:
         "heads": heads(found),
         "best": score(found["best"]["score"], found["judged_by"]),
         "own": found["own"] and score(found["own"]["score"], found["judged_by"]),
-        "svgs": {name: report.figure_svg(figure, title=title) for name, (figure, title) in drawings.items()},
+        "svgs": svgs,
     }
     report.write(out / "tuning.html", "tune", context)
 
@@ -95,7 +94,6 @@ def history(trials: Sequence[Mapping[str, Any]], direction: str, judged_by: str)
         else:
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
         axes.grid(axis="y")
-        axes.spines[["left", "bottom"]].set_visible(False)
         axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, handletextpad=0.4, labelcolor=COLORS["ink"])
 
     return draw
@@ -106,14 +104,6 @@ def importance(shares: Mapping[str, float]) -> Draw:
 
     def draw(axes: Axes) -> None:
         ordered = sorted(shares.items(), key=lambda item: -item[1])
-        bars = axes.barh(
-            [NAMES[name] for name, _ in ordered], [v for _, v in ordered], height=0.62, color=COLORS["accent"]
-        )
-        axes.bar_label(bars, [f"{value:.0%}" for _, value in ordered], padding=5)
-        axes.set_xlim(0, 1.15 * max(value for _, value in ordered))
-        axes.set_xticks([])
-        axes.invert_yaxis()
-        axes.tick_params(axis="y", labelcolor=COLORS["ink"])
-        axes.spines[["left", "bottom"]].set_visible(False)
+        charts.bars(axes, [NAMES[name] for name, _ in ordered], [value for _, value in ordered], "{:.0%}")
 
     return draw

@@ -24,5 +24,8 @@ def confidence(share: float) -> str:
 
 
 def signed(value: float | None, digits: int = 2) -> str:
-    """Return a number with its sign, minus as a minus."""
-    return NOTHING if value is None else f"{value:+.{digits}f}".replace("-", "−")
+    """Return a number with its sign, minus as a minus; what rounds to nothing has none."""
+    if value is None:
+        return NOTHING
+    shown = round(value, digits)
+    return f"{shown:+.{digits}f}".replace("-", "−") if shown else f"{0:.{digits}f}"
