@@ -321,9 +321,12 @@ def _unreadable(data: bytes, name: str, error: BaseException, max_pixels: int = 
         start = data[:24]
         if start.startswith(_SIGNATURES) or start[4:12] == b"ftypavif":
             return _damaged(name, "its header cannot be read, or is of a kind that no reader here knows")
-        looks = "text" if start.isascii() and b"\0" not in start else "data of an unknown kind"
+        is_text = start.isascii() and b"\0" not in start
+        holds = (
+            f"text, starting {start.decode()!r}" if is_text else f"data of an unknown kind, starting {start.hex(' ')}"
+        )
         return ImageError(
-            f"{name} is not a picture: it holds {looks}, starting {start!r}.",
+            f"{name} is not a picture: it holds {holds}.",
             expected=f"one of {', '.join(FORMATS)}, HEIC",
             mend="check that the file is what its name says",
         )

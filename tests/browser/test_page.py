@@ -193,6 +193,41 @@ def test_until_the_slider_is_moved_the_page_says_what_the_server_says(open_page,
         page.context.close()
 
 
+def test_the_slider_goes_back_to_what_the_server_says(open_page, start_server, new_seer, upload):
+    with start_server(new_seer(threshold=0.804)) as url:
+        page = open_page(url)
+        give(page, upload.four, faces=4)
+        for value, shown in ((81, "81\u00a0%"), (80, "80.4\u00a0%"), (79, "79\u00a0%")):
+            set_slider(page, value)
+            assert page.locator("#threshold-text").text_content() == shown
+        page.context.close()
+
+
+def test_a_picture_is_tried_again_when_the_server_is_back(open_page, upload):
+    page = open_page()
+    page.evaluate("() => { window.setTimeout = (done) => queueMicrotask(done); }")
+    page.route("**/v1/predict*", lambda route: route.abort())
+    page.set_input_files("#files", [upload.four])
+    page.locator(".card.failed").wait_for()
+    assert "cannot be reached" in page.locator(".note").text_content()
+    page.unroute("**/v1/predict*")
+    page.get_by_role("button", name="Try again").click()
+    page.locator(".face").nth(3).wait_for()
+    assert page.locator("#summary").text_content() == "4 faces: 1 female, 2 male, 1 uncertain"
+
+
+def test_a_link_that_is_dropped_is_said_to_be_no_picture(open_page):
+    page = open_page()
+    page.evaluate(
+        """() => {
+            const dropped = new DataTransfer();
+            dropped.setData("text/uri-list", "https://example.org/face.jpg");
+            document.dispatchEvent(new DragEvent("drop", { dataTransfer: dropped, bubbles: true, cancelable: true }));
+        }"""
+    )
+    assert "only a link" in page.get_by_role("alert").text_content()
+
+
 def test_faces_of_nobody_are_at_hand(open_page):
     page = open_page()
     page.locator("#demo").click()

@@ -69,8 +69,18 @@ async function answer(entry) {
   } catch (error) {
     if (error.status === 401) return askForKey(entry);
     entry.answer = { source: entry.name, width: null, height: null, faces: [], error: error.message };
-    showError(entry.card, error.message);
+    showError(entry.card, error.message, error.status === 0 ? () => again(entry) : undefined);
   }
+  refresh();
+}
+
+/** Ask once more for a picture that the server could not be reached for. */
+function again(entry) {
+  const card = makeCard(entry.name, entry.url);
+  entry.card.replaceWith(card);
+  Object.assign(entry, { card, answer: null });
+  queue.push(entry);
+  pump();
   refresh();
 }
 
@@ -170,7 +180,8 @@ find("demo").addEventListener("click", async () => {
   }
 });
 find("threshold").addEventListener("input", (event) => {
-  chosen = event.target.value / 100;
+  const itsOwn = Math.round((server?.models[0].threshold ?? 0) * 100); // the model's threshold lies between two steps
+  chosen = itsOwn < 100 && Number(event.target.value) === itsOwn ? null : event.target.value / 100;
   answered().forEach((entry) => !entry.answer.error && label(entry.card, entry.answer, threshold()));
   refresh();
 });
@@ -194,7 +205,8 @@ document.addEventListener("dragleave", (event) => {
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   find("intake").classList.remove("over");
-  add(event.dataTransfer.files);
+  if (event.dataTransfer.files.length) add(event.dataTransfer.files);
+  else warn("That was no picture file: a picture on another page is only a link. Save it first, or copy and paste it.");
 });
 
 find("key").addEventListener("submit", async (event) => {
@@ -206,6 +218,7 @@ find("key").addEventListener("submit", async (event) => {
     return;
   }
   find("key").hidden = true;
+  find("files").focus();
   locked = false;
   pump();
 });

@@ -25,6 +25,7 @@ export function offerCamera(take, warn) {
     button.focus();
   });
   document.getElementById("camera-close").addEventListener("click", () => close(open));
+  section.addEventListener("keydown", (event) => event.key === "Escape" && close(open));
   button.addEventListener("click", async () => {
     const picture = await still();
     close(open);

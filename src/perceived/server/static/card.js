@@ -3,6 +3,8 @@
 import { count, labelOf, percent } from "./answer.js";
 import { draw, wipe } from "./overlay.js";
 
+const FEW = 8; // faces in a list that needs no scrolling
+
 /** Make the card of a picture that has no answer yet. */
 export function makeCard(name, url) {
   const card = document.getElementById("card").content.firstElementChild.cloneNode(true);
@@ -29,17 +31,23 @@ export function showAnswer(card, answer, threshold, showAll) {
   boxes.setAttribute("aria-label", `Faces in ${answer.source}; the arrow keys go from one to the next`);
   if (!answer.faces.length) boxes.remove();
   boxes.append(...answer.faces.map((face, index) => outline(answer, face, index)));
-  card.querySelector(".faces").append(...answer.faces.map((_, index) => row(index)));
+  const list = card.querySelector(".faces");
+  list.append(...answer.faces.map((_, index) => row(index)));
+  if (answer.faces.length > FEW) Object.assign(list, { tabIndex: 0, ariaLabel: `Faces in ${answer.source}, in words` });
   follow(card, answer, showAll);
   label(card, answer, threshold);
 }
 
-/** Say on a card why there is no answer. */
-export function showError(card, message) {
+/** Say on a card why there is no answer, with a button to try again where that may help. */
+export function showError(card, message, tryAgain) {
   card.classList.remove("waiting");
   card.classList.add("failed");
   card.querySelector(".note").textContent = message;
   card.querySelector(".boxes").remove();
+  if (!tryAgain) return;
+  const button = Object.assign(document.createElement("button"), { type: "button", textContent: "Try again" });
+  button.addEventListener("click", tryAgain);
+  card.querySelector("figcaption").append(button);
 }
 
 /** Write every face's label and confidence as the threshold has it. */
@@ -75,7 +83,10 @@ function outline(answer, face, index) {
   const number = document.createElement("b");
   number.textContent = index + 1;
   button.append(number, document.createElement("span"));
+  const middle = (x0 + x1) / 2 / answer.width;
   button.classList.toggle("low", y1 > answer.height * 0.9);
+  button.classList.toggle("at-left", middle < 0.2);
+  button.classList.toggle("at-right", middle > 0.8);
   Object.assign(button.style, {
     left: `${(x0 / answer.width) * 100}%`,
     top: `${(y0 / answer.height) * 100}%`,
@@ -114,7 +125,11 @@ function follow(card, answer, showAll) {
     one.addEventListener("pointerleave", () => show(focused()));
   }));
   outlines.forEach((one, index) => {
-    one.addEventListener("focus", () => show(index));
+    one.addEventListener("focus", () => {
+      show(index);
+      const list = rows[index].parentElement;
+      list.scrollTop = rows[index].offsetTop - list.offsetTop - list.clientHeight / 2;
+    });
     one.addEventListener("blur", () => show(-1));
     one.addEventListener("click", () => one.focus());
     one.addEventListener("keydown", (event) => step(event, outlines, index));
