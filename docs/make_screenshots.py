@@ -20,7 +20,6 @@ TARGET = Path(__file__).parent / "images"
 VIEWS: dict[str, Any] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1180, "height": 820}},
     "dark": {"color_scheme": "dark", "viewport": {"width": 1180, "height": 820}},
-    "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}, "device_scale_factor": 2},
 }
 PATIENCE = 300_000
 """Milliseconds."""
@@ -33,7 +32,7 @@ def shoot(browser: Browser, url: str, name: str) -> None:
     page.goto(url)
     page.locator("#demo").click()
     page.locator(".face").nth(1).focus()
-    page.locator("#controls").scroll_into_view_if_needed()
+    page.locator("#results").evaluate("results => results.scrollIntoView()")
     page.screenshot(path=TARGET / f"page-{name}.png", timeout=PATIENCE)
     context.close()
 

@@ -61,11 +61,11 @@ def readme(root: Path) -> dict[str, list[tuple[str, str]]]:
 
 def test_every_block_of_the_readme_is_run_or_checked_below(readme: dict[str, list[tuple[str, str]]]) -> None:
     assert list(readme) == [
-        "See it happen",
         "Install",
         "Any photograph",
-        "The study on CelebA",
         "In Python",
+        "See the study happen",
+        "The study on CelebA",
         "Work on it",
     ]
 
@@ -94,7 +94,7 @@ def test_make_demo(
     python.chmod(0o755)
     for marker in ("installed-pins", "installed-editable"):
         (desk / ".venv" / marker).touch()
-    ((_, code),) = readme["See it happen"]
+    ((_, code),) = readme["See the study happen"]
     ours = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "PACKAGE"}  # of the make that may have started these tests
     newcomer = {name: value for name, value in os.environ.items() if name not in ours} | {"DEMO_ARGS": settings}
     done = subprocess.run(["sh", "-ec", code], cwd=desk, env=newcomer, capture_output=True, text=True, check=False)
