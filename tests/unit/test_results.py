@@ -103,8 +103,10 @@ def test_the_readme_and_the_ethics_tell_the_figures_of_the_results(results: dict
         f"right for {_percent(default[missed]['value'])} of 5,000 FairFace photographs",
         f"for {_percent(of['peers']['fairface_accuracy_of_best_peer']['value'])}. It fails",
         f"`uncertain`: {_percent(1 - default['error_at_threshold'])} of its other answers are right",
-        f"all {found['detection']['measured']['photographs']['turned by 0']['found']} people found, "
-        f"{round(default['street_photographs_right']['value'] * 39)} read as labelled",
+        (
+            f"all {found['detection']['measured']['photographs']['turned by 0']['found']} people found, "
+            f"{round(default['street_photographs_right']['value'] * 39)} read as labelled"
+        ),
         f"| {answered['folder_pictures_per_second']:.0f} pictures/s in {answered['folder_peak_mebibytes']} MiB;",
         f"to the first answer {answered['cold_start_seconds']:.1f} s |",
         f"| {served['requests_times_the_loop']} times a single-threaded loop",
