@@ -94,7 +94,8 @@ _STAGES = (
     "tune",
     "video",
 )
-"""Modules that are loaded when they are asked for; most need an extra, so ``import *`` leaves them out."""
+"""The modules that are meant to be used; most need an extra, so ``import *`` leaves them out. Every other one is
+loaded when it is asked for, too."""
 
 _HOMES = {
     "Box": "types",
@@ -111,15 +112,14 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in (*__all__, *_STAGES):
-        raise AttributeError(f"module 'perceived' has no attribute {name!r}")
-    if name in _HOMES:
-        return getattr(import_module(f"perceived.{_HOMES[name]}"), name)
-    from perceived.extras import needed_for
+if not TYPE_CHECKING:  # which would take every name for one of these
 
-    with needed_for(f"perceived.{name}", extra=name):
-        return import_module(f"perceived.{name}")
+    def __getattr__(name: str) -> Any:
+        if name in _HOMES:
+            return getattr(import_module(f"perceived.{_HOMES[name]}"), name)
+        from perceived.extras import submodule
+
+        return submodule(__name__, name, import_module)
 
 
 def __dir__() -> list[str]:

@@ -154,8 +154,8 @@ def label_at(threshold: float, probability: Mapping[str, float]) -> str:
 
 def check_threshold(threshold: float) -> float:
     """Return ``threshold``, or raise :class:`ConfigError` if it is no probability."""
-    if not 0.0 <= threshold <= 1.0:
-        raise ConfigError(f"A threshold of {threshold} is impossible.", expected="a number from 0 to 1")
+    if not hasattr(threshold, "__float__") or not 0.0 <= threshold <= 1.0:
+        raise ConfigError(f"A threshold of {threshold!r} is impossible.", expected="a number from 0 to 1")
     return threshold
 
 

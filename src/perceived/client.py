@@ -177,7 +177,18 @@ class Client:
         files = [("files", (_told(name), data)) for name, data in batch if isinstance(data, bytes)]
         answers = iter(self._pictures(files) if files else ())
         for name, data in batch:
-            yield data if isinstance(data, Picture) else _renamed(picture_from_dict(next(answers), name))
+            if isinstance(data, Picture):
+                yield self._of_the_model(data)
+                continue
+            try:
+                picture = picture_from_dict(next(answers), name)
+            except (StopIteration, LookupError, TypeError, ValueError, AttributeError) as error:
+                raise self._no_server_of_ours() from error
+            yield _renamed(picture)
+
+    def _of_the_model(self, picture: Picture) -> Picture:
+        """Return a row that the server has not written as if it had: with its model's name and hash."""
+        return replace(picture, model=self._model["name"], model_sha256=self.model_sha256)
 
     def _pictures(self, files: Sequence[tuple[str, tuple[str, bytes]]]) -> list[dict[str, Any]]:
         """Return the answers for files; what is too much for one request is asked for in two."""
@@ -186,7 +197,8 @@ class Client:
             answers: list[dict[str, Any]] = self._told(response, "pictures")["pictures"]
             return answers
         if len(files) == 1:
-            return [{"faces": [], "error": f"{files[0][1][0]}: {_refusal(response)}"}]
+            refused = self._of_the_model(Picture(source="", error=f"{files[0][1][0]}: {_refusal(response)}"))
+            return [refused.to_dict()]
         half = len(files) // 2
         return self._pictures(files[:half]) + self._pictures(files[half:])
 
@@ -217,11 +229,14 @@ class Client:
         except ValueError:
             answer = None
         if not (isinstance(answer, dict) and answer.get(key)):
-            raise ServerError(
-                f"What answers at {self.url} is no server of perceived.",
-                mend="check the address; 'perceived serve' prints its own",
-            )
+            raise self._no_server_of_ours()
         return answer
+
+    def _no_server_of_ours(self) -> ServerError:
+        return ServerError(
+            f"What answers at {self.url} is no server of perceived.",
+            mend="check the address; 'perceived serve' prints its own",
+        )
 
     def _unreachable(self, error: httpx2.TransportError) -> ServerError:
         return ServerError(
@@ -286,10 +301,15 @@ def _read(source: Source | ImageError, name: str) -> bytes | Picture:
 def _refusal(response: httpx2.Response) -> InputError | ServerError:
     """Turn a problem document into the error that says the same."""
     is_problem = response.headers.get("content-type", "").startswith("application/problem+json")
-    problem = response.json() if is_problem else {}
+    try:
+        problem = response.json() if is_problem else {}
+    except ValueError:
+        problem = {}
+    if not isinstance(problem, dict):
+        problem = {}
     what = f"The server answered {response.status_code}: {problem.get('detail') or response.reason_phrase}"
     kind = ServerError if response.status_code >= 500 else InputError
-    return kind(what, expected=problem.get("expected", ""))
+    return kind(what, expected=str(problem.get("expected", "")))
 
 
 def _seconds(header: str) -> float | None:

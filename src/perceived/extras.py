@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
+from types import ModuleType
 
 from perceived.errors import MissingExtraError
 
@@ -50,3 +52,17 @@ def needed_for(feature: str, *, extra: str = "") -> Iterator[None]:
         if not bringing:
             raise
         raise MissingExtraError(feature, extra if extra in bringing else bringing[0]) from error
+
+
+def submodule(package: str, name: str, load: Callable[[str], ModuleType]) -> ModuleType:
+    """Return a module of a package, loaded by ``load`` now that it is asked for.
+
+    Raises:
+        AttributeError: there is none of that name.
+        MissingExtraError: it needs a package of an extra that is not installed.
+    """
+    whole = f"{package}.{name}"
+    if name.startswith("_") or find_spec(whole) is None:
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+    with needed_for(whole, extra=name):
+        return load(whole)

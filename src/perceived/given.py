@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from array import array
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
@@ -29,9 +30,17 @@ def several(pictures: object) -> Iterable[Source]:
     """
     if isinstance(pictures, ONE) and not (isinstance(pictures, np.ndarray) and pictures.ndim == 4):
         raise InputError("One picture stands where several should.", expected="a list", mend="[picture]")
-    if not isinstance(pictures, Iterable) or isinstance(pictures, Mapping | io.IOBase):
+    if not isinstance(pictures, Iterable) or isinstance(pictures, Mapping) or _is_one_of_something(pictures):
         raise _no_picture(pictures)
     return pictures
+
+
+def _is_one_of_something(value: object) -> bool:
+    """Say whether what can be gone through is no list all the same: a file, an upload, a buffer, another's array."""
+    if isinstance(value, np.ndarray):
+        return False
+    is_array = hasattr(value, "__array__") and getattr(value, "ndim", 2) > 1  # a column of paths has one dimension
+    return is_array or hasattr(value, "read") or isinstance(value, array)
 
 
 def name_of(picture: object) -> str:
@@ -88,11 +97,8 @@ def _pixels(picture: object, name: str) -> Pixels:
             f"An array of shape {picture.shape} and type {picture.dtype} is not a picture.",
             expected="RGB pixels of shape (height, width, 3) and type uint8",
         )
-    if min(picture.shape[:2]) < images.MIN_SIDE:
-        raise ImageError(
-            f"A picture of {picture.shape[1]}×{picture.shape[0]} pixels is too small to show a face.",
-            expected=f"at least {images.MIN_SIDE}×{images.MIN_SIDE}",
-        )
+    height, width = picture.shape[:2]
+    images.check_size((width, height), name, max_pixels=width * height)  # it is in memory already, however large
     return picture
 
 
@@ -100,5 +106,5 @@ def _no_picture(value: object) -> ImageError:
     return ImageError(
         f"A value of type {type(value).__name__} is no picture.",
         expected="a path, a file's bytes, a Pillow image, RGB pixels (height, width, 3) of type uint8, or several",
-        mend="of an open file, give what its read() returns",
+        mend="of an open file or an upload give what its read() returns, of another array numpy.asarray of it",
     )

@@ -13,6 +13,7 @@ import glob
 import importlib
 import io
 import os
+import re
 import stat
 import struct
 import threading
@@ -68,6 +69,7 @@ _UPRIGHT = {
 _SIDEWAYS = (5, 6, 7, 8)
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*", b"RIFF")
 """How files of these formats begin; of ``RIFF``, pictures are WebP."""
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://|data:", re.IGNORECASE)
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
@@ -126,7 +128,7 @@ def decode_reduced(data: bytes, *, at_least: int, source: str = "", max_pixels: 
     try:
         with _open(data) as image:
             width, height = image.size
-            _check_size(image.size, name, max_pixels)
+            check_size(image.size, name, max_pixels)
             integrity.check(image, data)
             parts = max((n for n in (2, 4, 8) if width * height >= at_least * n * n), default=1)
             scale = (width // parts, height // parts)
@@ -147,7 +149,7 @@ def of_pillow(image: Image.Image, *, source: str = "") -> Pixels:
         ImageError: its file is damaged, or it is beyond the limits.
     """
     name = source or "The picture"
-    _check_size(image.size, name)
+    check_size(image.size, name)
     try:
         image.load()
         return _upright(image, _orientation(image))
@@ -176,7 +178,7 @@ def probe(path: str | os.PathLike[str]) -> tuple[int, int]:
     if size is None:
         height, width = load(location).shape[:2]
         return width, height
-    _check_size(size, location)
+    check_size(size, location)
     return size
 
 
@@ -282,6 +284,14 @@ def _cannot_read(location: str, error: Exception) -> ImageError:
         )
     if isinstance(error, MemoryError):
         return ImageError(f"There is not enough memory for {location}.", mend="free some, or use fewer threads")
+    if _ADDRESS.match(location):
+        return ImageError(
+            f"{location[:200]} is an address.",
+            expected="a file on this machine",
+            mend="fetch it first: nothing here uses the network",
+        )
+    if not location:
+        return ImageError("A picture's path is empty.", expected="the path of a file")
     reason = getattr(error, "strerror", None) or getattr(error, "what", None) or str(error)
     return ImageError(f"{location} cannot be read: {reason}.", mend="check the path and its permissions")
 
@@ -293,7 +303,7 @@ def _check_bytes(count: int, name: str) -> None:
         raise ImageError(f"{name} has {count:,} bytes.", expected=f"at most {MAX_BYTES:,}")
 
 
-def _check_size(size: tuple[int, int], name: str, max_pixels: int = MAX_PIXELS) -> None:
+def check_size(size: tuple[int, int], name: str, max_pixels: int = MAX_PIXELS) -> None:
     width, height = size
     if min(size) < MIN_SIDE:
         raise ImageError(

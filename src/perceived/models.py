@@ -130,6 +130,8 @@ def find_model(model: str | Path) -> Path:
     Raises:
         ModelFileError: there is neither such a file nor such a name, or the model of that name is damaged.
     """
+    if not isinstance(model, str | os.PathLike):
+        raise ModelFileError(f"A value of type {type(model).__name__} is no model.", expected="a path or a name")
     path, name = Path(model), str(model)
     known = shipped()
     if name in known:
@@ -141,6 +143,11 @@ def find_model(model: str | Path) -> Path:
         return _whole(known[name])
     if name and os.path.isdir(path):  # noqa: PTH112
         return path
+    if name == "default" and not known:
+        raise ModelFileError(
+            f"The package's own weights are missing: {SHIPPED} holds no model.",
+            mend="install perceived again; a bundle made with PyInstaller needs --collect-all perceived",
+        )
     names = f", or one of the names {', '.join(known)}" if known else ""
     raise ModelFileError(
         f"There is no model {name!r}.",

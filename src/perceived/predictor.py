@@ -90,10 +90,13 @@ class Predictor:
     ) -> None:
         if batch_size is None:
             batch_size = CPU_BATCH if device == "cpu" else BATCH
-        if batch_size < 1:
-            raise ConfigError(f"A batch of {batch_size} faces is impossible.", expected="1 or more")
-        if threads is not None and threads < 1:
-            raise ConfigError(f"{threads} threads can do nothing.", expected="1 or more")
+        for what, number in (("batch_size", batch_size), ("threads", threads)):
+            if number is not None and not (hasattr(number, "__index__") and number >= 1):
+                raise ConfigError(f"{what} cannot be {number!r}.", expected="a whole number, 1 or more")
+        if detector is not None and not callable(getattr(detector, "detect", None)):
+            raise ConfigError(
+                f"A value of type {type(detector).__name__} is no detector.", expected="an object with detect(image)"
+            )
         if detector is not None and not detect:
             raise ConfigError("A detector was given, and detect=False says to use none.", mend="give one of them")
         if not detect and (min_face or max_faces is not None or main_face):
@@ -293,9 +296,12 @@ class Predictor:
     def _find(self, pixels: Pixels) -> Sequence[Face]:
         if self._detector is None:
             return [whole(pixels.shape[1], pixels.shape[0])]
-        found = list(self._detector.detect(pixels))
+        found = self._detector.detect(pixels)
+        if not isinstance(found, Iterable):
+            raise _not_faces(found)
+        found = list(found)
         for face in found:
-            _check_face(face)
+            _check_face(face, width=pixels.shape[1], height=pixels.shape[0])
         return found
 
     def _frame(self, pixels: Pixels, face: Face, scale: float = 1) -> Pixels:
@@ -346,13 +352,26 @@ def _batches(prepared: Iterable[Prepared], size: int) -> Iterator[list[Prepared]
         yield batch
 
 
-def _check_face(face: Face) -> None:
-    """Raise :class:`InputError` if what a detector says of a face cannot be."""
+def _not_faces(found: object) -> InputError:
+    return InputError(
+        f"The detector returned a value of type {type(found).__name__}.", expected="a list of perceived.Face"
+    )
+
+
+def _check_face(face: Face, *, width: int, height: int) -> None:
+    """Raise :class:`InputError` if what a detector says of a face in a picture cannot be."""
+    if not isinstance(face, Face):
+        raise _not_faces(face)
     box = face.box
     if not (-FAR < box.x0 <= box.x1 < FAR and -FAR < box.y0 <= box.y1 < FAR):
         raise InputError(
             f"The detector found a face at {box.x0:g},{box.y0:g} to {box.x1:g},{box.y1:g}.",
             expected="boxes of x0,y0 above and left of x1,y1, in pixels",
+        )
+    if box.x1 <= 0 or box.y1 <= 0 or box.x0 >= width or box.y0 >= height:
+        raise InputError(
+            f"The detector found a face at {box.x0:g},{box.y0:g} to {box.x1:g},{box.y1:g}, outside the picture.",
+            expected=f"boxes in pixels of the picture that it was given, {width}×{height}",
         )
     if face.landmarks is None:
         return

@@ -31,18 +31,24 @@ class Format(enum.StrEnum):
 
 ENDINGS = {".json": Format.JSON, ".jsonl": Format.JSON, ".ndjson": Format.JSON, ".csv": Format.CSV}
 """What a file's name says of its rows."""
+_OTHER_FORMATS = {".arrow", ".feather", ".html", ".parquet", ".sqlite", ".tsv", ".xlsx", ".xml", ".yaml", ".yml"}
 
 
 def choose(*, as_json: bool, as_csv: bool, out: Path | None) -> Format:
     """Return the format that was asked for: by a flag, or by the ending of the file to write.
 
     Raises:
-        ConfigError: two were asked for.
+        ConfigError: two were asked for, or another one.
     """
     if as_json and as_csv:
         raise ConfigError("--json and --csv contradict each other.", mend="give one of them")
     named = None if out is None else ENDINGS.get(out.suffix.lower())
     asked = Format.JSON if as_json else Format.CSV if as_csv else None
+    if out is not None and not asked and out.suffix.lower() in _OTHER_FORMATS:
+        raise ConfigError(
+            f"{out} is named as a file of a format that is not written here.",
+            expected=f"a name that ends with {', '.join(ENDINGS)}, or .txt for the table",
+        )
     if asked and named and asked is not named:
         raise ConfigError(
             f"--{asked} and the name {out} contradict each other.", mend=f"give one of them, or the ending .{asked}"

@@ -26,6 +26,9 @@ class Selection:
     main_face: bool = False
 
     def __post_init__(self) -> None:
+        for number in (self.min_face, self.max_faces):
+            if number is not None and not hasattr(number, "__index__"):
+                raise ConfigError(f"{number!r} is no number of pixels or faces.", expected="a whole number")
         if self.min_face < 0:
             raise ConfigError(f"A smallest face of {self.min_face} pixels is impossible.", expected="0 or more")
         if self.max_faces is not None and self.max_faces < 1:

@@ -6,6 +6,7 @@ an address.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class Followed:
     fresh: bool
 
 
-def frames(source: str, *, lost: list[str] | None = None) -> Iterator[Frame]:
+def frames(source: str | os.PathLike[str], *, lost: list[str] | None = None) -> Iterator[Frame]:
     """Yield the frames of a video file, or of a camera: ``camera``, or ``camera:1`` for the second one.
 
     Packets that are damaged are passed over, as players do; what is wrong with each is added to ``lost``.
@@ -56,6 +57,9 @@ def frames(source: str, *, lost: list[str] | None = None) -> Iterator[Frame]:
     Raises:
         ImageError: there is no such video or camera, or it ends in damage; frames before that are yielded.
     """
+    source = os.fspath(source) if isinstance(source, str | os.PathLike) else source
+    if not isinstance(source, str):
+        raise ImageError(f"A value of type {type(source).__name__} is no video.", expected="a path, or camera")
     name, form, options = _address(source)
     start: float | None = None
     time = 0.0

@@ -197,5 +197,5 @@ def test_an_address_that_another_program_has_leaves_nothing_behind(cluster, node
     for _ in range(2):  # what an attempt leaves on the cluster would refuse the next address in other words
         with socket.create_server(("127.0.0.1", new_port())) as other:
             taken = other.getsockname()[1]
-            with pytest.raises(ConfigError, match=f"127.0.0.1:{taken} cannot be had"):
+            with pytest.raises(ConfigError, match=f"Cannot listen on 127.0.0.1:{taken}"):
                 cluster.run(Settings(model=str(tiny_model), port=taken), address=nodes.address)

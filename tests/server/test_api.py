@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -301,3 +302,19 @@ def test_sixteen_callers_with_pictures_of_their_own_get_their_own_answers(start_
 
         found = list(pool.map(ask, paths * 2))
     assert found == [expected[str(path)] for path in paths * 2]
+
+
+def test_an_address_with_a_slash_too_many_leads_nowhere_else(http, encoded):
+    answer = http.post("/v1/predict/", files={"files": encoded(9)}, headers={"Host": "elsewhere.example"})
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+    assert "location" not in answer.headers
+
+
+def test_a_body_that_is_packed_is_refused(http, encoded):
+    headers = {"Content-Type": "image/png", "Content-Encoding": "gzip"}
+    answer = http.post("/v1/predict", content=gzip.compress(encoded(9)), headers=headers)
+    assert (answer.status_code, answer.json()["detail"]) == (415, "The Content-Encoding is 'gzip'.")
+
+
+def test_an_empty_list_is_told_by_the_name_of_its_member(http):
+    assert http.post("/v1/predict", json={"pictures": []}).json()["expected"] == "one or more in the field 'pictures'"

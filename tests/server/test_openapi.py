@@ -31,6 +31,21 @@ def test_the_document_names_every_route_and_every_way_to_send_pictures(http):
     assert "$ref" not in str(as_json)
 
 
+def test_the_document_says_how_a_key_is_given(start_server, http):
+    def kinds(document) -> set[str]:
+        responses = document["paths"]["/v1/predict"]["post"]["responses"]
+        return {kind for status, one in responses.items() if status != "200" for kind in one["content"]}
+
+    open_to_all = http.get("/openapi.json").json()
+    assert "securitySchemes" not in open_to_all["components"]
+    assert kinds(open_to_all) == {"application/problem+json"}
+    with start_server(api_key="sekrit") as url:
+        document = httpx2.get(f"{url}/openapi.json").json()
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "key"}
+    asked = {path for path, one in document["paths"].items() if any("security" in way for way in one.values())}
+    assert asked == {"/v1/predict", "/v1/models", "/metrics"}
+
+
 @pytest.mark.parametrize("name", ["PredictAnswer", "PictureAnswer", "FaceAnswer", "ModelsAnswer", "ProblemAnswer"])
 def test_every_answer_has_examples_that_are_as_its_schema_says(http, name):
     from perceived.server import schema

@@ -101,3 +101,10 @@ def test_a_package_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ModelFileError) as caught:
         find_model("research")
     assert "pip install packages/research-weights" in caught.value.mend
+
+
+def test_a_package_without_its_weights_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "SHIPPED", tmp_path)
+    with pytest.raises(ModelFileError, match="own weights are missing") as caught:
+        find_model("default")
+    assert "--collect-all" in caught.value.mend

@@ -724,3 +724,9 @@ def test_resume_explains_rows_with_impossible_values(run, tiny_model, picture, t
     log.write_text(json.dumps({**row, "faces": faces, **change}) + "\n")
     answer = run(*words, "--resume", log)
     assert (answer.code, "line 1 is no answer of ours" in answer.err) == (2, True), answer.err
+
+
+def test_a_table_is_not_written_under_the_name_of_another_format(run, tiny_model, picture, tmp_path):
+    done = run("predict", picture("a.png", 20), "--model", tiny_model, "--out", tmp_path / "answers.parquet")
+    assert (done.code, "a format that is not written here" in done.err) == (2, True)
+    assert not (tmp_path / "answers.parquet").exists()

@@ -9,6 +9,7 @@ import os
 import pickle
 import threading
 import tracemalloc
+from array import array
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -481,3 +482,69 @@ def test_a_detector_sent_to_another_process_finds_the_same(portraits):
     sent = pickle.loads(pickle.dumps(detector))
     assert (sent.threshold, sent.min_face) == (0.6, 30)
     assert sent.detect(portraits[0]) == detector.detect(portraits[0]) != []
+
+
+class OneOfSomething:
+    """What can be gone through and is no list: here, another library's array."""
+
+    def __array__(self, *_, **__):
+        return np.zeros((20, 20, 3), np.uint8)
+
+    def __iter__(self):
+        return iter(np.zeros((20, 20, 3), np.uint8))
+
+
+@pytest.mark.parametrize("value", [array("B", b"milk"), OneOfSomething(), {"a": "b"}, 3])
+def test_what_is_no_list_of_pictures_is_refused_as_a_whole(predictor, value):
+    for ask in (predictor.predict, predictor.predict_faces):
+        with pytest.raises(ImageError, match="is no picture"):
+            ask(value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"threads": 1.5}, "threads cannot be 1.5"),
+        ({"batch_size": "2"}, "batch_size cannot be '2'"),
+        ({"min_face": 1.5}, "1.5 is no number of pixels"),
+        ({"max_faces": "1"}, "'1' is no number"),
+        ({"threshold": "0.5"}, "threshold of '0.5'"),
+        ({"detector": object()}, "object is no detector"),
+    ],
+)
+def test_settings_of_another_type_are_refused(tiny_model, settings, said):
+    with pytest.raises(ConfigError, match=said):
+        Predictor(tiny_model, **settings)
+
+
+def test_a_model_of_another_type_is_refused():
+    with pytest.raises(ModelFileError, match="NoneType is no model"):
+        Predictor(None)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (None, "NoneType"),
+        ([(1, 2, 3, 4)], "tuple"),
+        ([Face(box=Box(x0=1000, y0=1000, x1=2000, y1=2000))], "outside the picture"),
+    ],
+)
+def test_what_a_detector_may_not_return_is_told(tiny_model, picture, found, said):
+    class Detector:
+        def detect(self, image):
+            return found
+
+    with pytest.raises(InputError, match=said):
+        Predictor(tiny_model, detector=Detector()).predict(picture("a.png", 20))
+
+
+@pytest.mark.parametrize("address", ["https://example.org/face.jpg", "file:///face.jpg", "data:image/png;base64,AAAA"])
+def test_an_address_is_told_to_be_one(predictor, address):
+    with pytest.raises(ImageError, match="is an address"):
+        predictor.predict(address)
+
+
+def test_an_empty_path_is_told(predictor):
+    with pytest.raises(ImageError, match="path is empty"):
+        predictor.predict("")

@@ -75,6 +75,23 @@ def test_another_name_is_an_attribute_error():
     assert not hasattr(perceived, "numpy")
 
 
+def test_every_module_of_the_reference_is_loaded_when_it_is_asked_for():
+    assert perceived.tracking.Tracker
+    assert perceived.data.split.make
+    assert perceived.data.degrade.Degradation
+    with pytest.raises(AttributeError, match=r"'perceived\.data' has no attribute 'splitt'"):
+        _ = perceived.data.splitt
+
+
+def test_a_misspelt_name_is_found_by_a_type_checker(tmp_path):
+    pytest.importorskip("mypy", reason="needs mypy")
+    (tmp_path / "consumer.py").write_text("import perceived\nperceived.Predicter()\nperceived.data.splitt\n")
+    command = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), "consumer.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert 'has no attribute "Predicter"' in done.stdout
+    assert 'has no attribute "splitt"' in done.stdout
+
+
 def test_import_loads_nothing_heavy():
     code = "import sys, json, perceived; print(json.dumps(sorted({m.partition('.')[0] for m in sys.modules})))"
     loaded = set(json.loads(python(code)))

@@ -35,7 +35,7 @@ def clip(portraits, tmp_path_factory):
 
 
 def test_frames_have_their_times_and_pixels(clip):
-    read = list(frames(str(clip)))
+    read = list(frames(clip))
     assert [frame.seconds for frame in read] == pytest.approx([step / 10 for step in range(20)], abs=0.002)
     assert {frame.image.shape for frame in read} == {(282, 522, 3)}
     assert np.abs(read[0].image[5, -5].astype(int) - 120).max() < 6
@@ -263,3 +263,8 @@ def test_predict_sends_videos_to_the_other_command(run, tiny_model, clip):
     answer = run("predict", clip, "--model", tiny_model)
     assert answer.code == 2
     assert f"perceived video {clip}" in answer.err
+
+
+def test_what_is_no_path_is_no_video():
+    with pytest.raises(ImageError, match="bytes is no video"):
+        next(frames(b"clip.mp4"))

@@ -7,27 +7,42 @@ The stages are modules, imported when first used: ``perceived.data.table.prepare
 from __future__ import annotations
 
 from importlib import import_module
-from types import ModuleType
+from typing import TYPE_CHECKING
 
-_STAGES = frozenset(
-    {
-        "augment",
-        "cache",
-        "celeba",
-        "check",
-        "download",
-        "fairface",
-        "feed",
-        "labels",
-        "preview",
-        "sampling",
-        "split",
-        "table",
-    }
-)
+if TYPE_CHECKING:
+    from perceived.data import (
+        augment,
+        cache,
+        celeba,
+        check,
+        download,
+        fairface,
+        feed,
+        labels,
+        preview,
+        sampling,
+        split,
+        table,
+    )
 
+__all__ = [
+    "augment",
+    "cache",
+    "celeba",
+    "check",
+    "download",
+    "fairface",
+    "feed",
+    "labels",
+    "preview",
+    "sampling",
+    "split",
+    "table",
+]
 
-def __getattr__(name: str) -> ModuleType:
-    if name not in _STAGES:
-        raise AttributeError(f"module 'perceived.data' has no attribute {name!r}")
-    return import_module(f"perceived.data.{name}")
+if not TYPE_CHECKING:  # which would take every name for one of these
+
+    def __getattr__(name):
+        from perceived.extras import submodule
+
+        return submodule(__name__, name, import_module)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -38,15 +40,16 @@ def create_app(service: Service) -> ASGIApp:
     """Return the routes over ``service``, with everything that stands before and behind them."""
     settings = service.settings
     api = FastAPI(
-        title="perceived", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=_lifespan
-    )
+        title="perceived", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=_lifespan,
+        redirect_slashes=False,
+    )  # fmt: skip
     api.state.service = service
     api.include_router(router)
     api.mount("/static", StaticFiles(directory=STATIC), name="static")
     for error, handler in HANDLERS.items():
         api.add_exception_handler(error, handler)
-    schema.put_examples(api.openapi())
     key = settings.api_key.get_secret_value() if settings.api_key else None
+    schema.finish(api.openapi(), has_key=key is not None)
     routes = (str(getattr(route, "path", "")) for route in router.routes)
     gate = Gate(api, routes=routes, key=key, closing=lambda: service.draining)
     if not settings.cors_origins:
@@ -63,10 +66,18 @@ def create_app(service: Service) -> ASGIApp:
 @asynccontextmanager
 async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
     service: Service = api.state.service
+    asyncio.get_running_loop().set_exception_handler(_on_loop_fault)
     await service.test_itself()
     with gently(service.drain, seconds=service.settings.drain):
         yield
     service.close()
+
+
+def _on_loop_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Pass over that a socket takes no connections any more, which another process of the server has seen to."""
+    error = context.get("exception")
+    if not (isinstance(error, OSError) and error.errno == errno.EINVAL and "_accept_connection" in context["message"]):
+        loop.default_exception_handler(context)
 
 
 def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:

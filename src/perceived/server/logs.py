@@ -26,13 +26,14 @@ class JsonLines(logging.Formatter):
 
 
 def configure() -> None:
-    """Send this server's and uvicorn's logs to standard error as JSON lines."""
+    """Send the logs of this server, of uvicorn and of the event loop, and warnings, to standard error as JSON lines."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    for name in ("perceived.server", "uvicorn.error"):
+    logging.captureWarnings(True)
+    for name in ("perceived.server", "uvicorn.error", "asyncio", "py.warnings"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
-        logger.setLevel(logging.INFO)
+        logger.setLevel(logging.WARNING if name == "asyncio" else logging.INFO)
         logger.propagate = False
     logging.getLogger("uvicorn.access").handlers = []
     logging.getLogger("uvicorn.access").propagate = False

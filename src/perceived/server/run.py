@@ -14,7 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
-from perceived.errors import ConfigError
+from perceived.errors import ConfigError, StorageError
 from perceived.predictor import Predictor
 from perceived.server import logs, metrics
 from perceived.server.app import create_app
@@ -139,15 +139,26 @@ def url(host: str, port: int) -> str:
 def address_taken(host: str, port: int, why: str = "another program has it, or no node") -> ConfigError:
     """Return the error for an address that cannot be bound."""
     return ConfigError(
-        f"The address {host}:{port} cannot be had: {why}.",
+        f"Cannot listen on {host}:{port}: {why}.",
         mend="stop what listens there, or choose another with --port and --host",
     )
 
 
 @contextlib.contextmanager
 def shared_counts() -> Iterator[None]:
-    """Let several processes count together, through a folder that is deleted at the end."""
-    with tempfile.TemporaryDirectory(prefix="perceived-metrics-") as folder:
+    """Let several processes count together, through a folder that is deleted at the end.
+
+    Raises:
+        StorageError: there is nowhere to make it.
+    """
+    try:
+        made = tempfile.TemporaryDirectory(prefix="perceived-metrics-")
+    except OSError as error:
+        raise StorageError(
+            f"Several workers count together in a temporary folder, and none can be made: {error.strerror or error}.",
+            mend="mount a /tmp that can be written, name one in TMPDIR, or use one worker",
+        ) from error
+    with made as folder:
         os.environ[metrics.FOLDER] = folder
         try:
             yield

@@ -10,6 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from perceived import __version__
 from perceived.types import SCHEMA_VERSION
 
+SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+"""The two ways to give a server's key, in OpenAPI's words."""
 Point = Annotated[list[float], Field(min_length=2, max_length=2)]
 Share = Annotated[float, Field(ge=0, le=1)]
 LONGEST_PLACE = 100
@@ -41,7 +46,7 @@ EXAMPLE_FAILURE: dict[str, Any] = {
     "width": None,
     "height": None,
     "faces": [],
-    "error": "notes.txt is not a picture: it holds text, starting b'milk, eggs'.",
+    "error": "notes.txt is not a picture: it holds text, starting 'milk, eggs'.",
 }
 EXAMPLE_MODELS: dict[str, Any] = {
     "models": [
@@ -209,10 +214,19 @@ class Health(BaseModel):
     status: Literal["ok"]
 
 
-def put_examples(document: dict[str, Any]) -> None:
-    """Write the examples into an OpenAPI document."""
+def finish(document: dict[str, Any], *, has_key: bool) -> None:
+    """Write into an OpenAPI document the examples, how a key is given, and that problems have one media type."""
     for name, examples in EXAMPLES.items():
         document["components"]["schemas"][name]["examples"] = examples
+    if has_key:
+        document["components"]["securitySchemes"] = SECURITY
+    for path in document["paths"].values():
+        for operation in path.values():
+            if has_key and "401" in operation["responses"]:
+                operation["security"] = [{name: []} for name in SECURITY]
+            for status, response in operation["responses"].items():
+                if not status.startswith("2"):
+                    response["content"].pop("application/json", None)
 
 
 def what_is_wrong(where: Sequence[str | int], error: Mapping[str, Any]) -> str:

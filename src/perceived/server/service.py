@@ -124,6 +124,8 @@ class Service:
             Problem: the request is refused as a whole.
         """
         limits = self.settings
+        if (coding := request.headers.get("content-encoding", "identity")).lower() != "identity":
+            raise Problem("unsupported-media-type", f"The Content-Encoding is {coding[:100]!r}.", expected="none")
         self._engine.check_room()
         async with body_of(request, self._memory, max_body=limits.max_body, seconds=limits.body_timeout) as body:
             uploads = await self._parse(request.headers.get("content-type", ""), body)

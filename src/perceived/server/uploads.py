@@ -52,7 +52,8 @@ def parse(content_type: str, body: bytes, *, max_files: int, max_file: int) -> l
     else:
         raise Problem("unsupported-media-type", f"The Content-Type is {content_type[:100]!r}.")
     if not uploads:
-        raise Problem("no-pictures", "The body holds no picture.", expected=f"one or more in the field {FIELD!r}")
+        member = "pictures" if kind == b"application/json" else FIELD
+        raise Problem("no-pictures", "The body holds no picture.", expected=f"one or more in the field {member!r}")
     return [_sized(upload, max_file) for upload in uploads]
 
 
