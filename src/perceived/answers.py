@@ -354,7 +354,7 @@ def _unique(table: pl.DataFrame, path: Path, reading: Reading, what: str) -> pl.
     torn = distinct.filter(distinct["id"].is_duplicated())["id"].unique(maintain_order=True)
     if len(torn):
         raise DataError(
-            f"{path} says different things about {counted(len(torn), 'id')} in several rows, such as {torn[0]!r}.",
+            f"{path} has conflicting rows for {counted(len(torn), 'id')}, such as {torn[0]!r}.",
             expected="one row for each id",
             mend="remove the rows that do not count",
         )

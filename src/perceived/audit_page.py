@@ -10,6 +10,7 @@ from typing import Any
 from perceived import audit_charts, charts, gaps, markdown, report, storage
 from perceived.errors import DataError
 from perceived.spec import LABELS
+from perceived.wording import signed
 
 CHARTS = 8
 """Groupings that get a chart of their own, beside that of all attributes; every one gets a table."""
@@ -147,7 +148,7 @@ def cells(group: Mapping[str, Any]) -> tuple[str, ...]:
     rates = [group["accuracy"], *(group["recall"][label] for label in LABELS), group["abstention"]]
     size = f"{group['n']:,}{' (few)' if group['small'] else ''}"
     over = group["overconfidence"]["value"]
-    return (group["name"], size, *map(_interval, rates), "–" if over is None else f"{over * 100:+.1f}")
+    return (group["name"], size, *map(_interval, rates), signed(None if over is None else over * 100, 1))
 
 
 def _interval(rate: Mapping[str, Any]) -> str:
@@ -155,8 +156,8 @@ def _interval(rate: Mapping[str, Any]) -> str:
         return "–"
     few = " (few)" if rate.get("few") else ""
     if rate["low"] is None or rate["high"] is None:
-        return f"{rate['value']:.1%} (–){few}"
-    return f"{rate['value']:.1%} ({rate['low'] * 100:.1f}–{rate['high'] * 100:.1f}){few}"
+        return f"{report.percent(rate['value'])} (–){few}"
+    return f"{report.percent(rate['value'])} ({rate['low'] * 100:.1f}–{rate['high'] * 100:.1f}){few}"
 
 
 def _scale_start(found: Mapping[str, Any]) -> float:

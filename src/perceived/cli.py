@@ -7,6 +7,7 @@ packages of the extra ``train``, and ``perceived --help`` is quick.
 from __future__ import annotations
 
 import errno
+import io
 import itertools
 import os
 import sys
@@ -70,10 +71,13 @@ def main() -> None:
 
 
 def _open_streams() -> None:
-    """Give a process that was started without one of its streams an empty one."""
+    """Give a process that lacks a stream an empty one; what a stream's encoding cannot write is written escaped."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 -- for as long as we run
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _require_folder() -> None:

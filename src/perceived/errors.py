@@ -10,8 +10,8 @@
     │   ├── ConfigError           a recipe, setting or flag is unknown or contradicts another
     │   ├── WeightsError          pretrained weights are out of reach or fail their hash
     │   ├── ModelFileError        a run or model file is damaged, or not one of ours
-    │   ├── ResumeError           a run, a job or a list of answers was begun otherwise
-    │   ├── DivergedError         a network's weights or losses are no numbers any more
+    │   ├── ResumeError           a run, job or list of answers was started with other settings, or is in use
+    │   ├── DivergedError         training diverged: weights or losses are NaN or infinite
     │   └── MissingExtraError     a feature needs an optional dependency
     ├── ServerError               a server cannot be reached, is too busy, or failed
     ├── ClusterError              a cluster cannot be reached, is set up otherwise, or lost what it needs
@@ -40,7 +40,7 @@ class PerceivedError(Exception):
         if self.expected:
             parts.append(f"Expected: {self.expected}")
         if self.mend:
-            parts.append(f"To mend it: {self.mend}")
+            parts.append(f"To fix it: {self.mend}")
         return "\n".join(parts)
 
 
@@ -77,11 +77,11 @@ class ModelFileError(InputError):
 
 
 class ResumeError(InputError):
-    """What is to be gone on with, a run, a job or a list of answers, was begun otherwise."""
+    """The run, job or list of answers to resume was started with other settings, or is in use."""
 
 
 class DivergedError(InputError):
-    """A network that was learning has weights or losses that are no numbers any more."""
+    """Training diverged: weights or losses are NaN or infinite."""
 
 
 class MissingExtraError(InputError):

@@ -29,7 +29,7 @@ def several(pictures: object) -> Iterable[Source]:
         ImageError: it is neither a list of pictures nor one.
     """
     if isinstance(pictures, ONE) and not (isinstance(pictures, np.ndarray) and pictures.ndim == 4):
-        raise InputError("One picture stands where several should.", expected="a list", mend="[picture]")
+        raise InputError("Expected several pictures, got one.", expected="a list", mend="[picture]")
     if not isinstance(pictures, Iterable) or isinstance(pictures, Mapping) or _is_one_of_something(pictures):
         raise _no_picture(pictures)
     return pictures

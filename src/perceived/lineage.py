@@ -83,7 +83,8 @@ def notes(spec: ModelSpec, workspace: Workspace, on: str) -> list[str]:
 def learnt_on(spec: ModelSpec, table: pl.DataFrame) -> set[str]:
     """Say where a model has learnt: ``here``, on the split ``table``, ``elsewhere`` or ``unknown``.
 
-    Weights make no other split. Of another split it is not known whether it holds out the same pictures.
+    Sampling weights do not make it a different split. Of another split it is not known whether it holds out the
+    same pictures.
     """
     pictures, weighed = split.pictures_fingerprint(table), split.fingerprint(table)
     found = set()

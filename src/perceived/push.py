@@ -170,7 +170,7 @@ def _licence(card: Path, link: str) -> Path:
 
 
 def _yaml(text: str) -> dict[str, Any]:
-    """Read YAML front matter; what is none is a ``ValueError``."""
+    """Read YAML front matter; raise ``ValueError`` if it is not valid."""
     import yaml
 
     try:

@@ -146,7 +146,7 @@ class Recipe:
         idle += ["sizes"] if len(self.sizes) > 1 else []
         if idle:
             raise ConfigError(
-                f"The recipe's {idle[0]} has no say beside cached_features: each picture is seen once, as it is.",
+                f"The recipe's {idle[0]} has no effect with cached_features: each picture is seen once, as it is.",
                 expected="one size, no augmentation, no degradation and no average_flip",
                 mend="start from the recipe 'last-layer', or leave cached_features=false",
             )

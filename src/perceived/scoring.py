@@ -105,7 +105,7 @@ def score(
     """
     if sorted(spec.labels) != sorted(LABELS):
         raise ModelFileError(
-            f"The model {spec.name} tells {', '.join(spec.labels)} apart.", expected=f"the labels {', '.join(LABELS)}"
+            f"The model {spec.name} distinguishes {', '.join(spec.labels)}.", expected=f"the labels {', '.join(LABELS)}"
         )
     probabilities = np.full((rows.height, len(spec.labels)), np.nan, np.float32)
     errors: list[str | None] = []

@@ -134,7 +134,7 @@ def train(
 
     Raises:
         ResumeError: ``out`` holds a run of another recipe or another split, or another process trains there.
-        DivergedError: the loss is no number any more; the last state and the best model are those before it.
+        DivergedError: the loss is NaN or infinite; the last state and the best model are those before it.
         DataError, SplitError, WeightsError, StorageError: as their stages say.
     """
     work, out = Path(work), Path(out)
@@ -281,7 +281,7 @@ def attribute_loss(logits: Tensor, attributes: Tensor) -> Tensor:
 
 
 def _check_numbers(learner: Learner, recipe: Recipe, accelerator: Accelerator) -> None:
-    """Raise :class:`DivergedError`, before anything is saved, if a loss or a weight is no number any more."""
+    """Raise :class:`DivergedError`, before anything is saved, if a loss or a weight is NaN or infinite."""
     tensors = [learner.sums, *learner.network.state_dict().values()]
     if all(bool(tensor.isfinite().all()) for tensor in tensors):
         return

@@ -33,7 +33,7 @@ def work(tiny_work: Path, tmp_path: Path) -> Path:
 def assert_refused(answer: SimpleNamespace, *words: str) -> None:
     assert answer.code == 2, answer.err
     assert answer.err.startswith("Error: ")
-    assert "To mend it: " in answer.err
+    assert "To fix it: " in answer.err
     assert "Traceback" not in answer.err
     for word in words:
         assert word in answer.err

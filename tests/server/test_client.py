@@ -62,7 +62,7 @@ def test_what_is_no_picture_is_a_row_and_pixels_are_sent(address, tiny_model, pi
         for wrong in (None, pixels[:2], 7):
             with pytest.raises(ImageError, match=r"no picture|too small"):
                 client.predict(wrong)
-        with pytest.raises(InputError, match="One picture stands"):
+        with pytest.raises(InputError, match="Expected several pictures"):
             next(client.stream(pixels))
     expected = list(predictor.stream(sources))
     assert [(one.source, one.error) for one in answers[:-1]] == [(one.source, one.error) for one in expected[:-1]]

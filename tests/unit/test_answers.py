@@ -224,7 +224,7 @@ def test_repeated_rows_are_counted_and_contradictions_refused(write: Callable[..
     assert answers.read_predictions(same, reading=reading).height == 2
     assert reading.excluded == {"repeated rows of predictions": 1}
     torn = write("torn.csv", "id,perceived_gender", "a,male", "a,female")
-    with pytest.raises(DataError, match="different things about 1 id in"):
+    with pytest.raises(DataError, match="conflicting rows for 1 id"):
         answers.read_predictions(torn, reading=Reading())
 
 

@@ -103,7 +103,7 @@ def test_the_time_to_train_counts_the_models_learnt_from(make_model: Callable[..
     courses = {"a": {"seconds": 3600.0, "sources": ["fairface"]}, "b": {"seconds": 1800.0, "sources": ["fairface"]}}
     taught = make_model(tmp_path / "taught.onnx", provenance={"courses": courses}, metrics=metrics)
     text = card.write(taught, tmp_path / "taught.md", datasets=["fairface"])
-    assert "| time to train | 90.0 minutes to the best validation, with all that it learnt from before |" in text
+    assert "| time to train | 90.0 minutes to the best validation, including the models it was made from |" in text
 
 
 def test_a_card_does_not_pass_over_what_the_model_has_seen(make_model: Callable[..., Path], tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_the_card_tells_of_a_mean_and_of_a_second_look(make_model: Callable[...,
     text = card.write(mean, tmp_path / "mean.md", datasets=["fairface"])
     assert "| weights | the mean of those of 3 models; this table tells of the first |\n" in text
     assert "| second look | at the mirror image too where the logits lie within 1.5 of each other |\n| cal" in text
-    assert "3.0% of the answers given are wrong, with a certainty of 95.0% on other pictures like them. There" in text
+    assert "3.0% of the answers given are wrong, with a certainty of 95.0% on other pictures drawn as they were, all groups together. There" in text
     plain = make_model(tmp_path / "plain.onnx", provenance={"calibration": DOUBT})
     text = card.write(plain, tmp_path / "plain.md", datasets=["fairface"])
     assert "the mean of" not in text.partition("## Training")[2].partition("## Quality")[0]
@@ -186,7 +186,7 @@ def test_the_card_holds_every_result(model: Path, results: list[Path], tmp_path:
         assert part in text, part
     assert "about 12.0 g" in text, "60 W for half an hour at 400 g per kWh"
     assert "Article 50 (3)" in text
-    assert "`uncertain` below a confidence of 75%" in text
+    assert "`uncertain` below a confidence of 75.0%" in text
     assert not [line for line in text.splitlines() if line.startswith("|") and not line.endswith("|")]
 
 

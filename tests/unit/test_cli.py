@@ -86,7 +86,7 @@ def test_a_folder_that_is_gone_is_told(run, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     answer = run("predict", "a.jpg")
-    assert (answer.code, answer.err) == (2, "Error: The folder you are in is gone.\nTo mend it: cd into another\n")
+    assert (answer.code, answer.err) == (2, "Error: The folder you are in is gone.\nTo fix it: cd into another\n")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_missing_model_is_the_callers_mistake(run, picture):
     answer = run("predict", picture("bright.png", 255), "--model", "no-such-model")
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith("Error: There is no model 'no-such-model'.")
-    assert "To mend it: " in answer.err
+    assert "To fix it: " in answer.err
 
 
 def test_a_full_disk_is_told_in_one_message(run, monkeypatch, tmp_path):
@@ -140,7 +140,7 @@ def test_a_missing_extra_is_named_by_the_command_that_was_given(run, monkeypatch
     assert answer.code == 2
     assert answer.err == (
         "Error: 'perceived export' needs the extra 'train', which is not installed.\n"
-        "To mend it: pip install 'perceived[train]'\n"
+        "To fix it: pip install 'perceived[train]'\n"
     )
 
 

@@ -27,7 +27,7 @@ def no_ray(monkeypatch):
 def test_without_the_extra_the_flag_says_what_to_install(run, no_ray, words):
     answer = run(*words, "--cluster", "local")
     assert answer.code == 2
-    assert "To mend it: pip install 'perceived[cluster]'" in answer.err
+    assert "To fix it: pip install 'perceived[cluster]'" in answer.err
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_without_the_extra_the_flag_says_what_to_install(run, no_ray, words):
         (["predict", "album", "--part-size", "9"], "--part-size cannot be used with one process"),
         (["train", "work", "--out", "run", "--gpus-per-worker", "1"], "--gpus-per-worker cannot be used with one"),
         (["compare", "work", "--workers", "2"], "--workers cannot be used with one process"),
-        (["compare", "work", "--set", "seed=3"], "--set seed=… has no say here: --seeds decides"),
+        (["compare", "work", "--set", "seed=3"], "--set seed=… has no effect here: --seeds decides"),
         (["tune", "work", "--workers", "2"], "--workers cannot be used with one process"),
         (["predict", "album", "--cluster", "local"], "give --out FOLDER"),
         (["predict", "album", "--cluster", "local", "--out", "x", "--json"], "--json cannot be used with --cluster"),

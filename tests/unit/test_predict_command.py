@@ -114,7 +114,7 @@ def test_what_is_wrong_with_a_picture_and_its_mend_stand_in_one_line(run, tiny_m
     answer = run("predict", text, "--model", tiny_model, "--no-detect")
     assert answer.err.count("\n") == 1
     assert "\\n" not in answer.err
-    assert ". To mend it: " in answer.err or " Expected: " in answer.err
+    assert ". To fix it: " in answer.err or " Expected: " in answer.err
 
 
 def test_threshold_and_always_answer(run, make_model, picture, tmp_path):

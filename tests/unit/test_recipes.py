@@ -86,6 +86,6 @@ def test_the_size_grows_with_the_share_of_the_run() -> None:
 )
 def test_what_means_nothing_to_cached_features_is_refused(override: str) -> None:
     key = override.partition("=")[0].partition(".")[0]
-    with pytest.raises(ConfigError, match=f"{key} has no say beside cached_features"):
+    with pytest.raises(ConfigError, match=f"{key} has no effect with cached_features"):
         recipes.get("last-layer", [override])
     assert recipes.get("last-layer", ["cached_features=false", override])

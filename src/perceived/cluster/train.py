@@ -77,7 +77,7 @@ def train(
     """
     if (workers is not None and workers < 1) or gpus_per_worker < 0:
         raise ConfigError(
-            f"{workers} workers with {gpus_per_worker} graphics cards each cannot be had.", expected="1 worker or more"
+            f"{workers} workers with {gpus_per_worker} graphics cards each are impossible.", expected="1 worker or more"
         )
     folder = Folder(out)
     training = Training(

@@ -37,7 +37,7 @@ def trials(address: str, *shared: Path, workers: int | None = None) -> Iterator[
         ConfigError: fewer workers than one.
     """
     if workers is not None and workers < 1:
-        raise ConfigError(f"{workers} workers cannot be had.", expected="1 worker or more")
+        raise ConfigError(f"{workers} workers can try nothing.", expected="1 worker or more")
     with connected(address), failures("Training"):
         total, most = resources()["CPU"], smallest_node()
         at_once = min(workers or total // most, total)

@@ -33,7 +33,7 @@ def calibrate(
         Path | None, typer.Option(metavar="OUT.onnx", help="File to write.", show_default="MODEL-calibrated.onnx")
     ] = None,
 ) -> None:
-    """Refit a model's confidence and its threshold to labelled pictures. Write them into a new file."""
+    """Fit confidence and threshold to labelled pictures. The model is written into a new file with them."""
     from perceived import calibrate as calibration
 
     found = calibration.calibrate(

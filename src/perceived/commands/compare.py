@@ -36,7 +36,7 @@ def compare(
 
     for setting in settings or []:
         if (key := setting.partition("=")[0].strip()) in DECIDED:
-            raise ConfigError(f"--set {key}=… has no say here: {DECIDED[key]} decides.", mend="leave it out")
+            raise ConfigError(f"--set {key}=… has no effect here: {DECIDED[key]} decides.", mend="leave it out")
     names = listed(backbones)
     with trials("compare", cluster, work, out, workers=workers) as there:
         more = {"run_all": there.run_all} if there else {}

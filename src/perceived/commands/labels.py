@@ -33,7 +33,7 @@ def labels(
     out: Annotated[Path | None, typer.Option(help="Folder for lists and page.", show_default="WORK/labels")] = None,
     seed: Seed = 0,
 ) -> None:
-    """List labels that are probably wrong, and pictures that are there twice. The page is for looking through them."""
+    """List labels that are probably wrong. Pictures that are there twice, too; the page is for looking through them."""
     from perceived import label_errors
     from perceived.rows import printable
 

@@ -24,7 +24,7 @@ def quantize(
         Path | None, typer.Option(metavar="OUT.onnx", help="File to write.", show_default="MODEL-int8.onnx")
     ] = None,
 ) -> None:
-    """Write a model file that computes in int8, in a fraction of the time. Refuse where that costs accuracy."""
+    """Write a model file that computes in int8. It takes a fraction of the time; refuse where that costs accuracy."""
     from perceived import quantize as quantization
 
     found = quantization.quantize(model, work, out=out, on=on, pictures=pictures, max_loss=max_loss, seed=seed)

@@ -24,7 +24,7 @@ def serve(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(help="Processes, at most with --cluster, each with a model of its own.", show_default="1"),
+        typer.Option(help="Processes, each with its own model; with --cluster, the most of them.", show_default="1"),
     ] = None,
     device: Annotated[
         str | None,

@@ -24,7 +24,7 @@ def tune(
     cluster: Cluster = None,
     workers: Workers = None,
 ) -> None:
-    """Search for a better recipe: rates, frozen stages, augmentation, head. The same command again resumes."""
+    """Search for a better recipe. It tries rates, frozen stages, augmentation and head; run again, it resumes."""
     from perceived import tune as tuning
     from perceived import tune_page
 

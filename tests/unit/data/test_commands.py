@@ -62,7 +62,7 @@ def test_prepare_refuses(
     message = capsys.readouterr().err
     assert message.startswith("Error: ")
     assert words in message
-    assert "To mend it: " in message
+    assert "To fix it: " in message
     assert not (tmp_path / "work").exists()
 
 
