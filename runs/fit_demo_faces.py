@@ -41,6 +41,7 @@ import numpy.typing as npt
 
 from perceived import demo_model as model
 from perceived import models
+from perceived.preprocess import similarity
 from perceived.storage import write_json
 
 Array = npt.NDArray[np.float32]
@@ -76,14 +77,6 @@ def core() -> npt.NDArray[np.bool_]:
     """Return where the features of an aligned face are."""
     x, y = grid()
     return ((x - 64) / 36) ** 2 + ((y - 66) / 46) ** 2 < 1
-
-
-def similarity(points: Array, target: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the 2×3 least-squares similarity that takes ``points`` to ``target`` (Umeyama 1991, without mirroring)."""
-    a, b = points - points.mean(0), target - target.mean(0)
-    scale, turn = (a * b).sum() / (a * a).sum(), (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum() / (a * a).sum()
-    linear = np.array([[scale, -turn], [turn, scale]])
-    return np.hstack([linear, (target.mean(0) - linear @ points.mean(0))[:, None]])
 
 
 def is_frontal(points: Array, score: float) -> bool:

@@ -82,7 +82,7 @@ def audit_workspace(
     if by:
         groups.choose(by, dict.fromkeys([name for name in rows.columns if name not in OURS] + ["error"], 2))
     model = scoring.load_model(source)
-    with progress.counter(f"scoring {model.spec.name}", quiet=False) as tick:
+    with progress.counter(f"scoring {model.spec.name}") as tick:
         scored = scoring.score(rows, model.probabilities, model.spec, tick=tick)
     threshold = 0.0 if always_answer else check_threshold(model.spec.threshold)
     answer = (

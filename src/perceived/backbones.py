@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from perceived.errors import ConfigError, WeightsError
 from perceived.packaged_weights import PACKAGED, digest, from_file, from_package
+from perceived.preprocess import Preprocessing
 from perceived.wording import first_line
 
 PART = "@"
@@ -34,6 +35,11 @@ class Input:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: str
+
+    @classmethod
+    def of(cls, preprocessing: Preprocessing) -> Input:
+        """Return what a model's weights expect, of which its preprocessing tells."""
+        return cls(mean=preprocessing.mean, std=preprocessing.std, interpolation=preprocessing.interpolation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -254,7 +254,7 @@ def calibrate(
         looks += len(pixels)
         return opened.first_look(pixels)
 
-    with progress.counter(f"scoring {spec.name}", quiet=False) as tick:
+    with progress.counter(f"scoring {spec.name}") as tick:
         scored = score(
             read_split(workspace, on),
             lambda pixels: softmax(look(network, pixels, spec.mirror_below) / _MILD),

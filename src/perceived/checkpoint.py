@@ -151,8 +151,7 @@ def save_model(folder: Path, network: Network, spec: ModelSpec, head: Mapping[st
 def _blank(spec: ModelSpec, head: Mapping[str, Any]) -> Network:
     """Return a network of a model's shape, with random weights, in evaluation mode."""
     backbone = backbones.create(spec.backbone, weights="none")
-    preprocessing = spec.preprocessing
-    expects = backbones.Input(mean=preprocessing.mean, std=preprocessing.std, interpolation=preprocessing.interpolation)
+    expects = backbones.Input.of(spec.preprocessing)
     classifier = build_head(backbone.features, len(spec.labels), head["hidden"], head["dropout"])
     return Network(backbone.network, classifier, expects, average_flip=head["average_flip"]).eval()
 

@@ -60,14 +60,24 @@ def main() -> None:
         with needed_for(asked, extra=command):
             app()
     except MissingExtraError as error:
-        of_a_module = error.feature.startswith("perceived.")  # which a user of commands knows nothing of
-        _fail(MissingExtraError(asked, error.extra) if of_a_module else error)
+        _fail(_of_the_command(error, asked, command))
     except PerceivedError as error:
         _fail(error)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         _fail(StorageError("The disk is full, or what takes the output is.", mend="free some space"))
+
+
+def _of_the_command(error: MissingExtraError, asked: str, command: str) -> PerceivedError:
+    """Return what lacks an extra as a user of commands knows it, who has not asked for a module."""
+    if not error.feature.startswith("perceived."):
+        return error
+    try:
+        with needed_for(asked, extra=command):
+            raise error.__cause__ or error
+    except MissingExtraError as told:
+        return MissingExtraError(asked, told.extra)
 
 
 def _open_streams() -> None:

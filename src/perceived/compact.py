@@ -1,8 +1,8 @@
 """An ONNX network's weights in fewer bytes: as float16 or int8, turned into float32 again as a file is opened.
 
-The network computes in float32 all the same. What turns the weights back is made of plain ``Cast`` and
-``Mul`` nodes on constants, which ONNX Runtime carries out once, on loading. A network that computes in
-int8 itself (:mod:`perceived.quantize`) is told apart, and turned back, here too.
+This is weight-only quantisation. The network computes in float32 all the same: what turns the weights back is
+made of plain ``Cast`` and ``Mul`` nodes on constants, which ONNX Runtime carries out once, on loading. A network
+that computes in int8 itself (:mod:`perceived.quantize`) is told apart, and turned back, here too.
 """
 
 from __future__ import annotations

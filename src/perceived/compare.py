@@ -110,10 +110,7 @@ def compare(
 
 def recipe_for(backbone: str, name: str, settings: Sequence[str] = ()) -> Recipe:
     """Return a recipe made for one backbone fit for another: nothing is frozen by name."""
-    recipe = dataclasses.replace(recipes.get(name), frozen=())
-    for setting in settings:
-        recipe = recipes.override(recipe, setting)
-    return dataclasses.replace(recipe, backbone=backbone)
+    return recipes.get(name, ["frozen=[]", *settings, f"backbone={backbone}"])
 
 
 def affordable_epochs(recipe: Recipe, minutes: float, probe: Mapping[str, Any], train: int, val: int) -> float:

@@ -79,12 +79,14 @@ def dark(pixels: Pixels, severity: int, generator: np.random.Generator) -> Pixel
 
 def jpeg(pixels: Pixels, severity: int, _: np.random.Generator) -> Pixels:
     """Compressed too far: JPEG of quality 30 to 3."""
-    quality = [cv2.IMWRITE_JPEG_QUALITY, int(_at(severity, 30, 18, 10, 6, 3))]
-    done, data = cv2.imencode(".jpg", pixels[:, :, ::-1], quality)
-    assert done
-    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    assert decoded is not None
-    return _pixels(decoded[:, :, ::-1])
+    return recompressed(pixels, int(_at(severity, 30, 18, 10, 6, 3)))
+
+
+def recompressed(pixels: Pixels, quality: int) -> Pixels:
+    """Return RGB pixels, ``(h, w, 3)`` uint8, as a JPEG of a ``quality`` of 0 to 100 keeps them."""
+    encoded = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
+    return np.ascontiguousarray(decoded[..., ::-1])
 
 
 def pixelate(pixels: Pixels, severity: int, _: np.random.Generator) -> Pixels:

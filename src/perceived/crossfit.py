@@ -36,7 +36,7 @@ PENALTY = 1e-2
 
 
 def probabilities(rows: pl.DataFrame, recipe: Recipe, folder: Path, *, folds: int, seed: int = 0) -> Probabilities:
-    """Return out-of-sample probabilities ``(n, labels)`` of ``rows`` with ``id, path, label, identity``.
+    """Return out-of-fold probabilities ``(n, labels)`` of ``rows`` with ``id, path, label, identity``.
 
     ``recipe`` says backbone, weights, size and framing. Pixels and features are kept in ``folder``.
 
@@ -56,12 +56,11 @@ def probabilities(rows: pl.DataFrame, recipe: Recipe, folder: Path, *, folds: in
     seen = _features(rows, recipe, folder)
     answers = np.full((len(labels), len(LABELS)), np.nan)
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    with counter(f"{folds} folds", quiet=False) as tick:
+    with counter(f"{folds} folds") as tick:
         for fold, (learnt, held_out) in enumerate(splitter.split(seen, labels, people)):
             model = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=1000))
             answers[held_out] = model.fit(seen[learnt], labels[learnt]).predict_proba(seen[held_out])
-            if tick:
-                tick(fold + 1, folds)
+            tick(fold + 1, folds)
     return answers
 
 
@@ -70,7 +69,7 @@ def _features(rows: pl.DataFrame, recipe: Recipe, folder: Path) -> npt.NDArray[n
     torch.manual_seed(recipe.seed)  # a backbone without pretrained weights begins with those of chance
     backbone = backbones.create(recipe.backbone, weights=recipe.weights)
     preprocessing = framing(recipe, backbone.input)
-    with counter("decoding pictures", quiet=False) as tick:
+    with counter("decoding pictures") as tick:
         pixels = cache.pixels(rows, preprocessing, folder, progress=tick)
     network, _ = build(recipe, backbone)
     return features(rows, pixels, preprocessing, network, folder, accelerator, title="features", quiet=False)

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from perceived import images, overlap, storage
+from perceived import images, prefetch, storage
 from perceived.data import cache
 from perceived.errors import ImageError
 from perceived.preprocess import Pixels
@@ -87,7 +87,7 @@ def _hashes(paths: Sequence[str], progress: Tick | None) -> Hashes:
             return NOTHING
 
     found = np.empty(len(paths), np.uint64)
-    for row, value in enumerate(overlap.ahead(read, paths, threads=_READERS, most=64)):
+    for row, value in enumerate(prefetch.ahead(read, paths, threads=_READERS, most=64)):
         found[row] = value
         if progress and row % cache.CHUNK == 0:
             progress(row, len(paths))

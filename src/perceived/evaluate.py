@@ -61,7 +61,7 @@ def evaluate(
     folder = report_folder(model, f"evaluation-{on}") if out is None else Path(out)
     storage.check_folder(folder)
     started = time.perf_counter()
-    with progress.counter(f"scoring {opened.spec.name}", quiet=False) as tick:
+    with progress.counter(f"scoring {opened.spec.name}") as tick:
         scored = score(rows, opened.probabilities, opened.spec, batch_size=batch_size, tick=tick)
     seconds = time.perf_counter() - started
     found = {
@@ -78,9 +78,7 @@ def evaluate(
     return found
 
 
-def assess(
-    scored: pl.DataFrame, labels: Sequence[str], *, resamples: int = metrics.RESAMPLES, seed: int = 0
-) -> dict[str, Any]:
+def assess(scored: pl.DataFrame, labels: Sequence[str]) -> dict[str, Any]:
     """Return every metric of a table that :func:`score` made, with its interval, mistakes and failures.
 
     Intervals resample people where ``identity`` is known, because errors repeat by person, and
@@ -92,9 +90,7 @@ def assess(
     readable = scoring.readable(scored)
     failed = scored.filter(pl.col("error").is_not_null())
     groups = metrics.people(readable["identity"])
-    estimates = metrics.bootstrap(
-        _statistics(readable, labels), groups, resamples=resamples, seed=seed, gaps=("calibration_error",)
-    )
+    estimates = metrics.bootstrap(_statistics(readable, labels), groups, gaps=("calibration_error",))
     wrong = readable.filter(pl.col("perceived_gender") != pl.col("label")).sort(
         "confidence", "id", descending=[True, False]
     )
@@ -106,8 +102,8 @@ def assess(
         "metrics": _nest({name: estimate.to_dict() for name, estimate in estimates.items()}),
         "bootstrap": {
             "level": LEVEL,
-            "resamples": resamples,
-            "seed": seed,
+            "resamples": metrics.RESAMPLES,
+            "seed": metrics.SEED,
             "unit": "picture" if readable["identity"].null_count() == readable.height else "person",
             "groups": int(groups.max()) + 1,
         },
@@ -230,7 +226,7 @@ def _is_demo(workspace: Workspace) -> bool:
 
 def drawings(scored: pl.DataFrame) -> dict[str, tuple[charts.Draw, str]]:
     """Return the charts of a table of answers, each with its title."""
-    readable = scored.filter(pl.col("error").is_null())
+    readable = scoring.readable(scored)
     confidence = readable["confidence"].to_numpy().astype(np.float64)
     right = (readable["perceived_gender"] == readable["label"]).to_numpy()
     scores = {name: readable.filter(label=name)[f"probability_{POSITIVE}"].to_numpy() for name in LABELS}

@@ -61,7 +61,8 @@ def opinion(
 ) -> Values:  # fmt: skip
     """Return what ``trained``, the model of the file ``teacher``, thinks of the pictures of ``rows``, ``(n, labels)``.
 
-    It sees them in its own size. What it thinks is kept in ``folder``.
+    These are the soft labels of distillation. It sees the pictures in its own size; what it thinks is kept in
+    ``folder``.
 
     Raises:
         ModelFileError: the model frames faces otherwise than ``preprocessing``, which is the pupil's.
@@ -92,8 +93,7 @@ def _in_batches(
     with counter(title, quiet=quiet) as progress, accelerator.autocast():
         for start in range(0, len(pixels), BATCH):
             parts.append(ask(np.asarray(pixels[start : start + BATCH])))
-            if progress:
-                progress(min(start + BATCH, len(pixels)), len(pixels))
+            progress(min(start + BATCH, len(pixels)), len(pixels))
     return np.concatenate(parts)
 
 

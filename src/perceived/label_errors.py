@@ -92,7 +92,7 @@ def judge(answered: pl.DataFrame) -> dict[str, Any]:
     Raises:
         SplitError: no picture could be read, or all that could have one label.
     """
-    readable = answered.filter(pl.col("error").is_null())
+    readable = scoring.readable(answered)
     given = readable["label"].unique().sort().to_list()
     if given != sorted(LABELS):
         raise SplitError(
@@ -136,7 +136,7 @@ def contradictions(table: pl.DataFrame, folder: Path) -> dict[str, Any]:
     ``without_hash`` counts the pictures that could not be compared: unreadable, blank or out of reach.
     """
     paths = table["path"].to_list()
-    with progress.counter("hashing pictures", quiet=False) as tick:
+    with progress.counter("hashing pictures") as tick:
         hashes = duplicates.hash_files(paths, folder, progress=tick)
     rows = table.select("id", "label", "split").to_dicts()
     pairs = []

@@ -16,7 +16,7 @@ import polars as pl
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from perceived import checkpoint, metrics
+from perceived import checkpoint, metrics, scoring
 from perceived.classifier import Classifier
 from perceived.metrics import Booleans, Floats, Integers
 from perceived.significance import Counts, holm, mcnemar, sign_flip_p
@@ -95,7 +95,12 @@ def accuracy(runs: Sequence[Run]) -> metrics.Estimate:
 
 
 def calibration_error(run: Run) -> float:
-    readable = run.answers.filter(pl.col("error").is_null())
+    """Return the calibration error of a run's answers, see :func:`perceived.metrics.calibration_error`.
+
+    Raises:
+        SplitError: no picture could be read.
+    """
+    readable = scoring.readable(run.answers)
     right = (readable["perceived_gender"] == readable["label"]).to_numpy()
     return float(metrics.calibration_error(readable["confidence"].to_numpy().astype(np.float64), right))
 

@@ -26,6 +26,7 @@ Booleans = npt.NDArray[np.bool_]
 
 CALIBRATION_BINS = 15
 RESAMPLES = 2000
+SEED = 0
 _CHUNK_CELLS = 2**20
 """Weights held at once while resampling: bounds memory at a few tens of megabytes."""
 
@@ -145,7 +146,7 @@ def bootstrap(
     groups: Integers,
     *,
     resamples: int = RESAMPLES,
-    seed: int = 0,
+    seed: int = SEED,
     gaps: tuple[str, ...] = (),
 ) -> dict[str, Estimate]:
     """Return each statistic with its interval at :data:`LEVEL`, resampling whole groups of rows.

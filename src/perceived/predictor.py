@@ -24,7 +24,7 @@ from perceived.errors import ConfigError, ImageError, InputError
 from perceived.given import ONE, Source, decode, decode_reduced, name_of, several
 from perceived.images import MAX_PIXELS
 from perceived.models import find_model
-from perceived.overlap import ahead, processors
+from perceived.prefetch import ahead, processors
 from perceived.preprocess import Pixels, frame, frame_corners
 from perceived.selection import Selection
 from perceived.storage import sha256_file

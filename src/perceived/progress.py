@@ -28,11 +28,11 @@ def say(line: str) -> None:
 
 
 @contextlib.contextmanager
-def counter(title: str, *, quiet: bool) -> Iterator[Tick | None]:
+def counter(title: str, *, quiet: bool = False) -> Iterator[Tick]:
     """Yield a callback ``(done, total)`` that draws a bar, or now and then prints a line; nothing when it is quiet."""
     console = Console(stderr=True, highlight=False)
     if quiet:
-        yield None
+        yield lambda done, total: None
         return
     if not console.is_terminal:
         yield _lines(title, console)

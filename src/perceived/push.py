@@ -51,7 +51,7 @@ class Api(Protocol):
     def create_commit(self, repo_id: str, *, operations: Any, commit_message: str, repo_type: str) -> Any: ...
 
 
-def gather(model: Path, to: str, card: Path) -> Upload:
+def gather(model: str | Path, to: str, card: Path) -> Upload:
     """Return what an upload would send; nothing is sent, and no network is asked.
 
     Raises:

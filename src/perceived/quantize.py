@@ -118,7 +118,7 @@ def _check(pictures: int, max_loss: float) -> None:
 
 
 def _framed(model: Classifier, workspace: Workspace, rows: pl.DataFrame, what: str) -> Pixels:
-    with progress.counter(f"decoding {what}", quiet=False) as tick:
+    with progress.counter(f"decoding {what}") as tick:
         return cache.pixels(rows, model.spec.preprocessing, workspace.cache, progress=tick)
 
 

@@ -124,7 +124,7 @@ def robustness(
     folder = report_folder(model, f"robustness-{on}") if out is None else Path(out)
     storage.check_folder(folder)
     trial = Trial(opened, kinds, seed=seed)
-    with progress.counter(f"{counted(len(trial.conditions), 'version')} of each picture", quiet=False) as tick:
+    with progress.counter(f"{counted(len(trial.conditions), 'version')} of each picture") as tick:
         scored = scoring.score(rows, trial, opened.spec, batch_size=16, tick=tick)
     readable = scoring.readable(scored)
     tried["pictures"] = {

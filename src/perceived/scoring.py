@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from perceived import images, overlap, progress, storage
+from perceived import images, prefetch, progress, storage
 from perceived.data.split import SPLITS
 from perceived.detector import YuNet, largest_face
 from perceived.errors import ConfigError, ImageError, ModelFileError, SplitError
@@ -157,7 +157,7 @@ def kept(rows: pl.DataFrame, path: Path, model: Callable[[], Model], *, title: s
     if known is not None and missing.is_empty():
         return _in_order(rows, known)
     opened = model()
-    with progress.counter(title, quiet=False) as tick:
+    with progress.counter(title) as tick:
         scored = score(missing, opened.probabilities, opened.spec, tick=tick)
     parts = [scored] if known is None else [known, scored]
     table = _in_order(rows, pl.concat([part.select(_ANSWERS) for part in parts]))
@@ -192,8 +192,8 @@ def _read_ahead(
             return ImageError(f"No face is found in {path}.")
         return frame(image, preprocessing, face)
 
-    readers = min(_MAX_READERS, overlap.processors())
-    pictures = overlap.ahead(read, paths, threads=readers, most=(1 + _AHEAD) * batch_size)
+    readers = min(_MAX_READERS, prefetch.processors())
+    pictures = prefetch.ahead(read, paths, threads=readers, most=(1 + _AHEAD) * batch_size)
     while batch := list(itertools.islice(pictures, batch_size)):
         yield batch
 

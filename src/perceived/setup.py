@@ -171,7 +171,7 @@ def blank(recipe: Recipe, start: TrainedModel) -> Backbone:
     expects, before = start.spec.preprocessing, start.spec.provenance.get("weights", {})
     return dataclasses.replace(
         backbones.create(recipe.backbone, weights="none"),
-        input=backbones.Input(mean=expects.mean, std=expects.std, interpolation=expects.interpolation),
+        input=backbones.Input.of(expects),
         source={key: before[key] for key in ("weights", "file", "sha256", "license") if key in before},
     )
 

@@ -90,12 +90,10 @@ def mcnemar(only_first: int, only_second: int) -> float:
     ``only_first`` counts the pictures that the first model alone has right, ``only_second`` the other
     way round; pictures on which both are right or both wrong say nothing (McNemar 1947).
     """
-    discordant, fewer = only_first + only_second, min(only_first, only_second)
-    term = tail = 1
-    for i in range(1, fewer + 1):
-        term = term * (discordant - i + 1) // i
-        tail += term
-    return float(min(1.0, 2 * tail / 2**discordant))
+    from scipy.stats import binomtest
+
+    discordant = only_first + only_second
+    return float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
 
 
 def sign_flip_p(differences: Counts, permutations: int = SIGN_FLIPS, *, seed: int = 0) -> float:

@@ -99,12 +99,12 @@ def run(
 
 
 def _draw_faces(plan: Plan, files: Files) -> None:
-    with progress.counter("drawing faces", quiet=False) as tick:
+    with progress.counter("drawing faces") as tick:
         demo_faces.write(files.data, count=plan.count, seed=plan.seed, progress=tick)
 
 
 def _prepare(plan: Plan, files: Files) -> None:
-    with progress.counter("checking pictures", quiet=False) as tick:
+    with progress.counter("checking pictures") as tick:
         table.prepare(files.data, files.work, progress=tick)
 
 

@@ -67,20 +67,18 @@ class Tracker:
     tracking-by-detection without using image information"); a face left over begins a track.
     """
 
-    def __init__(self, *, same_face: float = SAME_FACE, patience: float = PATIENCE) -> None:
-        self._same_face = same_face
-        self._patience = patience
+    def __init__(self) -> None:
         self.tracks: list[Track] = []
         self._open: list[Track] = []
         self._looked = 0.0
 
     def follow(self, predictions: Sequence[Prediction], time: float) -> list[Track]:
         """Return the track of each of a frame's answers; ``time`` is in seconds and never falls."""
-        longest_ago = min(self._looked, time - self._patience)
+        longest_ago = min(self._looked, time - PATIENCE)
         self._open, self._looked = [track for track in self._open if track.last >= longest_ago], time
         pairs = sorted(
             (
-                (overlap(track.seen.face.box, prediction.face.box), -t, -p)
+                (iou(track.seen.face.box, prediction.face.box), -t, -p)
                 for t, track in enumerate(self._open)
                 for p, prediction in enumerate(predictions)
             ),
@@ -89,7 +87,7 @@ class Tracker:
         found: dict[int, Track] = {}
         taken: set[int] = set()
         for shared, t, p in pairs:
-            if shared >= self._same_face and -t not in taken and -p not in found:
+            if shared >= SAME_FACE and -t not in taken and -p not in found:
                 taken.add(-t)
                 found[-p] = self._open[-t]
         tracks = [found.get(p) or self._begin(prediction, time) for p, prediction in enumerate(predictions)]
@@ -104,7 +102,7 @@ class Tracker:
         return track
 
 
-def overlap(one: Box, other: Box) -> float:
+def iou(one: Box, other: Box) -> float:
     """Return the intersection over union of two boxes, 0 to 1."""
     shared = one.shared(other)
     union = one.width * one.height + other.width * other.height - shared

@@ -214,9 +214,9 @@ def _fit(
             progress.seconds = before + time.monotonic() - started
             reporter.step(progress.step, loss)
             validates = schedule.validates_after(step)
-            due = time.monotonic() - saved > SAVE_SECONDS
-            if validates or due:
-                _check_numbers(learner, recipe, accelerator)
+            if not validates and time.monotonic() - saved <= SAVE_SECONDS:
+                continue
+            _check_numbers(learner, recipe, accelerator)
             if validates:
                 line = _validate(learner, schedule, feed, accelerator)
                 learnt, progress.seconds = progress.seconds, before + time.monotonic() - started
@@ -228,12 +228,11 @@ def _fit(
                     _record(setup, learner, line, history)
                     add_event(line)
                     reporter.validation(line, is_best=progress.best_step == progress.step)
-            if main and (validates or due):
+            if main:
                 checkpoint.save_state(run.last, learner.tensors(), asdict(progress))
                 if on_saved:
                     on_saved()
-            if validates or due:
-                saved = time.monotonic()
+            saved = time.monotonic()
             if main and validates and after_validation:
                 after_validation(history[-1])
     if main and on_saved:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -40,28 +39,25 @@ _ANY_SIZE = b"\x0a\x03\x12\x01h\x0a\x03\x12\x01w"
 
 
 class Network:
-    """YuNet, ready to run; stateless, so that threads may share it.
+    """YuNet, ready to run on one thread; stateless, so that threads may share it.
 
-    ``weights`` is a file of the same network (another training, or quantised); ours is checked by
-    its hash. ``threads`` is the number of CPU threads that one call uses.
+    ``weights`` is a file of the same network (another training, or quantised); ours is checked by its hash.
 
     Raises:
         WeightsError: the file is missing, damaged or of another network.
     """
 
-    def __init__(self, weights: Path | None = None, *, threads: int = 1) -> None:
+    def __init__(self, weights: Path | None = None) -> None:
         path = WEIGHTS if weights is None else Path(weights)
         data = _read(path)
         if weights is None:
             _check_hash(data, path)
-        self.sha256 = hashlib.sha256(data).hexdigest()
-        self._made_of = (weights and path.resolve(), threads)
-        self._session = _open(data, path, threads)
+        self._weights = weights and path.resolve()
+        self._session = _open(data, path)
         self._input = self._session.get_inputs()[0].name
 
-    def __reduce__(self) -> tuple[Callable[[], Network], tuple[()]]:
-        weights, threads = self._made_of
-        return functools.partial(Network, weights, threads=threads), ()
+    def __reduce__(self) -> tuple[type[Network], tuple[Path | None]]:
+        return Network, (self._weights,)
 
     def find(self, tile: Pixels, threshold: float) -> Floats:
         """Return the faces in one picture of at most a few hundred pixels, not yet freed of duplicates.
@@ -121,10 +117,10 @@ def _check_hash(data: bytes, path: Path) -> None:
         )
 
 
-def _open(data: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession:
+def _open(data: bytes, path: Path) -> onnxruntime.InferenceSession:
     """Open a YuNet for pictures of any size, whatever size its file declares: it is fully convolutional."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = False  # patterns are kept per input shape, and ours are many
     options.log_severity_level = 3  # it would warn that outputs differ from the declared 640 × 640

@@ -30,7 +30,7 @@ def work(album, tmp_path):
 
 def sources(work, predictor):
     """Answer the part as an actor does, and return what it has written."""
-    actor = object.__new__(predict.Answerer)
+    actor = object.__new__(predict.PartWorker)
     actor._work, actor._predictor = work, predictor
     list(actor(pa.table({"part": [0]})))
     with work.folder.open("answers/part-00000000-0000-end.parquet") as file:

@@ -96,7 +96,7 @@ def workers_at_work() -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has just ended
-            if b"Answerer" in (process / "cmdline").read_bytes():
+            if b"PartWorker" in (process / "cmdline").read_bytes():
                 found.append(int(process.name))
     return found
 

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra perceived[serve]")
 
 from perceived.errors import ConfigError
-from perceived.overlap import processors
+from perceived.prefetch import processors
 from perceived.server.service import open_predictor
 from perceived.server.settings import Settings, load
 

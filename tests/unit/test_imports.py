@@ -33,7 +33,7 @@ CORE = {
     "integrity",
     "jpeg",
     "models",
-    "overlap",
+    "prefetch",
     "predictor",
     "preprocess",
     "selection",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perceived.tracking import Tracker, overlap
+from perceived.tracking import Tracker, iou
 from perceived.types import Box, Face, Prediction
 
 
@@ -83,6 +83,6 @@ SIDES = st.floats(0, 100)
 @given(SIDES, SIDES, SIDES, SIDES)
 def test_overlap_is_symmetric_and_a_share(x, y, width, height):
     one, other = Box(x0=x, y0=y, x1=x + width, y1=y + height), Box(x0=20, y0=30, x1=60, y1=50)
-    assert overlap(one, other) == overlap(other, one)
-    assert 0 <= overlap(one, other) <= 1
-    assert overlap(other, other) == 1
+    assert iou(one, other) == iou(other, one)
+    assert 0 <= iou(one, other) <= 1
+    assert iou(other, other) == 1

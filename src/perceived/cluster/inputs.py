@@ -28,7 +28,7 @@ from perceived.cluster.plan import Part
 from perceived.errors import ClusterError, ConfigError, DataError, ImageError
 from perceived.extras import needed_for
 from perceived.given import Source
-from perceived.overlap import ahead
+from perceived.prefetch import ahead
 
 Named: TypeAlias = tuple[str, Source | ImageError]
 """A picture's name in the answers, and what to read, or why it cannot be read."""

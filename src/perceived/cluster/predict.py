@@ -137,8 +137,7 @@ def predict(
             for name in COUNTS:
                 setattr(tally, name, getattr(tally, name) + row[name])
             done += row["last"]
-            if progress:
-                progress(done, len(todo))
+            progress(done, len(todo))
     return tally
 
 
@@ -184,7 +183,7 @@ def _pipeline(
     kind = "GPU" if cuda else "CPU"
     at_once = idle(kind) if together else 1
     if not apart:
-        return parts.map_batches(Answerer, **_actors(work, most, at_once), num_cpus=1, num_gpus=int(cuda))
+        return parts.map_batches(PartWorker, **_actors(work, most, at_once), num_cpus=1, num_gpus=int(cuda))
     framing = _actors(work, min(there["CPU"], len(todo)), idle("CPU") if together else 1)
     framed = parts.map_batches(Preparer, **framing, num_cpus=1)
     return framed.map_batches(Classifying, **_actors(work, most, at_once), num_cpus=0, num_gpus=int(cuda))
@@ -201,7 +200,7 @@ def _rows(pipeline: data.Dataset) -> Iterator[dict[str, int]]:
         yield from batch.to_pylist()
 
 
-class Answerer:
+class PartWorker:
     """An actor that answers a part from end to end, with one processor."""
 
     def __init__(self, work: Work) -> None:

@@ -161,5 +161,5 @@ def _progress(total: int | None) -> Iterator[Callable[[int], object]]:
         return
     from perceived.progress import counter
 
-    with counter("answering", quiet=False) as tick:
-        yield lambda done: tick and tick(done, total)
+    with counter("answering") as tick:
+        yield lambda done: tick(done, total)

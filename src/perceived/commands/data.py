@@ -64,7 +64,7 @@ def prepare(
     from perceived.progress import counter
 
     words = meanings("--label", label, labels.MEANINGS)
-    with counter("checking pictures", quiet=False) as progress:
+    with counter("checking pictures") as progress:
         report = table.prepare(
             data,
             out,

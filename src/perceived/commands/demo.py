@@ -39,6 +39,6 @@ def demo_data(
     from perceived import demo_faces
     from perceived.progress import counter
 
-    with counter("drawing faces", quiet=False) as progress:
+    with counter("drawing faces") as progress:
         written = demo_faces.write(out, count=count, seed=seed, progress=progress)
     typer.echo(f"demo set: {written}")

@@ -8,13 +8,11 @@ from typing import Annotated
 import typer
 
 from perceived import terminal
+from perceived.commands.options import Model
 
 
 def push(
-    model: Annotated[
-        Path,
-        typer.Argument(metavar="MODEL", help="An ONNX file, or a shipped model's name.", show_default=False),
-    ],
+    model: Model,
     to: Annotated[str, typer.Option(metavar="hf://OWNER/NAME", help="Repository to send it to.", show_default=False)],
     card: Annotated[Path, typer.Option(metavar="FILE", help="The model's card, by 'perceived card'.")] = Path(
         "MODEL_CARD.md"

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 from numpy.lib.format import open_memmap
 
-from perceived import archive, images, overlap, storage
+from perceived import archive, images, prefetch, storage
 from perceived.detector import YuNet, largest_face
 from perceived.errors import DataError, ImageError, StorageError
 from perceived.preprocess import Preprocessing, frame
@@ -130,7 +130,7 @@ def _decode(
         except ImageError as error:
             broken.append(error.what)
 
-    filled = overlap.ahead(fill, range(len(paths)), threads=overlap.processors(), most=CHUNK)
+    filled = prefetch.ahead(fill, range(len(paths)), threads=prefetch.processors(), most=CHUNK)
     for done, _ in enumerate(filled, 1):
         if progress and (done % CHUNK == 0 or done == len(paths)):
             progress(done, len(paths))

@@ -7,7 +7,7 @@ from typing import Literal
 
 import polars as pl
 
-from perceived import images, overlap
+from perceived import images, prefetch
 from perceived.errors import ImageError
 from perceived.progress import Tick
 
@@ -22,8 +22,8 @@ def pictures(paths: Sequence[str], check: Check = "size", *, progress: Tick | No
     """Try every picture and return, in order, ``width`` and ``height`` in pixels or what is wrong in ``_failure``."""
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
     rows: list[_Row] = []
-    threads = min(16, 4 * overlap.processors())
-    for found in overlap.ahead(lambda chunk: [_try(path, check) for path in chunk], chunks, threads=threads, most=64):
+    threads = min(16, 4 * prefetch.processors())
+    for found in prefetch.ahead(lambda chunk: [_try(path, check) for path in chunk], chunks, threads=threads, most=64):
         rows += found
         if progress:
             progress(len(rows), len(paths))

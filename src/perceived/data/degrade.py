@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from perceived.corruptions import recompressed
 from perceived.errors import ConfigError
 from perceived.preprocess import Pixels
 
@@ -119,7 +120,4 @@ def _noise(picture: Pixels, random: np.random.Generator) -> Pixels:
 
 
 def _compress(picture: Pixels, random: np.random.Generator) -> Pixels:
-    quality = int(random.integers(QUALITY[0], QUALITY[1] + 1))
-    encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
-    return np.ascontiguousarray(decoded[..., ::-1])
+    return recompressed(picture, int(random.integers(QUALITY[0], QUALITY[1] + 1)))

@@ -15,7 +15,7 @@ from typing import Protocol
 import polars as pl
 
 from perceived.archive import read_location
-from perceived.data import celeba, check, fairface, folder, labels, manifest, split, utkface
+from perceived.data import celeba, check, fairface, folder, labels, manifest, sampling, split, utkface
 from perceived.data.check import Check
 from perceived.data.holdout import TEST_SHARE, VAL_SHARE, hold_out
 from perceived.data.listing import Listing, describe, list_data, open_archives
@@ -156,8 +156,7 @@ def _with_pictures(source: Source, how: Check, progress: Tick | None) -> pl.Data
 
 def _partitioned(rows: pl.DataFrame, source: Source, seed: int) -> tuple[pl.DataFrame, list[HeldOut]]:
     """Give every row a partition; hold out what the dataset's authors did not."""
-    words = [name for name, kind in rows.schema.items() if name not in FIRST and kind in (pl.String, pl.Enum)]
-    by = ("label", *words)
+    by = ("label", *sampling.groups(rows))
     known = source.rows["partition"].drop_nulls().unique()
     wanted: list[tuple[str | None, str, float]] = []
     if known.is_empty():

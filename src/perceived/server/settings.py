@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from perceived.errors import ConfigError
-from perceived.overlap import processors
+from perceived.prefetch import processors
 
 PREFIX = "PERCEIVED_SERVE_"
 _NOT_REACHED = "default_factory_not_called"
