@@ -17,6 +17,8 @@ FOLDER = Path(__file__).parent / "results"
 TARGET = FOLDER.with_suffix(".md")
 FIELDS = {"what": str, "config": dict, "metrics": dict, "command": str, "date": str, "commit": str, "machine": str}
 RATES = ("accuracy", "f1", "recall", "precision", "error", "coverage", "share", "answered_at", "right")
+MOST_SHOWN = 3
+"""Figures of a run in the table of all, where none was asked for; the others stand with how it was measured."""
 HEAD = """\
 # Results
 
@@ -59,7 +61,9 @@ def render(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _row(name: str, result: Mapping[str, Any]) -> str:
-    figures = "<br>".join(f"{_words(key)} {_figure(key, value)}" for key, value in result["metrics"].items())
+    metrics = result["metrics"]
+    shown = [key for key in metrics if key in result.get("targets", {})] or list(metrics)[:MOST_SHOWN]
+    figures = "<br>".join(f"{_words(key)} {_figure(key, metrics[key])}" for key in shown)
     targets = [_target(key, text, result["metrics"][key]) for key, text in result.get("targets", {}).items()]
     return f"| [{name}](#{name}) | {_cell(result['what'])} | {figures} | {'<br>'.join(targets) or '–'} |"
 
@@ -68,7 +72,9 @@ def _details(name: str, result: Mapping[str, Any]) -> str:
     place = f"{result['date']}, commit {result['commit'][:12]}, {result['machine']}"
     tables = "".join(f"\n{_table(table)}\n" for table in result.get("tables", []))
     notes = "".join(f"\n{note}\n" for note in result.get("notes", []))
-    return f"### {name}\n\n{place}.\n\n```sh\n{result['command']}\n```\n{tables}{notes}"
+    figures = "\n".join(f"| {_words(key)} | {_cell(_figure(key, value))} |" for key, value in result["metrics"].items())
+    head = f"### {name}\n\n{place}.\n\n```sh\n{result['command']}\n```\n"
+    return f"{head}\n| figure | |\n|---|---|\n{figures}\n{tables}{notes}"
 
 
 def _table(table: Mapping[str, Any]) -> str:

@@ -40,9 +40,9 @@ def test_figures_are_rendered_with_interval_and_target(results: dict[str, Any]) 
     page = results["render"]({"celeba-fast": {**RESULT, "targets": targets, "notes": ["The mirror image helps."]}})
     page = page.replace("\N{NO-BREAK SPACE}", " ")
     assert "**98.41 %** (98.00 %–98.80 %)" in page
-    assert "f1 macro 98.40 %" in page
+    assert "| f1 macro | 98.40 % |" in page
     assert "image steps 70,000" in page
-    assert "milliseconds 3.25" in page
+    assert "| milliseconds | 3.25 |" in page
     assert "accuracy ≥ 98.30 %: reached, within chance<br>image steps ≤ 60,000: missed" in page
     assert "2026-11-24, commit 6ac8caf01234, two cores." in page
     assert "```sh\nperceived train work --out run\nperceived evaluate run work\n```" in page
