@@ -88,8 +88,13 @@ def choose(
 
 
 def repeats_the_label(table: pl.DataFrame, name: str) -> bool:
-    """Say whether a column says what the label says: all rows of one value have one label."""
-    return table.group_by(name).agg(pl.col("label").n_unique())["label"].max() == 1
+    """Say whether a column says what the label says: all rows of one value have one label.
+
+    A value of one row says nothing: most rows have to share theirs.
+    """
+    values = table.group_by(name).agg(pl.len(), labels=pl.col("label").n_unique())
+    shared = values.filter(pl.col("len") > 1)
+    return values["labels"].max() == 1 and 2 * shared["len"].sum() > table.height
 
 
 def columns_of(words: str) -> tuple[str, ...]:
@@ -124,6 +129,10 @@ def tidy(column: pl.Series) -> tuple[pl.Series, str | None]:
         examples = ", ".join(f"{name} is {band}" for name, band in sorted(dates.items()))
         note = f"A spreadsheet has turned bands of {column.name} into dates. They were turned back: {examples}."
         names = names.replace(dates)
+    folded = pl.DataFrame({"name": names.drop_nulls().unique()}).with_columns(key=pl.col("name").str.to_lowercase())
+    alike = folded.filter(pl.col("key").is_duplicated()).sort("key", "name")["name"].to_list()
+    if alike and note is None:
+        note = f"Values of {column.name} differ by capitals alone, and are groups of their own: {', '.join(alike[:6])}."
     tidied = cells.replace_strict(values, names.fill_null(UNKNOWN), return_dtype=pl.String)
     return tidied.alias(column.name), note
 

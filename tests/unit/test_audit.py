@@ -224,6 +224,18 @@ def test_answers_against_their_probability_are_told() -> None:
     assert any("own probability: 100 answers" in n for n in audit.audit(rows, ["race"], permutations=9)["notes"])
 
 
+def test_a_column_of_names_that_hardly_come_back_does_not_repeat_the_label() -> None:
+    rows = table(60, photographer=[f"p{i}" for i in range(40)] + ["often"] * 20)
+    assert not groups.repeats_the_label(rows.head(40), "photographer")
+    same = rows.with_columns(photographer=pl.col("label") + pl.lit("'s"))
+    assert groups.repeats_the_label(same, "photographer")
+
+
+def test_values_that_differ_by_capitals_alone_are_told() -> None:
+    _, note = groups.tidy(pl.Series("race", ["Black", "black", "White"]))
+    assert note == "Values of race differ by capitals alone, and are groups of their own: Black, black."
+
+
 def test_the_order_of_rows_does_not_matter(answers_table: pl.DataFrame, found: dict[str, Any]) -> None:
     shuffled = audit.audit(answers_table.sample(fraction=1, shuffle=True, seed=1), ["race", "age"], permutations=499)
     assert json.dumps(shuffled, sort_keys=True) == json.dumps(found, sort_keys=True)
