@@ -201,6 +201,22 @@ def _audit_grouping(
 
 def _groupable(table: pl.DataFrame, by: Sequence[str], reading: Reading) -> tuple[pl.DataFrame, list[tuple[str, ...]]]:
     """Return the table with tidy columns to group by, and the groupings: those asked for, and pairs of them."""
+    chosen = _chosen(table, by, reading)
+    intersections = groups.pairs(chosen, most=MOST_PAIRED)
+    if not intersections and len(chosen) > MOST_PAIRED:
+        reading.notes.append(
+            f"With more than {MOST_PAIRED} columns, intersections are audited only where asked for, as in race*age."
+        )
+    for name in sorted({name for names in chosen for name in names}):
+        tidied, note = groups.tidy(table[name])
+        table = table.with_columns(tidied)
+        reading.notes += [note] if note else []
+    asked = {frozenset(names) for names in chosen}
+    return table, chosen + [names for names in intersections if frozenset(names) not in asked]
+
+
+def _chosen(table: pl.DataFrame, by: Sequence[str], reading: Reading) -> list[tuple[str, ...]]:
+    """Return the groupings asked for; of ``all`` columns those that group, and note the others."""
     columns = {name: table[name].n_unique() for name in table.columns if name not in OURS}
     chosen = groups.choose(by, columns, by_name_only=BY_NAME_ONLY)
     if groups.ALL in by:
@@ -217,17 +233,7 @@ def _groupable(table: pl.DataFrame, by: Sequence[str], reading: Reading) -> tupl
         ]  # fmt: skip
         if others:
             reading.notes.append(f"Columns with one value, or too many, are no groupings: {', '.join(others)}.")
-    intersections = groups.pairs(chosen, most=MOST_PAIRED)
-    if not intersections and len(chosen) > MOST_PAIRED:
-        reading.notes.append(
-            f"With more than {MOST_PAIRED} columns, intersections are audited only where asked for, as in race*age."
-        )
-    for name in sorted({name for names in chosen for name in names}):
-        tidied, note = groups.tidy(table[name])
-        table = table.with_columns(tidied)
-        reading.notes += [note] if note else []
-    asked = {frozenset(names) for names in chosen}
-    return table, chosen + [names for names in intersections if frozenset(names) not in asked]
+    return chosen
 
 
 def _correct(found: Sequence[dict[str, Any]]) -> None:

@@ -204,24 +204,15 @@ def softmax(logits: npt.NDArray[np.float32]) -> Probabilities:
 
 def _open(path: Path, threads: int | None, providers: Sequence[str]) -> Any:
     import onnxruntime as ort
-    from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+    from perceived import sessions
 
     _check_readable(path)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
     try:
-        session = ort.InferenceSession(path, options, providers=list(providers))
-    except ort_errors.InvalidProtobuf as error:
+        session = sessions.open_session(path, threads=threads or 0, providers=providers)
+    except sessions.DAMAGED as error:
         raise _damaged(path) from error
-    except (
-        ort_errors.Fail,
-        ort_errors.InvalidArgument,
-        ort_errors.InvalidGraph,
-        ort_errors.NotImplemented,
-        ort_errors.RuntimeException,
-    ) as error:
+    except sessions.REFUSED as error:
         raise ModelFileError(
             f"ONNX Runtime {ort.__version__} cannot run {path}: {str(error).strip()}",
             expected="an ONNX file that 'perceived export' wrote, of an opset this ONNX Runtime knows",

@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from perceived.errors import WeightsError
 from perceived.preprocess import Pixels
+from perceived.sessions import REFUSED, open_session
 
 Floats = npt.NDArray[np.float32]
 
@@ -119,24 +119,10 @@ def _check_hash(data: bytes, path: Path) -> None:
 
 def _open(data: bytes, path: Path) -> onnxruntime.InferenceSession:
     """Open a YuNet for pictures of any size, whatever size its file declares: it is fully convolutional."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.enable_mem_pattern = False  # patterns are kept per input shape, and ours are many
-    options.log_severity_level = 3  # it would warn that outputs differ from the declared 640 × 640
+    any_size = data.replace(_FIXED_SIZE, _ANY_SIZE, 1)
     try:
-        session = onnxruntime.InferenceSession(
-            data.replace(_FIXED_SIZE, _ANY_SIZE, 1), options, providers=["CPUExecutionProvider"]
-        )
-    except (
-        ort_errors.Fail,
-        ort_errors.InvalidArgument,
-        ort_errors.InvalidGraph,
-        ort_errors.InvalidProtobuf,
-        ort_errors.NotImplemented,
-        ort_errors.RuntimeException,
-        UnicodeDecodeError,
-    ) as error:
+        session = open_session(any_size, threads=1, providers=["CPUExecutionProvider"], memory_patterns=False)
+    except (*REFUSED, UnicodeDecodeError) as error:
         raise WeightsError(f"{path} is no readable ONNX file: {error}.", expected="an ONNX file of YuNet") from error
     shape = session.get_inputs()[0].shape
     if not set(_names()) <= {output.name for output in session.get_outputs()} or len(shape) != 4:

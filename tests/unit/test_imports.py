@@ -37,6 +37,7 @@ CORE = {
     "predictor",
     "preprocess",
     "selection",
+    "sessions",
     "sources",
     "spec",
     "storage",

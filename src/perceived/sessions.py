@@ -1,0 +1,36 @@
+"""ONNX Runtime's sessions, opened in one way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+REFUSED = (
+    *(errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf),
+    *(errors.NotImplemented, errors.RuntimeException),
+)
+"""What ONNX Runtime raises of a model that it cannot run; :data:`DAMAGED` of a file that is none."""
+DAMAGED = errors.InvalidProtobuf
+ONLY_FAULTS = 4
+"""Severity from which ONNX Runtime's own messages are printed: those that end the process."""
+
+
+def open_session(
+    model: Path | bytes, *, threads: int, providers: Sequence[str], memory_patterns: bool = True
+) -> ort.InferenceSession:
+    """Open a model, a file or its bytes, on so many ``threads`` (0: as many as there are processors).
+
+    ``memory_patterns`` are kept for every shape of the input, and are worth it where there are few.
+
+    Raises:
+        one of :data:`REFUSED`: ONNX Runtime cannot run it.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.enable_mem_pattern = memory_patterns
+    options.log_severity_level = ONLY_FAULTS
+    return ort.InferenceSession(model, options, providers=list(providers))
