@@ -22,12 +22,12 @@ from perceived.data.celeba import BBOX, LANDMARKS
 from perceived.errors import ConfigError
 from perceived.metrics import CALIBRATION_BINS
 from perceived.repeats import People
+from perceived.results_file import AUDIT_VERSION
 from perceived.significance import LEVEL, PERMUTATIONS, Floats, holm
 from perceived.spec import LABELS, UNCERTAIN
 from perceived.wording import counted
 from perceived.workspace import Workspace
 
-AUDIT_VERSION = 2
 SMALL = 30
 """A group of fewer rows is flagged, and takes no part in gaps."""
 MOST_NOTES = 6

@@ -120,9 +120,9 @@ def _rates(grouping: Grouping, counts: Counts, small: int, effects: Mapping[str,
     rates = {}
     for name, (k, n) in groups.fractions(counts).items():
         enough = n >= max(1, small)
-        names = [name for name, is_in in zip(grouping.names, enough, strict=True) if is_in]
+        large = [group for group, is_in in zip(grouping.names, enough, strict=True) if is_in]
         effect = effects.get(name, np.ones(len(n)))
-        rates[name] = _Rate(name, names, k[enough], n[enough], effect[enough])
+        rates[name] = _Rate(name, large, k[enough], n[enough], effect[enough])
     return rates
 
 

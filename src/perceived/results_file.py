@@ -14,6 +14,8 @@ from perceived.spec import ModelSpec
 FILES = {"evaluation": "report.json", "audit": "audit.json", "robustness": "robustness.json"}
 SIGNS = {"audit": "groupings", "robustness": "mean_error", "evaluation": "bootstrap"}
 """A key by which what a file holds is known, whatever its name."""
+AUDIT_VERSION = 2
+"""Of what ``audit.json`` holds."""
 _EXPECTED = f"{', '.join(FILES.values())}, or the folder of one of them"
 
 
@@ -27,6 +29,10 @@ def read(path: Path) -> tuple[str, dict[str, Any]]:
     found = storage.read_json(inside[0] if inside else path, mend=f"give {_EXPECTED}")
     for kind, key in SIGNS.items():
         if isinstance(found, dict) and key in found:
+            if kind == "audit" and found.get("audit_version") != AUDIT_VERSION:
+                raise DataError(
+                    f"{path} is an audit of another version of perceived.", mend="audit the same answers again"
+                )
             return kind, found
     raise DataError(
         f"{path} holds no results of a model.",

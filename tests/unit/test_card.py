@@ -231,6 +231,13 @@ def test_the_results_of_another_model_are_refused(model: Path, results: list[Pat
     assert not (tmp_path / "other.md").exists()
 
 
+def test_an_audit_of_another_version_is_refused(model: Path, results: list[Path], tmp_path: Path) -> None:
+    (audited,) = (path for path in results if path.name == "audit.json")
+    audited.write_text(json.dumps(json.loads(audited.read_text()) | {"audit_version": 1}))
+    with pytest.raises(DataError, match="another version of perceived"):
+        card.write(model, tmp_path / "c.md", datasets=["fairface"], results=results)
+
+
 def test_a_card_needs_no_results(tiny_model: Path, tmp_path: Path) -> None:
     text = card.write(tiny_model, tmp_path / "c.md", datasets=["demo"])
     assert "## Quality" not in text
