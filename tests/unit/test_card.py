@@ -224,7 +224,7 @@ def test_the_results_of_another_model_are_refused(model: Path, results: list[Pat
         others.append(tmp_path / f"other-{key}.json")
         others[-1].write_text(json.dumps({**report, "model": {"sha256": "f" * 64, **spec, key: value}}))
     audited = tmp_path / "audit.json"
-    audited.write_text(json.dumps({"groupings": [], "model": {"name": "peer", "sha256": "f" * 64}}))
+    audited.write_text(json.dumps({"groupings": [], "audit_version": 2, "model": {"name": "peer", "sha256": "f" * 64}}))
     for results_of_others in (*others, audited):
         with pytest.raises(DataError, match=r"is of the model '(default|peer)'"):
             card.write(model, tmp_path / "other.md", datasets=["fairface"], results=[results_of_others])

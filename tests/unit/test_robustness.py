@@ -134,7 +134,7 @@ def test_what_cannot_be_tried_says_so(work: Path, tiny_model: Path, tmp_path: Pa
     (tmp_path / "list.json").write_text("[1]")
     with pytest.raises(DataError, match="holds no results"):
         robustness.robustness(tiny_model, work, kinds=("blur",), reference=tmp_path / "list.json")
-    (tmp_path / "audit.json").write_text('{"groupings": []}')
+    (tmp_path / "audit.json").write_text('{"groupings": [], "audit_version": 2}')
     with pytest.raises(ConfigError, match="no trial but an audit"):
         robustness.robustness(tiny_model, work, kinds=("blur",), reference=tmp_path / "audit.json")
 
