@@ -61,6 +61,6 @@ def require_of_model(path: Path, found: Mapping[str, Any], spec: ModelSpec, sha2
 
 def _exported(specification: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a RUN and the file that was exported from it tell alike of themselves."""
-    kept = {key: value for key, value in specification.items() if key not in ("sha256", "name")}
+    kept = {key: value for key, value in specification.items() if key not in ("sha256", "name", "always_answer")}
     provenance = {key: value for key, value in kept.get("provenance", {}).items() if key != "export"}
     return {**kept, "provenance": provenance}

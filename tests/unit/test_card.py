@@ -231,6 +231,15 @@ def test_the_results_of_another_model_are_refused(model: Path, results: list[Pat
     assert not (tmp_path / "other.md").exists()
 
 
+def test_an_audit_of_the_run_that_a_model_was_exported_from_is_its_own(
+    model: Path, results: list[Path], tmp_path: Path
+) -> None:
+    (audited,) = (path for path in results if path.name == "audit.json")
+    of_the_run = {"sha256": "f" * 64, **Classifier(model).spec.to_dict(), "always_answer": True}
+    audited.write_text(json.dumps(json.loads(audited.read_text()) | {"model": of_the_run}))
+    assert "### By race" in card.write(model, tmp_path / "c.md", datasets=["fairface"], results=[audited])
+
+
 def test_an_audit_of_another_version_is_refused(model: Path, results: list[Path], tmp_path: Path) -> None:
     (audited,) = (path for path in results if path.name == "audit.json")
     audited.write_text(json.dumps(json.loads(audited.read_text()) | {"audit_version": 1}))
