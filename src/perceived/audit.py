@@ -21,7 +21,7 @@ from perceived.classifier import check_threshold
 from perceived.data.celeba import BBOX, LANDMARKS
 from perceived.errors import ConfigError
 from perceived.metrics import CALIBRATION_BINS
-from perceived.repeats import People
+from perceived.repeats import People, Rows
 from perceived.results_file import AUDIT_VERSION
 from perceived.significance import LEVEL, PERMUTATIONS, Floats, holm
 from perceived.spec import LABELS, UNCERTAIN
@@ -130,10 +130,14 @@ def audit(
     everyone = groups.Grouping(("all",), (("all rows",),), np.zeros(table.height, np.int32))
     columns = {name: groups.encode(table, name) for name in dict.fromkeys(chain.from_iterable(chosen))}
     crossed = (groups.cross([columns[name] for name in names]) for names in chosen)
-    found = [_audit_grouping(grouping, rows, small=small, permutations=permutations, seed=seed) for grouping in crossed]
+    found, draws = [], []
+    for grouping in crossed:
+        audited, drawn = _audit_grouping(grouping, rows, small=small, permutations=permutations, seed=seed)
+        found.append(audited)
+        draws.append(drawn)
     _correct(found)
-    for grouping in found:
-        grouping["named"] = tuple(grouping["by"]) in named
+    for audited in found:
+        audited["named"] = tuple(audited["by"]) in named
     return {
         "audit_version": AUDIT_VERSION,
         "model": reading.model,
@@ -141,6 +145,7 @@ def audit(
         "excluded": dict(reading.excluded),
         "overall": _describe(everyone, rows, rows.effects(everyone), small, seed)[0],
         "groupings": found,
+        "worst": gaps.worst_of_all(found, draws),
         "method": _method(small, permutations, seed, found),
         "notes": [*reading.notes, *_notes(found, small), *_note_people(rows.people)],
     }
@@ -154,8 +159,8 @@ class _Rows:
     answer: groups.Codes
     known: groups.Confidences
     people: People
-    alike: Mapping[str, float]
-    """How alike rows of one person are in each rate; ``calibration`` is that of confidence less being right."""
+    alike: Mapping[str, tuple[Rows, float]]
+    """As :func:`groups.correlations` tells; ``calibration`` is of confidence less being right."""
 
     @classmethod
     def of(cls, table: pl.DataFrame, people: People) -> _Rows:
@@ -167,15 +172,13 @@ class _Rows:
         known = groups.Confidences.of(probability, label)
         alike = groups.correlations(people, label, answer)
         if people.come_back:
-            alike["calibration"] = people.correlation(known.confidence - known.right, known.rows)
+            gap = known.confidence - known.right
+            alike["calibration"] = (known.rows, people.correlation(gap, known.rows))
         return cls(label, answer, known, people, alike)
 
     def effects(self, grouping: groups.Grouping) -> dict[str, Floats]:
         """Return the design effect ``(groups,)`` of each rate; nothing where nobody comes back."""
-        if not self.alike:
-            return {}
-        others = self.people.others(grouping.codes, len(grouping.values))
-        return {name: 1 + others * alike for name, alike in self.alike.items()}
+        return groups.effects(self.people, grouping, self.alike)
 
 
 def _describe(
@@ -189,14 +192,16 @@ def _describe(
 
 def _audit_grouping(
     grouping: groups.Grouping, rows: _Rows, *, small: int, permutations: int, seed: int
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, Floats]]:
     counts, effects = groups.tabulate(grouping, rows.label, rows.answer), rows.effects(grouping)
-    return {
+    worst, draws = gaps.worst(grouping, counts, small=small, seed=seed, effects=effects)
+    audited = {
         "by": list(grouping.by),
         "groups": _describe(grouping, rows, effects, small, seed),
         "gaps": gaps.measure(grouping, counts, small=small, permutations=permutations, seed=seed, effects=effects),
-        "worst": gaps.worst(grouping, counts, small=small, seed=seed, effects=effects),
+        "worst": worst,
     }
+    return audited, draws
 
 
 def _groupable(table: pl.DataFrame, by: Sequence[str], reading: Reading) -> tuple[pl.DataFrame, list[tuple[str, ...]]]:

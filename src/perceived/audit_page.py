@@ -50,7 +50,8 @@ def write(out: Path, found: Mapping[str, Any], *, title: str) -> None:
         "tested": [name for name in GAP_NAMES if any(g["gaps"][name]["p"] is not None for g in found["groupings"])],
         "shown": audit_charts.MOST,
         "gap_names": GAP_NAMES,
-        "worst": worst_rows(found),
+        "worst": found["worst"],
+        "told": gaps.told,
         "start": start,
         "place": report.place_from(start),
     }
@@ -69,16 +70,6 @@ def chart_name(by: Sequence[str]) -> str:
     """Return the name of a grouping's chart, safe as a file name, and another for every grouping."""
     safe = "by-" + "-".join("".join(c if c.isalnum() else "_" for c in name) for name in by)
     return safe if safe == "by-" + "-".join(by) else f"{safe}-{storage.sha256_json(list(by))[:6]}"
-
-
-def worst_rows(found: Mapping[str, Any]) -> dict[str, dict[str, Any] | None]:
-    """Return the lowest of each figure of :func:`perceived.gaps.worst` in any grouping, and ``by`` which one."""
-    rows: dict[str, dict[str, Any] | None] = {}
-    for kind in gaps.WORST:
-        lowest = [(" × ".join(g["by"]), g["worst"][kind]) for g in found["groupings"]]
-        known = [row | {"by": by, "told": gaps.told(row)} for by, row in lowest if row]
-        rows[kind] = min(known, key=lambda row: float(row["value"]), default=None)
-    return rows
 
 
 def as_markdown(found: Mapping[str, Any], *, title: str) -> str:

@@ -300,7 +300,7 @@ def fit(
     curve = risk_coverage(confidence, correct)
     people = People.of(scored)
     others = people.others(np.zeros(scored.height, np.int32), 1)[0]
-    effect = 1 + others * people.correlation(correct.astype(np.float64), np.arange(scored.height))
+    effect = 1 + others * people.correlation(correct.astype(np.float64))
     threshold = choose_threshold(
         confidence, correct, target_error, certainty=certainty, classes=len(spec.labels), effect=float(effect)
     )

@@ -155,7 +155,6 @@ def render(
         emissions=emissions,
         version=perceived.__version__,
         by_group=lambda grouping: "\n".join(audit_page.by_group(grouping, level="###")),
-        worst=audit_page.worst_rows,
         tested_on=lambda found: _tested_on(found, datasets),
         mean=lambda curve, name: sum(point[name]["value"] for point in curve) / len(curve),
     )

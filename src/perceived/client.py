@@ -195,6 +195,8 @@ class Client:
         response = self._send("POST", "/v1/predict", files=files)
         if response.is_success:
             answers: list[dict[str, Any]] = self._told(response, "pictures")["pictures"]
+            if not isinstance(answers, list):
+                raise self._no_server_of_ours()
             return answers
         if len(files) == 1:
             refused = self._of_the_model(Picture(source="", error=f"{files[0][1][0]}: {_refusal(response)}"))

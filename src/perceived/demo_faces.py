@@ -87,7 +87,9 @@ def write(out: Path, *, count: int = 1000, seed: int = 0, progress: Tick | None 
         )
     if out.exists() and not _is_ours(out):
         raise ConfigError(
-            f"{out} exists and is not a demo set.", expected="a new folder", mend="choose another folder, or delete it"
+            f"{out} exists and is not a demo set.",
+            expected="a new folder, or what demo-data wrote",
+            mend="choose another folder, or delete it",
         )
     cast_rng, attribute_rng = (np.random.default_rng([seed, part]) for part in (0, 1))
     cast = draw_cast(cast_rng, count)

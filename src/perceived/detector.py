@@ -106,8 +106,8 @@ class YuNet:
             found = self._search_turned(image, found)
         if not len(found):
             found = self._search_filling(image, framed)
-        found = found[_sizes(found) >= self.min_face]
-        return [_face(row, width, height) for row in found]
+        faces = (_face(row, width, height) for row in found[_sizes(found) >= self.min_face])
+        return [face for face in faces if min(face.box.width, face.box.height) > 0]  # not beyond the rim altogether
 
     def _search(self, image: Pixels, scales: list[float], share: float = 1) -> Floats:
         """Search at each scale; an answer's row is as :meth:`Network.find` gives it, best first.

@@ -62,7 +62,7 @@ def submodule(package: str, name: str, load: Callable[[str], ModuleType]) -> Mod
         MissingExtraError: it needs a package of an extra that is not installed.
     """
     whole = f"{package}.{name}"
-    if name.startswith("_") or find_spec(whole) is None:
+    if name.startswith("_") or not name.isidentifier() or find_spec(whole) is None:
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
     with needed_for(whole, extra=name):
         return load(whole)

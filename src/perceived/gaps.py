@@ -7,6 +7,7 @@ and the equalised odds difference the larger range of recall of either label.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,11 +65,12 @@ def worst(
     small: int,
     seed: int = 0,
     effects: Mapping[str, Floats] = groups.NO_EFFECTS,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, Floats]]:
     """Return where the lowest ``accuracy``, ``recall`` of a label and share ``correct`` are, of enough rows.
 
     The lowest of many is low by luck, too: beside its value and interval stand ``of`` how many it is the lowest, and
-    how low the lowest would be on average (``if_alike``) if group and answer had nothing to do with each other.
+    how low the lowest would be on average (``if_alike``) if group and answer had nothing to do with each other. The
+    second dictionary has the lowest in each of :data:`ALIKE` draws of that.
 
     ``unanswered`` names groups, and labels in groups, that have enough rows and are hardly ever answered: fewer than
     half of their rows are, and too few to know how often they are right.
@@ -78,10 +80,30 @@ def worst(
     for i, label in enumerate(LABELS):
         some = _hardly_ever(grouping, counts[:, i].sum(1), rates[f"recall/{label}"][1], small)
         silent += [f"{name} · {label}" for name in some if name not in silent]
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng([seed, zlib.crc32("*".join(grouping.by).encode())])  # another for each grouping
     enough = _rates(grouping, counts, small, effects)
-    lowest = {name: _lowest([enough[part] for part in parts], generator) for name, parts in WORST.items()}
-    return lowest | {"unanswered": silent}
+    lowest, draws = {}, {}
+    for name, parts in WORST.items():
+        rates_of = [enough[part] for part in parts if enough[part].groups]
+        draws[name] = _lowest_if_alike(rates_of, generator)
+        lowest[name] = _lowest(rates_of, draws[name]) if rates_of else None
+    return {**lowest, "unanswered": silent}, draws
+
+
+def worst_of_all(found: Sequence[Mapping[str, Any]], draws: Sequence[Mapping[str, Floats]]) -> dict[str, Any]:
+    """Return the lowest of what :func:`worst` found of several groupings, and ``by`` which of them."""
+    rows: dict[str, Any] = {}
+    for kind in WORST:
+        known = [(" × ".join(grouping["by"]), grouping["worst"][kind]) for grouping in found]
+        known = [(by, row) for by, row in known if row]
+        if not known:
+            rows[kind] = None
+            continue
+        by, row = min(known, key=lambda pair: float(pair[1]["value"]))
+        varies = any(one["if_alike"] is not None for _, one in known)
+        alike = float(np.min([draw[kind] for draw in draws], axis=0).mean()) if varies else None
+        rows[kind] = row | {"by": by, "of": sum(one["of"] for _, one in known), "if_alike": alike}
+    return rows
 
 
 def told(row: Mapping[str, Any]) -> str:
@@ -126,16 +148,18 @@ def _rates(grouping: Grouping, counts: Counts, small: int, effects: Mapping[str,
     return rates
 
 
-def _lowest(rates: Sequence[_Rate], generator: np.random.Generator) -> dict[str, Any] | None:
-    """Return the lowest of some rates' groups; None where none has enough rows."""
-    rates = [rate for rate in rates if rate.groups]
-    if not rates:
-        return None
+def _lowest_if_alike(rates: Sequence[_Rate], generator: np.random.Generator) -> Floats:
+    """Return the lowest of some rates' groups in :data:`ALIKE` draws in which groups are shuffled among the rows."""
+    lowest = [rate.permuted(ALIKE, generator).min(axis=1) for rate in rates if rate.varies]
+    return np.asarray(np.min(lowest, axis=0), np.float64) if lowest else np.ones(ALIKE)
+
+
+def _lowest(rates: Sequence[_Rate], if_alike: Floats) -> dict[str, Any]:
+    """Return the lowest of some rates' groups, of which there are some."""
     rate = min(rates, key=lambda rate: float((rate.k / rate.n).min()))
     g = int((rate.k / rate.n).argmin())
     k, n, effect = rate.k[g], rate.n[g], rate.effect[g]
     low, high = wilson(k / effect, n / effect)
-    alike = [rate.permuted(ALIKE, generator).min(axis=1) if rate.varies else np.ones(ALIKE) for rate in rates]
     label = {"label": rate.name.partition("/")[2]} if rate.name in RECALLS else {}
     return {
         "group": rate.groups[g],
@@ -145,7 +169,7 @@ def _lowest(rates: Sequence[_Rate], generator: np.random.Generator) -> dict[str,
         "high": float(high),
         "n": int(n),
         "of": sum(len(rate.groups) for rate in rates),
-        "if_alike": float(np.min(alike, axis=0).mean()) if any(rate.varies for rate in rates) else None,
+        "if_alike": float(if_alike.mean()) if any(rate.varies for rate in rates) else None,
     }
 
 

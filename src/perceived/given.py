@@ -37,10 +37,12 @@ def several(pictures: object) -> Iterable[Source]:
 
 def _is_one_of_something(value: object) -> bool:
     """Say whether what can be gone through is no list all the same: a file, an upload, a buffer, another's array."""
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | list | tuple):
         return False
-    is_array = hasattr(value, "__array__") and getattr(value, "ndim", 2) > 1  # a column of paths has one dimension
-    return is_array or hasattr(value, "read") or isinstance(value, array)
+    if hasattr(value, "read") or isinstance(value, array):
+        return True
+    shape = getattr(value, "shape", None)  # a column of paths has one dimension
+    return hasattr(value, "__array__") and (np.asarray(value).ndim if shape is None else len(shape)) > 1
 
 
 def name_of(picture: object) -> str:

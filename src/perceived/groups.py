@@ -21,7 +21,8 @@ from perceived import columns
 from perceived.answers import ANSWERS, MISSED
 from perceived.errors import ConfigError
 from perceived.metrics import CALIBRATION_BINS, equal_mass_bins
-from perceived.repeats import People
+from perceived.repeats import ALL as ALL_ROWS
+from perceived.repeats import People, Rows
 from perceived.significance import Counts, Floats, gap_interval, wilson
 from perceived.spec import LABELS, UNCERTAIN
 
@@ -188,20 +189,35 @@ def fractions(counts: Counts) -> dict[str, tuple[Counts, Counts]]:
     }
 
 
-def correlations(people: People, label: Codes, answer: Codes) -> dict[str, float]:
-    """Return how alike rows of one person are in every rate of :func:`fractions`; nothing where nobody comes back."""
+def correlations(people: People, label: Codes, answer: Codes) -> dict[str, tuple[Rows, float]]:
+    """Return of every rate of :func:`fractions` which rows it is of, and how alike those of one person are in it.
+
+    There is nothing to return where nobody comes back.
+    """
     if not people.come_back:
         return {}
     answered, right = answer < len(LABELS), answer == label
-    of_rows = {
+    of_rows: dict[str, tuple[npt.NDArray[np.bool_], Rows]] = {
         "accuracy": (right, answered),
         **{f"recall/{name}": (right, answered & (label == i)) for i, name in enumerate(LABELS)},
-        "correct": (right, np.ones(len(label), bool)),
+        "correct": (right, ALL_ROWS),
         "selection": (answer == _MALE, answered),
-        "abstention": (answer == _UNCERTAIN, np.ones(len(label), bool)),
-        "missed": (answer == _MISSED, np.ones(len(label), bool)),
+        "abstention": (answer == _UNCERTAIN, ALL_ROWS),
+        "missed": (answer == _MISSED, ALL_ROWS),
     }
-    return {name: people.correlation(is_so[rows].astype(np.float64), rows) for name, (is_so, rows) in of_rows.items()}
+    return {
+        name: (rows, people.correlation(is_so[rows].astype(np.float64), rows))
+        for name, (is_so, rows) in of_rows.items()
+    }
+
+
+def effects(people: People, grouping: Grouping, alike: Mapping[str, tuple[Rows, float]]) -> dict[str, Floats]:
+    """Return the design effect ``(groups,)`` of every rate, from :func:`correlations`."""
+    others: dict[int, Floats] = {}
+    for rows, _ in alike.values():
+        if id(rows) not in others:
+            others[id(rows)] = people.others(grouping.codes, len(grouping.values), rows)
+    return {name: 1 + others[id(rows)] * correlation for name, (rows, correlation) in alike.items()}
 
 
 def describe(

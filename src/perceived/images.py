@@ -69,7 +69,7 @@ _UPRIGHT = {
 _SIDEWAYS = (5, 6, 7, 8)
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*", b"RIFF")
 """How files of these formats begin; of ``RIFF``, pictures are WebP."""
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://|data:", re.IGNORECASE)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://|data:\w+/", re.IGNORECASE)
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
@@ -288,7 +288,7 @@ def _cannot_read(location: str, error: Exception) -> ImageError:
         return ImageError(
             f"{location[:200]} is an address.",
             expected="a file on this machine",
-            mend="fetch it first: nothing here uses the network",
+            mend="give the path of a file; fetch it first where there is none, for nothing here uses the network",
         )
     if not location:
         return ImageError("A picture's path is empty.", expected="the path of a file")

@@ -135,17 +135,15 @@ def differences(first: Booleans, second: Booleans) -> Counts:
     return each
 
 
-def difference_p(each: Counts, groups: Integers) -> float:
+def difference_p(each: Counts, groups: Integers, kind: str) -> float:
     """Return the p-value that two networks are right equally often, given the :func:`differences` ``(n,)``.
 
-    Where people, whose codes are ``groups``, have several pictures, their differences change sign by
-    person, because errors repeat by person. Where each has one and there is one seed, this is McNemar's exact test.
+    ``kind`` is :data:`SIGN_FLIP`, where people, whose codes are ``groups``, have several pictures: differences change
+    sign by person, because errors repeat by person; :data:`SIGN_FLIP_PICTURES`; or, of one seed, :data:`MCNEMAR`.
     """
-    if by_person(groups):
-        return sign_flip_p(np.bincount(groups, weights=each).astype(np.int64))
-    if np.abs(each).max(initial=0) > 1:
-        return sign_flip_p(each)
-    return mcnemar(int((each > 0).sum()), int((each < 0).sum()))
+    if kind == MCNEMAR:
+        return mcnemar(int((each > 0).sum()), int((each < 0).sum()))
+    return sign_flip_p(np.bincount(groups, weights=each).astype(np.int64) if kind == SIGN_FLIP else each)
 
 
 def by_person(groups: Integers) -> bool:
@@ -165,6 +163,8 @@ def rank(entries: Sequence[dict[str, Any]], groups: Integers) -> dict[str, Any]:
     for row, on_front in zip(ordered, front, strict=True):
         row["pareto"] = on_front
     names = [row["backbone"] for row in ordered]
+    several = any(len(one) > 1 for one in right.values())
+    kind = SIGN_FLIP if by_person(groups) else SIGN_FLIP_PICTURES if several else MCNEMAR
     tests: list[dict[str, Any]] = []
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
@@ -175,13 +175,11 @@ def rank(entries: Sequence[dict[str, Any]], groups: Integers) -> dict[str, Any]:
                     "second": second,
                     "only_first": int((each > 0).sum()),
                     "only_second": int((each < 0).sum()),
-                    "p": difference_p(each, groups),
+                    "p": difference_p(each, groups, kind),
                 }
             )
     for test, corrected in zip(tests, holm([test["p"] for test in tests]), strict=True):
         test["p_holm"] = corrected
-    several = any(len(one) > 1 for one in right.values())
-    kind = SIGN_FLIP if by_person(groups) else SIGN_FLIP_PICTURES if several else MCNEMAR
     return {"leaderboard": ordered, "test": kind, "tests": tests}
 
 

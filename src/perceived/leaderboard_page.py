@@ -79,7 +79,7 @@ def as_markdown(found: Mapping[str, Any]) -> str:
     cost = f"{budget['minutes']:g} minutes of training, {counted(budget['seeds'], 'seed')}"
     lines += ["", f"Each: {cost}, {found['pictures']:,} {budget['on']} pictures."]
     if found["tests"]:
-        lines += ["", f"Tests of pairs: {found['test']}.", ""]
+        lines += ["", f"Tests of pairs of these runs, of the luck of pictures, not of seeds: {found['test']}.", ""]
         heads = ("first", "second", "first right more often", "second right more often", "p", "corrected")
         lines += markdown.table(heads, map(_test, found["tests"]), left=2)
     lines += ["", *(f"- {name} is left out: {why}" for name, why in found["left_out"].items())]

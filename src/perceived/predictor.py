@@ -6,12 +6,11 @@ of several pictures together. Answers come in the order of the pictures.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,7 @@ from perceived.classifier import Classifier, check_threshold, whole
 from perceived.crop import bounds, cut
 from perceived.detector import MOST_PIXELS, Detector, YuNet
 from perceived.devices import providers
-from perceived.errors import ConfigError, ImageError, InputError
+from perceived.errors import ConfigError, ImageError, InputError, ModelFileError
 from perceived.given import ONE, Source, decode, decode_reduced, name_of, several
 from perceived.images import MAX_PIXELS
 from perceived.models import find_model
@@ -57,7 +56,7 @@ class Prepared:
 class Predictor:
     """Finds the faces in pictures and answers for each; safe to call from several threads at once.
 
-    Sent to another process, it opens its model there again.
+    Sent to another process, it opens its model again there.
 
     ``model`` is the path of an ONNX file, or the name of a model that ships with the package.
     ``detector`` finds the faces, and is YuNet unless another is given; with ``detect=False`` every
@@ -107,7 +106,7 @@ class Predictor:
         self.selection = Selection(min_face=min_face or 0, max_faces=max_faces, main_face=main_face)
         self._classifier = Classifier(find_model(model), threads=1, providers=providers(device))
         self.spec = self._classifier.spec
-        self._model, self._given_detector, self._device = self._classifier.path.resolve(), detector, device
+        self._model, self._device, self._threads = self._classifier.path.resolve(), device, threads
         self.threshold = check_threshold(self.spec.threshold if threshold is None else threshold)
         self.model_sha256 = sha256_file(self._classifier.path)
         self.batch_size = batch_size
@@ -116,21 +115,24 @@ class Predictor:
         # A smallest face is one of the whole picture, and other detectors may use all that there is.
         self._enough = MOST_PIXELS if detect and detector is None and not min_face else MAX_PIXELS
 
-    def __reduce__(self) -> tuple[Callable[[], Predictor], tuple[()]]:
-        made_alike = functools.partial(
-            type(self),
-            self._model,
-            detector=self._given_detector,
-            detect=self.detects,
-            threshold=self.threshold,
-            min_face=self.selection.min_face or None,
-            max_faces=self.selection.max_faces,
-            main_face=self.selection.main_face,
-            device=self._device,
-            threads=self.threads,
-            batch_size=self.batch_size,
-        )
-        return made_alike, ()
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_classifier": None, "threads": self._threads}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open the model again, in another process or on another machine.
+
+        Raises:
+            ModelFileError: it cannot be opened, or is not the one that was sent.
+        """
+        self.__dict__.update(state)
+        self.threads = processors() if self._threads is None else self._threads
+        self._classifier = Classifier(self._model, threads=1, providers=providers(self._device))
+        if sha256_file(self._model) != self.model_sha256:
+            raise ModelFileError(
+                f"{self._model} is not the model that this predictor was made with.",
+                expected=f"the SHA-256 {self.model_sha256}",
+                mend="make a new predictor with it",
+            )
 
     @property
     def labels(self) -> tuple[str, ...]:

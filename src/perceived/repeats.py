@@ -18,6 +18,11 @@ from perceived import metrics
 from perceived.significance import Floats
 
 Codes = npt.NDArray[np.integer]
+Rows = npt.NDArray[np.bool_] | Codes | slice
+"""Which rows count: a mask, places or all of them."""
+ALL = slice(None)
+MOST_CELLS = 4_000_000
+"""Groups times people that are counted in a table of their own, which is quicker than to sort them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class People:
         """Whether anybody has several rows."""
         return self.count < len(self.codes)
 
-    def correlation(self, values: Floats, rows: npt.NDArray[np.bool_] | Codes) -> float:
+    def correlation(self, values: Floats, rows: Rows = ALL) -> float:
         """Return the intraclass correlation, 0 to 1, of the ``values`` of some rows; 1 where it cannot be told.
 
         ``values`` has one for each of those rows. The estimate is that of moments: how far products of two rows
@@ -58,13 +63,19 @@ class People:
         alike = float((sums * sums).sum() - total) / pairs
         return float(np.clip(alike / (total / len(codes)), 0, 1))
 
-    def others(self, groups: Codes, count: int) -> Floats:
+    def others(self, groups: Codes, count: int, rows: Rows = ALL) -> Floats:
         """Return how many more rows a row's person has in its group, on average over each of ``count`` groups.
 
-        ``groups`` are the groups' codes ``(n,)``. With a :meth:`correlation` ``r`` the design effect of a group is
-        ``1 + others * r``.
+        ``groups`` are the groups' codes ``(n,)``, and only some ``rows`` count. With a :meth:`correlation` ``r`` of
+        the same rows the design effect of a group is ``1 + others * r``.
         """
-        cells, sizes = np.unique(groups.astype(np.int64) * self.count + self.codes, return_counts=True)
-        of = cells // self.count
-        rows, pairs = (np.bincount(of, weights, minlength=count) for weights in (sizes, sizes * (sizes - 1.0)))
-        return np.asarray(np.divide(pairs, rows, out=np.zeros(count), where=rows > 0), np.float64)
+        cells = groups[rows].astype(np.int64) * self.count + self.codes[rows]
+        if count * self.count <= MOST_CELLS:
+            sizes = np.bincount(cells, minlength=count * self.count).reshape(count, self.count).astype(np.float64)
+            total, pairs = sizes.sum(axis=1), (sizes * (sizes - 1)).sum(axis=1)
+        else:
+            cells, found = np.unique(cells, return_counts=True)
+            total, pairs = (
+                np.bincount(cells // self.count, w, minlength=count) for w in (found, found * (found - 1.0))
+            )
+        return np.asarray(np.divide(pairs, total, out=np.zeros(count), where=total > 0), np.float64)

@@ -260,7 +260,7 @@ def test_a_test_counts_every_seed_as_the_ranking_does() -> None:
     each = leaderboard.differences(steady, lucky)
     assert each.sum() == 2 * (steady.sum() - lucky.sum())
     assert ((each > 0).sum(), (each < 0).sum()) == (30, 5)
-    assert leaderboard.difference_p(each, np.arange(100)) < 0.001
+    assert leaderboard.difference_p(each, np.arange(100), leaderboard.SIGN_FLIP_PICTURES) < 0.001
     entries = [
         {"backbone": name, "accuracy": {"value": right.mean()}, "latency_ms": 1.0, "right": right}
         for name, right in (("lucky", lucky), ("steady", steady))
@@ -304,8 +304,8 @@ def test_pictures_of_one_person_are_no_independent_evidence() -> None:
     for _ in range(400):
         first, second = (np.repeat(random.random(4000) < 0.85, 4) for _ in range(2))
         each = leaderboard.differences(first[None], second[None])
-        by_person.append(leaderboard.difference_p(each, groups))
-        by_picture.append(leaderboard.difference_p(each, np.arange(16_000)))
+        by_person.append(leaderboard.difference_p(each, groups, leaderboard.SIGN_FLIP))
+        by_picture.append(leaderboard.difference_p(each, np.arange(16_000), leaderboard.MCNEMAR))
     for level in (0.05, 0.2, 0.5):
         assert np.mean(np.array(by_person) <= level) == pytest.approx(level, abs=0.06)
     assert 0.02 <= np.mean(np.array(by_person) <= 0.05) <= 0.07

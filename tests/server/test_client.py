@@ -217,7 +217,9 @@ def test_an_upload_is_refused_and_not_read_line_by_line(address, picture):
     assert "read()" in caught.value.mend
 
 
-@pytest.mark.parametrize("answer", [b'{"pictures": [{}]}', b'{"pictures": [{"faces": 3}]}', b'{"pictures": [3]}'])
+@pytest.mark.parametrize(
+    "answer", [b'{"pictures": [{}]}', b'{"pictures": [{"faces": 3}]}', b'{"pictures": [3]}', b'{"pictures": 5}']
+)
 def test_answers_that_are_none_of_ours_are_told(busy, answer):
     with Client(busy((200, {}, answer)).url) as client, pytest.raises(ServerError, match="no server of perceived"):
         client.predict(b"x")

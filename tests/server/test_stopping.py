@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -53,8 +52,7 @@ def test_whoever_was_let_in_is_answered(start, tiny_model, encoded, tmp_path, wa
     load.join()
     process.wait(timeout=60)
     assert load.lost == 0
-    for line in (tmp_path / "log").read_text().splitlines():
-        assert "traceback" not in json.loads(line), line
+    assert "traceback" not in (tmp_path / "log").read_text().lower()
     assert process.returncode in (0, -signal.SIGTERM)
 
 

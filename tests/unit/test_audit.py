@@ -349,6 +349,20 @@ def test_the_lowest_of_many_alike_groups_stands_beside_how_low_luck_makes_it() -
     assert not audit.judge(judged, ["place: worst_group_correct<0.95"])
 
 
+def test_the_lowest_of_all_groupings_is_the_lowest_of_all_their_groups() -> None:
+    """A fair model and thirty flags: what is lowest of sixty groups is about what luck makes of sixty."""
+    random = np.random.default_rng(4)
+    right = pl.Series(random.random(3000) < 0.95)
+    flags = {f"flag{i}": random.choice(["yes", "no"], 3000).tolist() for i in range(30)}
+    wrong = pl.col("label").replace_strict({"female": "male", "male": "female"})
+    rows = table(3000, **flags).with_columns(answer=pl.when(right).then("label").otherwise(wrong))
+    found = audit.audit(rows, list(flags), permutations=9)
+    (one,) = (g["worst"]["accuracy"] for g in found["groupings"] if [found["worst"]["accuracy"]["by"]] == g["by"])
+    assert (one["of"], found["worst"]["accuracy"]["of"]) == (2, 60)
+    assert found["worst"]["accuracy"]["if_alike"] < one["if_alike"]
+    assert found["worst"]["accuracy"]["value"] == pytest.approx(found["worst"]["accuracy"]["if_alike"], abs=0.01)
+
+
 def test_intervals_are_wider_and_gaps_less_certain_where_people_come_back() -> None:
     people = [i // 20 for i in range(2000)]
     right = [random < 0.9 for random in np.random.default_rng(1).random(100)]

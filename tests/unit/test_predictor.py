@@ -477,6 +477,29 @@ def test_a_predictor_is_sent_to_another_process(tiny_model, picture, monkeypatch
     assert not pickle.loads(pickle.dumps(Predictor(tiny_model, detect=False))).detects
 
 
+class Named(Predictor):
+    """A predictor of somebody's own, made otherwise and with more to it."""
+
+    def __init__(self, name, model):
+        super().__init__(model, detect=False)
+        self.name = name
+
+
+def test_a_predictor_of_ones_own_is_sent_as_it_is(tiny_model, picture):
+    given = Named("mine", tiny_model)
+    sent = pickle.loads(pickle.dumps(given))
+    assert (type(sent), sent.name) == (Named, "mine")
+    assert sent.predict(picture("a.png", 20)) == given.predict(picture("a.png", 20))
+
+
+def test_another_model_in_the_place_of_the_one_that_was_sent_is_refused(make_model, tmp_path):
+    model = make_model(tmp_path / "m.onnx", name="one")
+    sent = pickle.dumps(Predictor(model, detect=False))
+    make_model(model, name="another")
+    with pytest.raises(ModelFileError, match="not the model that this predictor was made with"):
+        pickle.loads(sent)
+
+
 def test_a_detector_sent_to_another_process_finds_the_same(portraits):
     detector = YuNet(threshold=0.6, min_face=30)
     sent = pickle.loads(pickle.dumps(detector))
@@ -492,6 +515,12 @@ class OneOfSomething:
 
     def __iter__(self):
         return iter(np.zeros((20, 20, 3), np.uint8))
+
+
+def test_a_column_of_paths_is_a_list_of_pictures(predictor, picture):
+    polars = pytest.importorskip("polars", reason="needs the extra perceived[audit]")
+    paths = [str(picture(f"{shade}.png", shade)) for shade in (20, 200)]
+    assert predictor.predict(polars.Series(paths)) == predictor.predict(paths)
 
 
 @pytest.mark.parametrize("value", [array("B", b"milk"), OneOfSomething(), {"a": "b"}, 3])

@@ -142,7 +142,7 @@ def run(settings: Settings, *, address: str, announce: Callable[[str], None] = p
 
     Raises:
         ClusterError: the cluster cannot be reached, or the app does not start on it.
-        InputError: the model cannot be opened, or the address cannot be had.
+        InputError: the model cannot be opened, or the address cannot be listened on.
     """
     if not settings.port:
         raise ConfigError("A cluster cannot take a free port.", mend="name one with --port")

@@ -86,7 +86,7 @@ def audit(
     found = auditing.audit(table, asked, reading=reading, small=small)
     passed = auditing.judge(found, fail_if or [])
     audit_page.write(out, found, title=title or _title(source, on if work else None))
-    _show(found, audit_page.worst_rows(found))
+    _show(found)
     typer.echo(f"report: {out / 'audit.html'}")
     if not passed:
         raise typer.Exit(1)
@@ -96,17 +96,20 @@ def _title(source: Path, on: str | None) -> str:
     return f"Audit of {source.name}" + (f" on the {on} pictures" if on else "")
 
 
-def _show(found: dict, worst: dict) -> None:  # type: ignore[type-arg]
+def _show(found: dict) -> None:  # type: ignore[type-arg]
     """Print the figures a reader asks for first, what was left out, and the verdicts."""
+    from perceived import gaps
+
     names = ["accuracy", "abstention", "calibration_error"]
     if found["overall"]["missed"]["value"]:
         names = ["correct", "missed", *names]
     rates = terminal.rates({name: found["overall"][name] for name in names})
     terminal.table((counted(found["rows"], "row"), "value", "95 % from", "to"), rates)
-    for kind, row in worst.items():
+    for kind, row in found["worst"].items():
         if row:
-            alike = f"; lowest of {row['of']}, {row['if_alike']:.4f} if all were alike" if row["if_alike"] else ""
-            typer.echo(f"worst {kind} {row['value']:.4f}  {on_one_line(row['by'] + ': ' + row['told'])}{alike}")
+            luck = "" if row["if_alike"] is None else f", {row['if_alike']:.4f} if all were alike"
+            who = on_one_line(f"{row['by']}: {gaps.told(row)}")
+            typer.echo(f"worst {kind} {row['value']:.4f}  {who}; lowest of {row['of']}{luck}")
     for why, count in found["excluded"].items():
         typer.echo(f"left out: {why}: {count:,}")
     for note in found["notes"]:

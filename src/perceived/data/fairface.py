@@ -14,7 +14,7 @@ from perceived import columns
 from perceived.archive import SEPARATOR
 from perceived.data.known import DATASETS
 from perceived.data.listing import Listing, is_picture, open_archives
-from perceived.data.source import AGE, Problems, Source, first_rows, no_problems, place_of, read_csv
+from perceived.data.source import AGE, AGES, Problems, Source, first_rows, no_problems, place_of, read_csv
 from perceived.errors import DataError
 
 NAME = "fairface"
@@ -144,5 +144,5 @@ def _finish(raw: pl.DataFrame, problems: Problems) -> pl.DataFrame:
 
 
 def _count_mended(raw: pl.DataFrame) -> dict[str, int]:
-    mangled = columns.mangled(raw["age"])
+    mangled = {age: band for age, band in columns.mangled(raw["age"]).items() if band in AGES}
     return {f"{age} → {band}": int((raw["age"] == age).sum()) for age, band in sorted(mangled.items())}

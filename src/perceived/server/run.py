@@ -33,7 +33,7 @@ def run(settings: Settings, *, announce: Callable[[str], None] = print) -> None:
     """Serve until a signal says to stop; ``announce`` is told the server's address.
 
     Raises:
-        InputError: the model cannot be opened, or the address cannot be had.
+        InputError: the model cannot be opened, or the address cannot be listened on.
     """
     predictor = open_predictor(settings)
     with bind(settings.host, settings.port) as listener:
@@ -116,7 +116,7 @@ def bind(host: str, port: int) -> socket.socket:
     """Return a socket that listens at an address: who calls before the server answers is kept waiting.
 
     Raises:
-        ConfigError: the address cannot be had.
+        ConfigError: the address cannot be listened on.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)

@@ -80,6 +80,7 @@ function again(entry) {
   entry.card.replaceWith(card);
   Object.assign(entry, { card, answer: null });
   queue.push(entry);
+  find("files").focus();
   pump();
   refresh();
 }
@@ -180,7 +181,7 @@ find("demo").addEventListener("click", async () => {
   }
 });
 find("threshold").addEventListener("input", (event) => {
-  const itsOwn = Math.round((server?.models[0].threshold ?? 0) * 100); // the model's threshold lies between two steps
+  const itsOwn = Math.max(event.target.min, Math.round((server?.models[0].threshold ?? 0) * 100)); // the model's threshold lies between two steps
   chosen = itsOwn < 100 && Number(event.target.value) === itsOwn ? null : event.target.value / 100;
   answered().forEach((entry) => !entry.answer.error && label(entry.card, entry.answer, threshold()));
   refresh();
