@@ -181,7 +181,8 @@ find("demo").addEventListener("click", async () => {
   }
 });
 find("threshold").addEventListener("input", (event) => {
-  const itsOwn = Math.max(event.target.min, Math.round((server?.models[0].threshold ?? 0) * 100)); // the model's threshold lies between two steps
+  // The model's own threshold lies between two steps of the slider: the nearer one stands for it.
+  const itsOwn = Math.max(event.target.min, Math.round((server?.models[0].threshold ?? 0) * 100));
   chosen = itsOwn < 100 && Number(event.target.value) === itsOwn ? null : event.target.value / 100;
   answered().forEach((entry) => !entry.answer.error && label(entry.card, entry.answer, threshold()));
   refresh();
