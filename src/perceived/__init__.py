@@ -119,7 +119,7 @@ if not TYPE_CHECKING:  # which would take every name for one of these
             return getattr(import_module(f"perceived.{_HOMES[name]}"), name)
         from perceived.extras import submodule
 
-        return submodule(__name__, name, import_module)
+        return submodule(__name__, name)
 
 
 def __dir__() -> list[str]:

@@ -23,7 +23,7 @@ from perceived.errors import ConfigError
 from perceived.metrics import CALIBRATION_BINS
 from perceived.repeats import People, Rows
 from perceived.results_file import AUDIT_VERSION
-from perceived.significance import LEVEL, PERMUTATIONS, Floats, holm
+from perceived.significance import LEVEL, PERMUTATIONS, Counts, Floats, holm
 from perceived.spec import LABELS, UNCERTAIN
 from perceived.wording import counted
 from perceived.workspace import Workspace
@@ -143,7 +143,7 @@ def audit(
         "model": reading.model,
         "rows": table.height,
         "excluded": dict(reading.excluded),
-        "overall": _describe(everyone, rows, rows.effects(everyone), small, seed)[0],
+        "overall": _describe(everyone, rows, rows.counts(everyone), rows.effects(everyone), small, seed)[0],
         "groupings": found,
         "worst": gaps.worst_of_all(found, draws),
         "method": _method(small, permutations, seed, found),
@@ -176,15 +176,18 @@ class _Rows:
             alike["calibration"] = (known.rows, people.correlation(gap, known.rows))
         return cls(label, answer, known, people, alike)
 
+    def counts(self, grouping: groups.Grouping) -> Counts:
+        """Return the number of rows ``(groups, labels, answers)``."""
+        return groups.tabulate(grouping, self.label, self.answer)
+
     def effects(self, grouping: groups.Grouping) -> dict[str, Floats]:
         """Return the design effect ``(groups,)`` of each rate; nothing where nobody comes back."""
         return groups.effects(self.people, grouping, self.alike)
 
 
 def _describe(
-    grouping: groups.Grouping, rows: _Rows, effects: Mapping[str, Floats], small: int, seed: int
+    grouping: groups.Grouping, rows: _Rows, counts: Counts, effects: Mapping[str, Floats], small: int, seed: int
 ) -> list[dict[str, Any]]:
-    counts = groups.tabulate(grouping, rows.label, rows.answer)
     described = groups.describe(grouping, counts, small=small, effects=effects)
     calibrated = groups.calibrations(grouping, rows.known, seed=seed, effects=effects.get("calibration"))
     return [row | extra for row, extra in zip(described, calibrated, strict=True)]
@@ -193,11 +196,11 @@ def _describe(
 def _audit_grouping(
     grouping: groups.Grouping, rows: _Rows, *, small: int, permutations: int, seed: int
 ) -> tuple[dict[str, Any], dict[str, Floats]]:
-    counts, effects = groups.tabulate(grouping, rows.label, rows.answer), rows.effects(grouping)
+    counts, effects = rows.counts(grouping), rows.effects(grouping)
     worst, draws = gaps.worst(grouping, counts, small=small, seed=seed, effects=effects)
     audited = {
         "by": list(grouping.by),
-        "groups": _describe(grouping, rows, effects, small, seed),
+        "groups": _describe(grouping, rows, counts, effects, small, seed),
         "gaps": gaps.measure(grouping, counts, small=small, permutations=permutations, seed=seed, effects=effects),
         "worst": worst,
     }
@@ -275,8 +278,8 @@ def _note_oddities(rows: _Rows, table: pl.DataFrame, reading: Reading) -> None:
 def _note_people(people: People) -> list[str]:
     if not people.come_back:
         return []
-    shown = f"{len(people.codes):,} pictures show about {people.count:,} people."
-    return [f"{shown} Those of one person are read alike: intervals and tests count them as fewer (design effects)."]
+    alike = "Those of one person are read alike: intervals and tests count them as fewer (design effects)."
+    return [f"{people.shown}. {alike}"]
 
 
 def _notes(found: Sequence[Mapping[str, Any]], small: int) -> list[str]:

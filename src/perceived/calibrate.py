@@ -299,10 +299,9 @@ def fit(
     confidence = calibrated(logits.astype(np.float32), temperature, power).max(axis=1).astype(np.float64)
     curve = risk_coverage(confidence, correct)
     people = People.of(scored)
-    others = people.others(np.zeros(scored.height, np.int32), 1)[0]
-    effect = 1 + others * people.correlation(correct.astype(np.float64))
+    effect = people.effect(correct.astype(np.float64))
     threshold = choose_threshold(
-        confidence, correct, target_error, certainty=certainty, classes=len(spec.labels), effect=float(effect)
+        confidence, correct, target_error, certainty=certainty, classes=len(spec.labels), effect=effect
     )
     found = {
         "pictures": scored.height,
@@ -359,8 +358,7 @@ def _notes(correct: Booleans, temperature: float, people: People, effect: float)
     elif not TEMPERATURES[0] * 1.01 < temperature < TEMPERATURES[1] / 1.01:
         notes.append("The temperature ended at its bound: these answers say too little of how sure the model may be.")
     if people.come_back:
-        shown = f"{len(correct):,} pictures show about {people.count:,} people"
-        notes.append(f"{shown}: for the threshold they count as {len(correct) / effect:,.0f} independent ones.")
+        notes.append(f"{people.shown}: for the threshold they count as {len(correct) / effect:,.0f} independent ones.")
     if (wrong := int((~correct).sum())) < 30:
         notes.append(f"Only {wrong} answers are wrong: with so few, temperature and threshold are rough.")
     return notes

@@ -257,15 +257,15 @@ def _write(
     if found["sizes"]["common"]:
         height = 0.5 + 0.42 * len(found["sizes"]["common"])
         drawings["sizes"] = (charts.chart(charts.size_counts(found["sizes"]["common"]), height=height), "Picture sizes")
-    svgs = {name: report.figure_svg(figure, title=title) for name, (figure, title) in drawings.items()}
+    svgs = report.save_charts(out, drawings)
     rates = charts.attribute_rates(found["attributes"])
-    drawings["attributes"] = (charts.chart(rates, width=8, height=11), "Attributes by label")
+    alone = {"attributes": (charts.chart(rates, width=8, height=11), "Attributes by label")}
     for _, pixels in portrait:
         lines = [
             f"{name.replace('_', ' ')}: {'yes' if on else 'no'}" for name, on in found["picture"]["attributes"].items()
         ]
-        drawings["picture"] = (charts.chart(charts.picture(pixels, lines), height=3.4), found["picture"]["id"])
-    for name, (figure, title) in drawings.items():
+        alone["picture"] = (charts.chart(charts.picture(pixels, lines), height=3.4), found["picture"]["id"])
+    for name, (figure, title) in alone.items():
         charts.save_png(figure, out / f"{name}.png", title=title)
     if sheet:
         with storage.atomic_path(out / "contact-sheet.png") as partial:

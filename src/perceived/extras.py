@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -54,8 +55,8 @@ def needed_for(feature: str, *, extra: str = "") -> Iterator[None]:
         raise MissingExtraError(feature, extra if extra in bringing else bringing[0]) from error
 
 
-def submodule(package: str, name: str, load: Callable[[str], ModuleType]) -> ModuleType:
-    """Return a module of a package, loaded by ``load`` now that it is asked for.
+def submodule(package: str, name: str) -> ModuleType:
+    """Return a module of a package, loaded now that it is asked for.
 
     Raises:
         AttributeError: there is none of that name.
@@ -65,4 +66,4 @@ def submodule(package: str, name: str, load: Callable[[str], ModuleType]) -> Mod
     if name.startswith("_") or not name.isidentifier() or find_spec(whole) is None:
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
     with needed_for(whole, extra=name):
-        return load(whole)
+        return import_module(whole)

@@ -129,6 +129,10 @@ class _Rate:
         return n, int(np.clip(np.rint((self.k / self.effect).sum()), 1, max(1, n.sum() - 1)))
 
     @property
+    def shares(self) -> Floats:
+        return np.asarray(self.k / self.n, np.float64)
+
+    @property
     def varies(self) -> bool:
         return bool(0 < self.k.sum() < self.n.sum())
 
@@ -156,18 +160,17 @@ def _lowest_if_alike(rates: Sequence[_Rate], generator: np.random.Generator) -> 
 
 def _lowest(rates: Sequence[_Rate], if_alike: Floats) -> dict[str, Any]:
     """Return the lowest of some rates' groups, of which there are some."""
-    rate = min(rates, key=lambda rate: float((rate.k / rate.n).min()))
-    g = int((rate.k / rate.n).argmin())
-    k, n, effect = rate.k[g], rate.n[g], rate.effect[g]
-    low, high = wilson(k / effect, n / effect)
+    rate = min(rates, key=lambda rate: float(rate.shares.min()))
+    g = int(rate.shares.argmin())
+    low, high = wilson(rate.k[g], rate.n[g], effect=rate.effect[g])
     label = {"label": rate.name.partition("/")[2]} if rate.name in RECALLS else {}
     return {
         "group": rate.groups[g],
         **label,
-        "value": float(k / n),
+        "value": float(rate.shares[g]),
         "low": float(low),
         "high": float(high),
-        "n": int(n),
+        "n": int(rate.n[g]),
         "of": sum(len(rate.groups) for rate in rates),
         "if_alike": float(if_alike.mean()) if any(rate.varies for rate in rates) else None,
     }
@@ -187,7 +190,7 @@ def _gap(rates: Sequence[_Rate], permutations: int, generator: np.random.Generat
     found: dict[str, Any] = {"value": None, "p": None, "p_holm": None}
     rates = [rate for rate in rates if len(rate.groups) > 1]
     for rate in rates:
-        shares = rate.k / rate.n
+        shares = rate.shares
         if found["value"] is None or np.ptp(shares) > found["value"]:
             found |= {
                 "value": float(np.ptp(shares)),

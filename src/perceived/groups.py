@@ -229,10 +229,7 @@ def describe(
     A rate has its own ``n``, and is of ``few`` rows where those are less than ``small``: a large group may have few
     rows of a label, or few that are answered.
     """
-    rates = {
-        name: (k, n, *wilson(k / effects.get(name, 1.0), n / effects.get(name, 1.0)))
-        for name, (k, n) in fractions(counts).items()
-    }
+    rates = {name: (*pair, *wilson(*pair, effect=effects.get(name, 1.0))) for name, pair in fractions(counts).items()}
     rows = []
     for g, name in enumerate(grouping.names):
         figures = {
@@ -312,7 +309,7 @@ def calibrations(
 def _overconfidence(confidence: Floats, right: Floats, effect: float) -> Figure:
     if not len(right):
         return _figure(math.nan, math.nan, math.nan)
-    low, high = wilson(right.sum() / effect, len(right) / effect)
+    low, high = wilson(right.sum(), len(right), effect=effect)
     mean = confidence.mean()
     return _figure(mean - right.mean(), float(mean - high), float(mean - low))
 

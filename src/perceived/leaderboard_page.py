@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFor
 
 from perceived import charts, markdown, report, storage
 from perceived.charts import COLORS, Draw
-from perceived.leaderboard import SIGN_FLIP
+from perceived.leaderboard import MCNEMAR, SIGN_FLIP
 from perceived.wording import counted
 
 TITLE = "Accuracy against latency, with 95% intervals; green: none is both faster and better"
@@ -31,13 +31,14 @@ HEADS = (
 def write(out: Path, found: Mapping[str, Any]) -> None:
     """Write ``leaderboard.json``, ``leaderboard.html``, ``leaderboard.md`` and ``pareto.png`` into ``out``."""
     figure = charts.chart(accuracy_by_latency(found["leaderboard"]), height=4.0, width=8)
-    charts.save_png(figure, out / "pareto.png", title=TITLE)
+    svgs = report.save_charts(out, {"pareto": (figure, TITLE)})
     storage.write_json(out / "leaderboard.json", dict(found))
     storage.write_text(out / "leaderboard.md", as_markdown(found))
     context = {
         "found": found,
         "by_person": found["test"] == SIGN_FLIP,
-        "svg": report.figure_svg(figure, title=TITLE),
+        "mcnemar": found["test"] == MCNEMAR,
+        "svg": svgs["pareto"],
         "heads": HEADS,
         "cells": cells,
     }

@@ -119,15 +119,6 @@ def group_codes(groups: npt.NDArray[np.int64], known: Booleans) -> Integers:
     return np.unique(codes, return_inverse=True)[1]
 
 
-def dependent(identity: polars.Series) -> list[str]:
-    """Say, of pictures on which people come back, that intervals which take them for independent are too sure."""
-    count = int(people(identity).max(initial=-1)) + 1
-    if count == len(identity):
-        return []
-    shown = f"{len(identity):,} pictures show about {count:,} people."
-    return [f"{shown} Intervals and tests take pictures for independent, so they are too sure."]
-
-
 def people(identity: polars.Series) -> Integers:
     """Return codes ``(n,)`` of the people on pictures; one whose ``identity`` is null is of a person of its own."""
     return group_codes(identity.rank("dense").fill_null(0).cast(int).to_numpy(), identity.is_not_null().to_numpy())

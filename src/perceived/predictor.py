@@ -110,13 +110,12 @@ class Predictor:
         self.threshold = check_threshold(self.spec.threshold if threshold is None else threshold)
         self.model_sha256 = sha256_file(self._classifier.path)
         self.batch_size = batch_size
-        self.threads = processors() if threads is None else threads
         self._detector = detector or (_yunet(min_face) if detect else None)
         # A smallest face is one of the whole picture, and other detectors may use all that there is.
         self._enough = MOST_PIXELS if detect and detector is None and not min_face else MAX_PIXELS
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_classifier": None, "threads": self._threads}
+        return self.__dict__ | {"_classifier": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Open the model again, in another process or on another machine.
@@ -125,7 +124,6 @@ class Predictor:
             ModelFileError: it cannot be opened, or is not the one that was sent.
         """
         self.__dict__.update(state)
-        self.threads = processors() if self._threads is None else self._threads
         self._classifier = Classifier(self._model, threads=1, providers=providers(self._device))
         if sha256_file(self._model) != self.model_sha256:
             raise ModelFileError(
@@ -133,6 +131,11 @@ class Predictor:
                 expected=f"the SHA-256 {self.model_sha256}",
                 mend="make a new predictor with it",
             )
+
+    @property
+    def threads(self) -> int:
+        """How many pictures are worked on at the same time."""
+        return processors() if self._threads is None else self._threads
 
     @property
     def labels(self) -> tuple[str, ...]:

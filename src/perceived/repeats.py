@@ -46,6 +46,15 @@ class People:
         """Whether anybody has several rows."""
         return self.count < len(self.codes)
 
+    @property
+    def shown(self) -> str:
+        """How many rows there are, of how many people, in words."""
+        return f"{len(self.codes):,} pictures show about {self.count:,} people"
+
+    def effect(self, values: Floats) -> float:
+        """Return the design effect of the mean of ``values``, one of each row."""
+        return float(1 + self.others(np.zeros(len(self.codes), np.int64), 1)[0] * self.correlation(values))
+
     def correlation(self, values: Floats, rows: Rows = ALL) -> float:
         """Return the intraclass correlation, 0 to 1, of the ``values`` of some rows; 1 where it cannot be told.
 

@@ -19,7 +19,6 @@ from perceived import (
     corruptions,
     groups,
     lineage,
-    metrics,
     progress,
     results_file,
     robustness_page,
@@ -32,6 +31,7 @@ from perceived.data import split as splits
 from perceived.errors import ConfigError
 from perceived.models import report_folder
 from perceived.preprocess import Pixels
+from perceived.repeats import People
 from perceived.significance import wilson
 from perceived.spec import LABELS
 from perceived.wording import counted
@@ -140,7 +140,10 @@ def robustness(
         **assess(trial.answers, readable, opened.spec.labels, opened.spec.threshold, chosen),
     }
     seen = lineage.notes(opened.spec, Workspace(Path(work)), on)
-    found["notes"] = [*seen, *metrics.dependent(readable["identity"]), *found["notes"]]
+    people = People.of(readable)
+    if people.come_back:
+        seen.append(f"{people.shown}. Intervals and tests take pictures for independent, so they are too sure.")
+    found["notes"] = [*seen, *found["notes"]]
     found["mean_corruption_error"] = None if before is None else relative_error(found, before)
     found["reference"] = None if before is None else before["model"]["name"]
     robustness_page.write(folder, found, reference=before, example=trial.example, kinds=kinds)

@@ -26,13 +26,17 @@ ENOUGH = 200
 _BATCH = 500
 
 
-def wilson(successes: npt.ArrayLike, trials: npt.ArrayLike, *, level: float = LEVEL) -> tuple[Floats, Floats]:
+def wilson(
+    successes: npt.ArrayLike, trials: npt.ArrayLike, *, effect: npt.ArrayLike = 1.0, level: float = LEVEL
+) -> tuple[Floats, Floats]:
     """Return the lower and upper ends of Wilson's score interval of a rate; NaN where there are no trials.
 
     It covers near its level even for rates close to 0 or 1 and few trials, where the interval of a
     textbook (rate ± z standard errors) has no width (Brown, Cai and DasGupta 2001, doi:10.1214/ss/1009213286).
+
+    Counts are divided by a design ``effect``, see :mod:`perceived.repeats`.
     """
-    k, n = np.asarray(successes, np.float64), np.asarray(trials, np.float64)
+    k, n = (np.asarray(counts, np.float64) / np.asarray(effect, np.float64) for counts in (successes, trials))
     z = NormalDist().inv_cdf((1 + level) / 2)
     with np.errstate(invalid="ignore", divide="ignore"):
         center = (k + z * z / 2) / (n + z * z)

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import perceived
+from perceived import extras
 from perceived.errors import MissingExtraError
 
 LIGHT = {
@@ -120,7 +121,7 @@ def test_a_stage_whose_packages_are_missing_names_the_extra(monkeypatch):
     def miss(name: str) -> None:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
-    monkeypatch.setattr(perceived, "import_module", miss)
+    monkeypatch.setattr(extras, "import_module", miss)
     with pytest.raises(MissingExtraError) as caught:
         perceived.__getattr__("train")
     assert "perceived[train]" in caught.value.mend

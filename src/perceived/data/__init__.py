@@ -6,7 +6,6 @@ The stages are modules, imported when first used: ``perceived.data.table.prepare
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,4 +51,4 @@ if not TYPE_CHECKING:  # which would take every name for one of these
     def __getattr__(name):
         from perceived.extras import submodule
 
-        return submodule(__name__, name, import_module)
+        return submodule(__name__, name)
