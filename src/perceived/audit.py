@@ -209,6 +209,8 @@ def _audit_grouping(
 
 def _groupable(table: pl.DataFrame, by: Sequence[str], reading: Reading) -> tuple[pl.DataFrame, list[tuple[str, ...]]]:
     """Return the table with tidy columns to group by, and the groupings: those asked for, and pairs of them."""
+    table, banded = groups.band_years(table)
+    reading.notes += [banded] if banded else []
     chosen = _chosen(table, by, reading)
     intersections = groups.pairs(chosen, most=MOST_PAIRED)
     if not intersections and len(chosen) > MOST_PAIRED:

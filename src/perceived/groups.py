@@ -19,6 +19,7 @@ import polars as pl
 
 from perceived import columns
 from perceived.answers import ANSWERS, MISSED
+from perceived.data.source import AGE, AGES, age_band
 from perceived.errors import ConfigError
 from perceived.metrics import CALIBRATION_BINS, equal_mass_bins
 from perceived.repeats import ALL as ALL_ROWS
@@ -107,6 +108,27 @@ def pairs(singles: Sequence[tuple[str, ...]], *, most: int) -> list[tuple[str, .
     """Return every pair of single columns; none if there are more than ``most`` of those."""
     names = [by[0] for by in singles if len(by) == 1]
     return [] if len(names) > most else [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+
+
+def band_years(table: pl.DataFrame) -> tuple[pl.DataFrame, str | None]:
+    """Return the table with ``age`` in FairFace's bands if it is in years, and a note that says so.
+
+    Numbers that are no more various than the bands are left: they may number bands. What is no age becomes null.
+    """
+    if "age" not in table.columns:
+        return table, None
+    cells = table["age"].cast(pl.String).str.strip_chars()
+    present = cells.filter(cells != "").unique()
+    years = present.cast(pl.Float64, strict=False)
+    if years.null_count() or present.len() <= len(AGES):
+        return table, None
+    bands = {cell: age_band(year) for cell, year in zip(present, years, strict=True)}
+    banded = table.with_columns(age=cells.replace_strict(bands, default=None, return_dtype=AGE))
+    none = sorted(cell for cell, band in bands.items() if band is None)
+    return banded, (
+        f"Ages are in years: they were put into the bands {', '.join(AGES)}"
+        + (f", and into none where they are {', '.join(none[:6])}." if none else ".")
+    )
 
 
 def tidy(column: pl.Series) -> tuple[pl.Series, str | None]:

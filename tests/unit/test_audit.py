@@ -190,6 +190,35 @@ def test_bands_that_a_spreadsheet_took_for_dates_are_mended() -> None:
     assert groups.tidy(pl.Series("age", ["3-9", "7-Foo"]))[1] is None
 
 
+def test_ages_in_years_are_put_into_bands() -> None:
+    years = [*range(116), "", None, "130", "-1", *[" 34 "] * 80]
+    found = audit.audit(
+        table(200, age=pl.Series([None if y is None else str(y) for y in years])), ["all"], permutations=9
+    )
+    counts = {g["name"]: g["n"] for g in by(found, "age")["groups"]}
+    assert counts == {
+        "0-2": 3,
+        "3-9": 7,
+        "10-19": 10,
+        "20-29": 10,
+        "30-39": 90,
+        "40-49": 10,
+        "50-59": 10,
+        "60-69": 10,
+        "more than 70": 46,
+        "not known": 4,
+    }
+    assert any(note.startswith("Ages are in years") and note.endswith("-1, 130.") for note in found["notes"])
+
+
+@pytest.mark.parametrize("ages", [["3-9", "20-29", "34"], [str(i) for i in range(9)], ["0.5"] * 3, [None] * 3])
+def test_ages_that_may_be_bands_are_left(ages: list[str | None]) -> None:
+    rows = pl.DataFrame({"age": pl.Series(ages, dtype=pl.String)})
+    banded, note = groups.band_years(rows)
+    assert note is None
+    assert banded.equals(rows)
+
+
 def test_all_means_every_column_that_divides_people() -> None:
     rows = table(200, Male=None, constant="x", many=[str(i) for i in range(200)])
     rows = rows.with_columns(Male=pl.col("label") == "male")

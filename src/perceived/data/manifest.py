@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import posixpath
 from collections.abc import Sequence
 from pathlib import Path
@@ -166,8 +165,8 @@ def _band(text: str | None) -> str | None:
     if text in AGES:
         return text
     try:
-        return age_band(math.floor(float(text)))
-    except (ValueError, OverflowError):  # words, nan, inf
+        return age_band(float(text))
+    except ValueError:  # words
         return None
 
 

@@ -122,7 +122,7 @@ def relative(root: Path, location: str) -> str:
     return location.removeprefix(str(root)).lstrip("/" + SEPARATOR)
 
 
-def age_band(years: int) -> str | None:
+def age_band(years: float) -> str | None:
     """Return the band of :data:`AGES` an age lies in; nobody is older than 120."""
     ends = (3, 10, 20, 30, 40, 50, 60, 70, 121)
     return next((band for band, end in zip(AGES, ends, strict=True) if 0 <= years < end), None)
