@@ -256,7 +256,7 @@ def describe(
     for g, name in enumerate(grouping.names):
         figures = {
             rate: {
-                **_figure(k[g] / n[g] if n[g] else math.nan, low[g], high[g]),
+                **figure(k[g] / n[g] if n[g] else math.nan, low[g], high[g]),
                 "n": int(n[g]),
                 "few": bool(0 < n[g] < small),
             }
@@ -330,25 +330,26 @@ def calibrations(
 
 def _overconfidence(confidence: Floats, right: Floats, effect: float) -> Figure:
     if not len(right):
-        return _figure(math.nan, math.nan, math.nan)
+        return figure(math.nan, math.nan, math.nan)
     low, high = wilson(right.sum(), len(right), effect=effect)
     mean = confidence.mean()
-    return _figure(mean - right.mean(), float(mean - high), float(mean - low))
+    return figure(mean - right.mean(), float(mean - high), float(mean - low))
 
 
 def _calibration_error(confidence: Floats, right: Floats, effect: float, generator: np.random.Generator) -> Figure:
     if not len(right):
-        return _figure(math.nan, math.nan, math.nan)
+        return figure(math.nan, math.nan, math.nan)
     expected, accuracy = equal_mass_bins(confidence, right)
     value = float(np.abs(expected - accuracy).mean())
     trials = round(len(right) / effect / CALIBRATION_BINS)
     if len(right) < CALIBRATION_BINS * effect:
-        return _figure(value, math.nan, math.nan)
+        return figure(value, math.nan, math.nan)
     redrawn = generator.binomial(trials, np.clip(accuracy, 0, 1), (_RESAMPLES, CALIBRATION_BINS)) / trials
-    return _figure(value, *gap_interval(value, np.abs(expected - redrawn).mean(axis=1)))
+    return figure(value, *gap_interval(value, np.abs(expected - redrawn).mean(axis=1)))
 
 
-def _figure(value: float, low: float, high: float) -> Figure:
+def figure(value: float, low: float, high: float) -> Figure:
+    """Return a rate and its interval; numbers that are none are None."""
     numbers = {"value": value, "low": low, "high": high}
     return {name: float(number) if math.isfinite(number) else None for name, number in numbers.items()}
 

@@ -31,7 +31,8 @@ from perceived.data import split as splits
 from perceived.errors import ConfigError
 from perceived.models import report_folder
 from perceived.preprocess import Pixels
-from perceived.repeats import People
+from perceived.repeats import ALL as ALL_ROWS
+from perceived.repeats import People, Rows
 from perceived.significance import wilson
 from perceived.spec import LABELS
 from perceived.wording import counted
@@ -44,6 +45,9 @@ CLEAN = "clean"
 Condition = tuple[str, int]
 """A corruption and its severity; ``(CLEAN, 0)`` is the picture as it is."""
 Probabilities = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+Marks = tuple[Mask, Mask]
+"""Of the answers under a condition, which are right and which are sure enough to be given."""
 
 
 class Trial:
@@ -139,11 +143,7 @@ def robustness(
         **tried,
         **assess(trial.answers, readable, opened.spec.labels, opened.spec.threshold, chosen),
     }
-    seen = lineage.notes(opened.spec, Workspace(Path(work)), on)
-    people = People.of(readable)
-    if people.come_back:
-        seen.append(f"{people.shown}. Intervals and tests take pictures for independent, so they are too sure.")
-    found["notes"] = [*seen, *found["notes"]]
+    found["notes"] = [*lineage.notes(opened.spec, Workspace(Path(work)), on), *found["notes"]]
     found["mean_corruption_error"] = None if before is None else relative_error(found, before)
     found["reference"] = None if before is None else before["model"]["name"]
     robustness_page.write(folder, found, reference=before, example=trial.example, kinds=kinds)
@@ -170,24 +170,28 @@ def assess(
     """Return the figures of all conditions, of all rows and by group.
 
     ``accuracy`` is of the likelier label, whatever the threshold; ``abstention`` is the share of answers
-    below it, ``answered`` the accuracy of the others. ``notes`` say what was mended in the groups' names.
+    below it, ``answered`` the accuracy of the others. ``notes`` say what was mended in the groups' names, and
+    that pictures of one person count as fewer.
     """
     truth = splits.label_indices(rows["label"], labels)
-    everyone = np.ones(rows.height, bool)
-    notes = []
+    people, notes = People.of(rows), []
     for name in dict.fromkeys(name for names in groupings for name in names):
         tidied, note = groups.tidy(rows[name])
         rows = rows.with_columns(tidied)
         notes += [note] if note else []
+    if people.come_back:
+        notes.append(f"{people.shown}, and count as fewer in intervals: by the design effect of each figure.")
+    marks = {
+        condition: (probabilities.argmax(axis=1) == truth, probabilities.max(axis=1) >= threshold)
+        for condition, probabilities in found.items()
+    }
+    everyone = groups.Grouping((), ((),), np.zeros(rows.height, np.int32))
     grouped = {
-        " × ".join(names): {
-            name: _by_kind(found, truth, grouping.codes == i, threshold) for i, name in enumerate(grouping.names)
-        }
+        " × ".join(names): dict(zip(grouping.names, _by_kind(marks, grouping, people), strict=True))
         for names in groupings
         for grouping in [groups.cross([groups.encode(rows, name) for name in names])]
     }
-    curves = _by_kind(found, truth, everyone, threshold)
-    return {**curves, "groups": grouped, "notes": notes}
+    return {**_by_kind(marks, everyone, people)[0], "groups": grouped, "notes": notes}
 
 
 def _groupings(rows: pl.DataFrame, by: Sequence[str]) -> list[tuple[str, ...]]:
@@ -200,46 +204,43 @@ def _groupings(rows: pl.DataFrame, by: Sequence[str]) -> list[tuple[str, ...]]:
     return groups.choose(by, columns, by_name_only=(*BY_NAME_ONLY, *repeated))
 
 
-def _by_kind(
-    found: Mapping[Condition, Probabilities],
-    truth: npt.NDArray[np.int64],
-    chosen: npt.NDArray[np.bool_],
-    threshold: float,
-) -> dict[str, Any]:
-    kinds = dict.fromkeys(kind for kind, _ in found if kind != CLEAN)
-    curves = {
-        kind: [_figures(found[kind, severity][chosen], truth[chosen], threshold) for severity in SEVERITIES]
-        for kind in kinds
+def _by_kind(marks: Mapping[Condition, Marks], grouping: groups.Grouping, people: People) -> list[dict[str, Any]]:
+    """Return of each group its figures under every condition, and what they come to."""
+    kinds = dict.fromkeys(kind for kind, _ in marks if kind != CLEAN)
+    figures = {condition: _figures(*mark, grouping, people) for condition, mark in marks.items()}
+    rows = []
+    for g, n in enumerate(np.bincount(grouping.codes, minlength=len(grouping.values))):
+        curves = {kind: [figures[kind, severity][g] for severity in SEVERITIES] for kind in kinds}
+        accuracy = np.array([[point["accuracy"]["value"] for point in curve] for curve in curves.values()])
+        rows.append(
+            {
+                "n": int(n),
+                CLEAN: figures[CLEAN, 0][g],
+                "corruptions": curves,
+                "mean_error": float((1 - accuracy).mean()),
+                "mean_accuracy_by_severity": accuracy.mean(axis=0).tolist(),
+            }
+        )
+    return rows
+
+
+def _figures(right: Mask, sure: Mask, grouping: groups.Grouping, people: People) -> list[dict[str, groups.Figure]]:
+    """Return of each group its rates with their intervals under one condition."""
+    count = len(grouping.values)
+    found: list[dict[str, groups.Figure]] = [{} for _ in range(count)]
+    of_rows: dict[str, tuple[Mask, Rows]] = {
+        "accuracy": (right, ALL_ROWS),
+        "answered": (right, sure),
+        "abstention": (~sure, ALL_ROWS),
     }
-    clean = _figures(found[CLEAN, 0][chosen], truth[chosen], threshold)
-    errors = [1 - point["accuracy"]["value"] for curve in curves.values() for point in curve]
-    by_severity = [
-        float(np.mean([curve[i]["accuracy"]["value"] for curve in curves.values()])) for i in range(len(SEVERITIES))
-    ]
-    return {
-        "n": int(chosen.sum()),
-        CLEAN: clean,
-        "corruptions": curves,
-        "mean_error": float(np.mean(errors)),
-        "mean_accuracy_by_severity": by_severity,
-    }
-
-
-def _figures(probabilities: Probabilities, truth: npt.NDArray[np.int64], threshold: float) -> dict[str, Any]:
-    right = probabilities.argmax(axis=1) == truth
-    sure = probabilities.max(axis=1) >= threshold
-    return {
-        "accuracy": _rate(right.sum(), len(right)),
-        "answered": _rate((right & sure).sum(), sure.sum()),
-        "abstention": _rate((~sure).sum(), len(right)),
-    }
-
-
-def _rate(successes: np.integer, trials: np.integer | int) -> dict[str, float | None]:
-    if not trials:
-        return {"value": None, "low": None, "high": None}
-    low, high = wilson(successes, trials)
-    return {"value": float(successes / trials), "low": float(low), "high": float(high)}
+    for name, (is_so, rows) in of_rows.items():
+        codes, values = grouping.codes[rows], is_so[rows].astype(np.float64)
+        k, n = np.bincount(codes, values, minlength=count), np.bincount(codes, minlength=count)
+        effect = 1 + people.others(grouping.codes, count, rows) * people.correlation(values, rows)
+        rate = np.divide(k, n, out=np.full(count, np.nan), where=n > 0)
+        for figures, *numbers in zip(found, rate, *wilson(k, n, effect=effect), strict=True):
+            figures[name] = groups.figure(*numbers)
+    return found
 
 
 def relative_error(found: Mapping[str, Any], reference: Mapping[str, Any]) -> float:

@@ -73,8 +73,32 @@ def test_people_who_come_back_are_told(work: Path, tiny_model: Path, tmp_path: P
     identity = pl.Series("identity", [1, 1, 1, *range(2, 10), None])
     examples.with_columns(identity).write_parquet(Workspace(work).split)
     again = robustness.robustness(tiny_model, work, kinds=("blur",), out=tmp_path / "again")
-    assert again["notes"][1].startswith("12 pictures show about 10 people.")
+    assert again["notes"][1].startswith("12 pictures show about 10 people, and count as fewer")
     assert again["notes"][1] in (tmp_path / "again" / "robustness.html").read_text()
+
+
+def test_pictures_of_the_same_people_read_alike_count_once() -> None:
+    generator = np.random.default_rng(0)
+    once = pl.DataFrame({"label": ["female", "male"] * 40, "race": ["A"] * 30 + ["B"] * 50, "identity": range(80)})
+    probabilities = generator.dirichlet([2, 2], 80).astype(np.float32)
+    conditions = [("clean", 0), *(("blur", severity) for severity in range(1, 6))]
+    found, twice = (
+        robustness.assess(
+            {condition: np.repeat(probabilities, times, axis=0) for condition in conditions},
+            once[np.repeat(np.arange(80), times)],
+            ("female", "male"),
+            0.7,
+            [("race",)],
+        )
+        for times in (1, 2)
+    )
+    assert twice["n"] == 2 * found["n"]
+    for one, two in (
+        (found, twice),
+        *((found["groups"]["race"][name], twice["groups"]["race"][name]) for name in "AB"),
+    ):
+        assert two["clean"]["accuracy"] == pytest.approx(one["clean"]["accuracy"])
+        assert two["corruptions"]["blur"][2]["answered"] == pytest.approx(one["corruptions"]["blur"][2]["answered"])
 
 
 def test_charts_of_an_earlier_trial_do_not_stay(work: Path, tiny_model: Path, tmp_path: Path) -> None:
