@@ -54,6 +54,10 @@ def prepare(
     check: Annotated[
         Check, typer.Option(help="How to try each picture: by its size and end, or by decoding it whole.")
     ] = Check.SIZE,
+    partition: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Where all pictures go, such as test: to try a model on everything."),
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Read datasets into one table. Report what is amiss in them.
@@ -72,6 +76,7 @@ def prepare(
             check=check.value,
             annotations_only=annotations_only,
             words=words,
+            partition=partition,
             seed=seed,
             progress=progress,
         )

@@ -21,7 +21,7 @@ from perceived.data.holdout import TEST_SHARE, VAL_SHARE, hold_out
 from perceived.data.listing import Listing, describe, list_data, open_archives
 from perceived.data.prepare_report import HeldOut, PrepareReport, SourceReport
 from perceived.data.source import PROBLEMS, Source
-from perceived.errors import DataError
+from perceived.errors import ConfigError, DataError
 from perceived.progress import Tick
 from perceived.spec import LABELS
 from perceived.storage import atomic_path, sha256_file, write_json
@@ -51,6 +51,7 @@ def prepare(
     check: Check = "size",
     annotations_only: bool = False,
     words: Mapping[str, str] | None = None,
+    partition: str | None = None,
     seed: int = 0,
     progress: Tick | None = None,
 ) -> PrepareReport:
@@ -59,19 +60,26 @@ def prepare(
     What does not fit is left out of the table and listed in the report. ``check`` says how each
     picture is tried. ``annotations_only`` looks for no pictures and keeps every row, with a
     ``path`` of ``null``: enough to explore. ``words`` says which label a dataset's own words mean, beside
-    those of :data:`perceived.data.source.WORDS`. ``seed`` chooses what is held out of a dataset whose
-    authors set no validation pictures aside.
+    those of :data:`perceived.data.source.WORDS`. ``partition`` is where every picture goes, whatever the datasets
+    say: ``test``, to try a model on all of a set that it has never seen. Otherwise ``seed`` chooses what is held
+    out of a dataset whose authors set no validation pictures aside.
 
     Raises:
+        ConfigError: there is no such partition.
         DataError: there is no usable dataset at ``data``, or ``strict`` and something does not fit.
     """
+    if partition is not None and partition not in split.SPLITS:
+        raise ConfigError(f"There is no partition {partition!r}.", expected=f"one of {', '.join(split.SPLITS)}")
     paths = [data] if isinstance(data, str | Path) else list(data)
     sources = [read(Path(path), words or {}) for path in paths]
     _refuse_same_names(sources)
     tables, parts = [], []
     for source in sources:
         rows = _without_pictures(source) if annotations_only else _with_pictures(source, check, progress)
-        rows, held_out = _partitioned(rows, source, seed)
+        if partition is None:
+            rows, held_out = _partitioned(rows, source, seed)
+        else:
+            rows, held_out = rows.with_columns(partition=pl.lit(partition)), []
         _note_shared_identities(rows, source)
         tables.append(_arranged(rows, source))
         parts.append(_report(source, rows.height, held_out))

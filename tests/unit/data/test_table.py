@@ -10,9 +10,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from perceived.data import celeba, table
+from perceived.data import celeba, split, table
 from perceived.data.source import ABOUT
-from perceived.errors import DataError, StorageError
+from perceived.errors import ConfigError, DataError, StorageError
 from perceived.workspace import Workspace
 
 MALE = celeba.ATTRIBUTES.index("Male")
@@ -152,6 +152,16 @@ def test_report_is_written_as_json_and_as_a_table(faces: Any, tmp_path: Path) ->
     folded = "".join(line.strip("│┃ ").split("│")[-1].strip() for line in shown.splitlines())
     assert "000004.jpg is cut short" in folded.replace("  ", " ")
     assert "4 female, 4 male" in str(report)
+
+
+def test_all_pictures_may_be_put_into_one_partition(faces: Any, tmp_path: Path) -> None:
+    report, examples = prepared(faces, tmp_path, partition="test")
+    assert examples["partition"].to_list() == ["test"] * 24
+    assert report.counts["test"] == {"female": 12, "male": 12}
+    split.make(tmp_path / "work", everything=True, balance=False)
+    assert Workspace(tmp_path / "work").read_split()["split"].to_list() == ["test"] * 24
+    with pytest.raises(ConfigError, match="no partition 'tests'"):
+        prepared(faces, tmp_path / "other", partition="tests")
 
 
 def test_strict_refuses_and_leaves_nothing(faces: Any, tmp_path: Path) -> None:
