@@ -120,8 +120,8 @@ def read_workspace(work: Path, on: str) -> pl.DataFrame:
 def match(predictions: pl.DataFrame, labels: pl.DataFrame, reading: Reading) -> pl.DataFrame:
     """Join predictions and labels by id, or by file name where no id is shared; what stays alone is counted.
 
-    Names count with as many of their folders as all of them have, and without folders only where that finds most rows
-    of either side: 8.jpg may be in every folder.
+    Names are compared with their last folders, as many as every name has, and without folders only where that finds
+    most rows of either side: 8.jpg may be in every folder.
 
     Raises:
         DataError: nothing matches.

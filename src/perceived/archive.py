@@ -87,7 +87,8 @@ def _unpack(data: bytes, info: zipfile.ZipInfo) -> bytes:
     raise ValueError(f"packed by method {info.compress_type}; stored and deflated members are read")
 
 
-_OPEN: dict[tuple[str, int, int], Archive] = {}
+_OPEN: dict[str, tuple[tuple[int, int], Archive]] = {}
+"""Archives by path, each with the time and the size of the file that was opened."""
 _LOCK = threading.Lock()
 
 
@@ -97,11 +98,13 @@ def open_archive(path: str | Path) -> Archive:
         status = os.stat(path)  # noqa: PTH116 -- once per picture, and three times as quick as Path.stat
     except OSError as error:
         raise DataError(f"{path} cannot be opened: {error.strerror}.") from error
-    key = (os.fspath(path), status.st_mtime_ns, status.st_size)
+    key, now = os.fspath(path), (status.st_mtime_ns, status.st_size)
     with _LOCK:
-        if key not in _OPEN:
-            _OPEN[key] = Archive(Path(path))
-        return _OPEN[key]
+        before, archive = _OPEN.get(key, (None, None))
+        if archive is None or before != now:
+            archive = Archive(Path(path))
+            _OPEN[key] = now, archive
+        return archive
 
 
 def split_location(location: str) -> tuple[str, str] | None:

@@ -180,7 +180,7 @@ def _to_try(expected: Floats, answered: Integers) -> Integers:
 
 
 def _upper_limit(wrong: Floats, answered: Integers | Floats, certainty: float) -> Floats:
-    """Return below which rate an error lies with a ``certainty``."""
+    """Return the rate that the true error exceeds with a probability of at most ``1 - certainty``."""
     from scipy.stats import beta
 
     limit: Floats = np.where(wrong < answered, beta.ppf(certainty, wrong + 1, np.maximum(answered - wrong, 1e-9)), 1.0)

@@ -162,10 +162,9 @@ def check_threshold(threshold: float) -> float:
 def look(network: Callable[[Pixels], Probabilities], pixels: Pixels, mirror_below: float) -> Probabilities:
     """Return a network's logits, ``(n, labels)``, averaged with those of the mirror image where they leave doubt.
 
-    This is test-time augmentation by a horizontal flip.
-
     They do where the two largest differ by less than ``mirror_below``. Other answers hardly ever change by a
-    second look, so few pictures are looked at twice, for nearly all that looking twice at all of them gives.
+    second look, so few pictures are looked at twice, for nearly all that looking twice at all of them gives:
+    that is what test-time augmentation by a horizontal flip does.
     """
     logits = network(pixels)
     largest = np.sort(logits, axis=1)

@@ -27,6 +27,7 @@ from perceived.data import split as splits
 from perceived.errors import ConfigError, DivergedError, PictureSizeError, ResumeError, WeightsError
 from perceived.export import export
 from perceived.recipes import Recipe
+from perceived.schedule import Schedule
 from perceived.wording import counted
 from perceived.workspace import Workspace
 
@@ -88,23 +89,24 @@ def compare(
             for seed in range(seeds)
         ]
         finished = list(run_all(_run, [(work, out, recipe, rows) for recipe in affordable]))  # before anything is timed
-    entries, diverged = [], {}
-    for index, name in enumerate(names):
-        runs = finished[index * seeds : (index + 1) * seeds]
-        whole = [run for run in runs if not isinstance(run, str)]
-        if len(whole) == len(runs):
-            entries.append(leaderboard.entry(name, whole, _product(out, name, whole)))
-        else:
-            diverged[name] = next(run for run in runs if isinstance(run, str))
-    if not entries:
-        raise DivergedError(next(iter(diverged.values())), mend="compare with another --set learning_rate and --out")
-    found = {
-        "budget": {key: plan[key] for key in ("minutes", "seeds", "recipe", "settings", "on")},
-        "pictures": rows.height,
-        "left_out": {name: why for name, why in plan["left_out"].items() if name in base} | diverged,
-        **leaderboard.rank(entries, metrics.people(rows["identity"])),
-    }
-    leaderboard_page.write(out, found)
+        entries, diverged = [], {}
+        for index, name in enumerate(names):
+            runs = finished[index * seeds : (index + 1) * seeds]
+            whole = [run for run in runs if not isinstance(run, str)]
+            if len(whole) == len(runs):
+                entries.append(leaderboard.entry(name, whole, _product(out, name, whole)))
+            else:
+                diverged[name] = next(run for run in runs if isinstance(run, str))
+        if not entries:
+            why = next(iter(diverged.values()))
+            raise DivergedError(why, mend="compare with another --set learning_rate and --out")
+        found = {
+            "budget": {key: plan[key] for key in ("minutes", "seeds", "recipe", "settings", "on")},
+            "pictures": rows.height,
+            "left_out": {name: why for name, why in plan["left_out"].items() if name in base} | diverged,
+            **leaderboard.rank(entries, metrics.people(rows["identity"])),
+        }
+        leaderboard_page.write(out, found)
     return found
 
 
@@ -123,7 +125,7 @@ def affordable_epochs(recipe: Recipe, minutes: float, probe: Mapping[str, Any], 
     every, budget = recipe.validation_interval(train), minutes * 60
     validations = max(1, math.ceil(budget / (every / pace + validation)))
     pictures = max((validations - 1) * every, (budget - validations * validation) * pace)
-    one_step = 1 / max(1, train // recipe.batch_size)
+    one_step = 1 / Schedule(recipe, train).steps_per_epoch
     return float(max(round(pictures / train, 3), one_step))
 
 
@@ -180,10 +182,8 @@ def _no_time(recipe: Recipe, minutes: float, probe: Mapping[str, Any], val: int)
 
 def _probe(work: Path, out: Path, recipe: Recipe, train: int) -> dict[str, Any] | str:
     """Train for a few steps through all picture sizes; return the last line of the metrics, or why there is none."""
-    steps_per_epoch = max(1, train // recipe.batch_size)
-    short = dataclasses.replace(
-        recipe, epochs=PROBE_STEPS / steps_per_epoch, validate_every=0, validation_limit=PROBE_VALIDATION, patience=0
-    )
+    epochs = PROBE_STEPS / Schedule(recipe, train).steps_per_epoch
+    short = dataclasses.replace(recipe, epochs=epochs, validate_every=0, validation_limit=PROBE_VALIDATION, patience=0)
     folder = out / "probes" / recipe.backbone
     shutil.rmtree(folder, ignore_errors=True)
     try:

@@ -89,8 +89,8 @@ def _hashes(paths: Sequence[str], progress: Tick | None) -> Hashes:
     found = np.empty(len(paths), np.uint64)
     for row, value in enumerate(prefetch.ahead(read, paths, threads=_READERS, most=64)):
         found[row] = value
-        if progress and row % cache.CHUNK == 0:
-            progress(row, len(paths))
+        if progress and ((row + 1) % cache.CHUNK == 0 or row + 1 == len(paths)):
+            progress(row + 1, len(paths))
     return found
 
 

@@ -8,6 +8,7 @@
     │   ├── ImageError            one picture cannot be decoded
     │   ├── SplitError            a split asks for more than the table holds
     │   ├── ConfigError           a recipe, setting or flag is unknown or contradicts another
+    │   │   └── PictureSizeError  a recipe's pictures are too small for its network
     │   ├── WeightsError          pretrained weights are out of reach or fail their hash
     │   ├── ModelFileError        a run or model file is damaged, or not one of ours
     │   ├── ResumeError           a run, job or list of answers was started with other settings, or is in use

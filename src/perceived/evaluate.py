@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from perceived import charts, exclusions, images, lineage, metrics, progress, report, scoring, storage
+from perceived import charts, exclusions, lineage, metrics, progress, report, scoring, storage
 from perceived.data import celeba
 from perceived.data import split as splits
 from perceived.errors import SplitError
@@ -250,7 +250,7 @@ def _write(out: Path, found: dict[str, Any], scored: pl.DataFrame) -> None:
         "start": start,
         "place": report.place_from(start),
         "charts": svgs,
-        "gallery": [{**row, "uri": report.picture_uri(images.load(paths[row["id"]]))} for row in found["mistakes"]],
+        "gallery": report.gallery(found["mistakes"], paths),
     }
     report.write(out / "report.html", "evaluate", context)
 

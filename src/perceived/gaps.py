@@ -124,7 +124,7 @@ class _Rate:
 
     @property
     def independent(self) -> tuple[Counts, int]:
-        """How many rows count in each group, and how many of all those are successes; neither none nor all of them."""
+        """How many rows count in each group, and how many of all those are successes: at least one, and not all."""
         n = np.maximum(1, np.rint(self.n / self.effect)).astype(np.int64)
         return n, int(np.clip(np.rint((self.k / self.effect).sum()), 1, max(1, n.sum() - 1)))
 

@@ -23,7 +23,7 @@ from perceived.data.source import AGE, AGES, age_band
 from perceived.errors import ConfigError
 from perceived.metrics import CALIBRATION_BINS, equal_mass_bins
 from perceived.repeats import ALL as ALL_ROWS
-from perceived.repeats import People, Rows
+from perceived.repeats import People, Rows, design_effect
 from perceived.significance import Counts, Floats, gap_interval, wilson
 from perceived.spec import LABELS, UNCERTAIN
 
@@ -37,8 +37,10 @@ MOST_VALUES = 50
 """A column of more different values is no grouping, unless it is asked for by name."""
 ALL = "all"
 
-_MALE, _FEMALE = LABELS.index("male"), LABELS.index("female")
+_MALE = LABELS.index("male")
 _UNCERTAIN, _MISSED = ANSWERS.index(UNCERTAIN), ANSWERS.index(MISSED)
+_FLAG_OF_PANDAS = r"^(-?[01])\.0$"
+"""How pandas writes a flag in a column that has gaps."""
 _FLAGS = ({"-1", "1"}, {"0", "1"}, {"true", "false"}, {"yes", "no"})
 _RESAMPLES = 500
 NO_EFFECTS: Mapping[str, Floats] = MappingProxyType({})
@@ -140,7 +142,7 @@ def tidy(column: pl.Series) -> tuple[pl.Series, str | None]:
     cells = column.cast(pl.String)
     values = cells.unique()
     names = values.str.strip_chars()
-    names = names.set(names == "", None)
+    names = names.set(names == "", None).str.replace(_FLAG_OF_PANDAS, "$1")
     present = set(names.drop_nulls().str.to_lowercase())
     note = None
     if len(present) > 1 and any(present <= flags for flags in _FLAGS):
@@ -235,11 +237,15 @@ def correlations(people: People, label: Codes, answer: Codes) -> dict[str, tuple
 
 def effects(people: People, grouping: Grouping, alike: Mapping[str, tuple[Rows, float]]) -> dict[str, Floats]:
     """Return the design effect ``(groups,)`` of every rate, from :func:`correlations`."""
-    others: dict[int, Floats] = {}
-    for rows, _ in alike.values():
-        if id(rows) not in others:
-            others[id(rows)] = people.others(grouping.codes, len(grouping.values), rows)
-    return {name: 1 + others[id(rows)] * correlation for name, (rows, correlation) in alike.items()}
+    others: list[tuple[Rows, Floats]] = []  # of the same rows once: it is they that cost time
+    found = {}
+    for name, (rows, correlation) in alike.items():
+        known = next((one for seen, one in others if seen is rows), None)
+        if known is None:
+            known = people.others(grouping.codes, len(grouping.values), rows)
+            others.append((rows, known))
+        found[name] = design_effect(known, correlation)
+    return found
 
 
 def describe(

@@ -7,18 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from perceived import images, report, storage
-from perceived.errors import ImageError
+from perceived import report, storage
 from perceived.exclusions import READINGS
 
 SHOWN = 400
 """Candidates on the page, and as many contradictions; the lists hold them all."""
 SIDE = 200
 """Pictures of the page fit a square of this many pixels."""
-GREY = 200
-"""Brightness of what stands for a picture that cannot be read any more."""
 CANDIDATE = ("id", "split", "label", "suggested", "self_confidence")
 DUPLICATE = ("first", "second", "first_label", "second_label", "first_split", "second_split", "bits", "correlation")
 
@@ -29,18 +24,12 @@ def write(out: Path, found: Mapping[str, Any], paths: Mapping[str, str]) -> None
     storage.write_json(out / "labels.json", dict(found))
     _write_csv(out / "labels.csv", CANDIDATE, ([row[key] for key in CANDIDATE] for row in found["candidates"]))
     _write_csv(out / "duplicates.csv", DUPLICATE, map(_cells, contradictions))
-
-    def shown(row: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            picture = images.load(paths[row["id"]])
-        except ImageError:  # gone out of reach since it was judged
-            picture = np.full((SIDE, SIDE, 3), GREY, np.uint8)
-        return {**row, "uri": report.picture_uri(picture, side=SIDE)}
-
     context = {
         "found": found,
-        "candidates": [shown(row) for row in found["candidates"][:SHOWN]],
-        "pairs": [{**pair, "pictures": [shown(row) for row in pair["pictures"]]} for pair in contradictions[:SHOWN]],
+        "candidates": report.gallery(found["candidates"][:SHOWN], paths, side=SIDE),
+        "pairs": [
+            {**pair, "pictures": report.gallery(pair["pictures"], paths, side=SIDE)} for pair in contradictions[:SHOWN]
+        ],
         "readings": READINGS,
         "key": storage.sha256_json([row["id"] for row in found["candidates"]])[:16],
     }

@@ -32,16 +32,9 @@ def course(config: Mapping[str, Any]) -> str:
 
 
 def courses(spec: ModelSpec) -> Courses:
-    """Return all of a model's courses; a file of an earlier version tells of them as if they were one."""
-    told, kept = spec.provenance, spec.provenance.get("courses")
-    if isinstance(kept, Mapping):
-        return dict(kept)
-    before = told.get("weights", {}).get("seconds_before", 0.0)
-    last = spec.metrics.get("validation", {}).get("seconds", 0.0)
-    data = told.get("data")
-    split_sha256 = data.get("split_sha256") if isinstance(data, Mapping) else None
-    known = before + last or split_sha256
-    return {course(told): {"seconds": before + last, "split_sha256": split_sha256}} if known else {}
+    """Return all of a model's courses; none of a file that does not tell of them."""
+    kept = spec.provenance.get("courses")
+    return dict(kept) if isinstance(kept, Mapping) else {}
 
 
 def united(specs: Iterable[ModelSpec]) -> Courses:
@@ -86,12 +79,6 @@ def learnt_on(spec: ModelSpec, table: pl.DataFrame) -> set[str]:
     Sampling weights do not make it a different split. Of another split it is not known whether it holds out the
     same pictures.
     """
-    pictures, weighed = split.pictures_fingerprint(table), split.fingerprint(table)
-    found = set()
-    for one in courses(spec).values():
-        if not (one.get("pictures_sha256") or one.get("split_sha256")):
-            found.add("unknown")
-        else:
-            is_here = one.get("pictures_sha256") == pictures or one.get("split_sha256") == weighed
-            found.add("here" if is_here else "elsewhere")
-    return found or {"unknown"}
+    here, places = split.pictures_fingerprint(table), {None: "unknown"}
+    learnt = [one.get("pictures_sha256") for one in courses(spec).values()]
+    return {places.get(pictures, "here" if pictures == here else "elsewhere") for pictures in learnt or [None]}

@@ -109,7 +109,7 @@ class Recipe:
     def __post_init__(self) -> None:
         lists = {
             "sizes": _are_sizes(self.sizes),
-            "hidden": all(isinstance(width, int) and width > 0 for width in self.hidden),
+            "hidden": all(type(width) is int and width > 0 for width in self.hidden),
             "frozen": all(isinstance(name, str) for name in self.frozen),
         }
         ranges = {
@@ -202,8 +202,8 @@ def _are_sizes(sizes: tuple[Any, ...]) -> bool:
     """Return whether these are ``(share, height, width)`` in rising order from a share of 0."""
     if not all(isinstance(size, tuple) and len(size) == 3 for size in sizes):
         return False
-    numbers = all(isinstance(value, int | float) and value >= 0 for size in sizes for value in size)
-    sides = all(isinstance(side, int) and side > 0 for _, *pair in sizes for side in pair)
+    numbers = all(type(value) in (int, float) and value >= 0 for size in sizes for value in size)
+    sides = all(type(side) is int and side > 0 for _, *pair in sizes for side in pair)
     shares = [share for share, _, _ in sizes]
     return numbers and sides and shares[:1] == [0] and shares == sorted(shares) and shares[-1] < 1
 

@@ -53,7 +53,8 @@ class People:
 
     def effect(self, values: Floats) -> float:
         """Return the design effect of the mean of ``values``, one of each row."""
-        return float(1 + self.others(np.zeros(len(self.codes), np.int64), 1)[0] * self.correlation(values))
+        others = self.others(np.zeros(len(self.codes), np.int64), 1)
+        return float(design_effect(others, self.correlation(values))[0])
 
     def correlation(self, values: Floats, rows: Rows = ALL) -> float:
         """Return the intraclass correlation, 0 to 1, of the ``values`` of some rows; 1 where it cannot be told.
@@ -75,8 +76,7 @@ class People:
     def others(self, groups: Codes, count: int, rows: Rows = ALL) -> Floats:
         """Return how many more rows a row's person has in its group, on average over each of ``count`` groups.
 
-        ``groups`` are the groups' codes ``(n,)``, and only some ``rows`` count. With a :meth:`correlation` ``r`` of
-        the same rows the design effect of a group is ``1 + others * r``.
+        ``groups`` are the groups' codes ``(n,)``, and only some ``rows`` count.
         """
         cells = groups[rows].astype(np.int64) * self.count + self.codes[rows]
         if count * self.count <= MOST_CELLS:
@@ -88,3 +88,8 @@ class People:
                 np.bincount(cells // self.count, w, minlength=count) for w in (found, found * (found - 1.0))
             )
         return np.asarray(np.divide(pairs, total, out=np.zeros(count), where=total > 0), np.float64)
+
+
+def design_effect(others: Floats, correlation: float) -> Floats:
+    """Return the design effect of groups, from :meth:`People.others` and :meth:`People.correlation` of their rows."""
+    return 1 + others * correlation

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
 import perceived
-from perceived import charts, storage, wording
+from perceived import charts, images, storage, wording
+from perceived.errors import ImageError
 from perceived.preprocess import Pixels
 from perceived.wording import NOTHING, counted, signed
 
@@ -24,6 +26,8 @@ STUDY = {"accuracy": 0.962, "f1": 0.9615}
 _JPEG_QUALITY = 85
 _SHOWN_SIDE = 256
 """Pictures in a page are scaled down to fit a square of this many pixels, unless told otherwise."""
+_GREY = 200
+"""Brightness of what stands for a picture that cannot be read any more."""
 
 
 def write(path: Path, template: str, context: Mapping[str, Any]) -> None:
@@ -70,6 +74,20 @@ def picture_uri(pixels: Pixels, *, side: int = _SHOWN_SIDE) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=_JPEG_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def gallery(
+    rows: Iterable[Mapping[str, Any]], paths: Mapping[str, str], *, side: int = _SHOWN_SIDE
+) -> list[dict[str, Any]]:
+    """Add to each row, which names a picture by its ``id``, its ``uri``; one that has gone since is grey."""
+    found = []
+    for row in rows:
+        try:
+            pixels = images.load(paths[row["id"]])
+        except ImageError:
+            pixels = np.full((side, side, 3), _GREY, np.uint8)
+        found.append({**row, "uri": picture_uri(pixels, side=side)})
+    return found
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -32,7 +32,7 @@ from perceived.errors import ConfigError
 from perceived.models import report_folder
 from perceived.preprocess import Pixels
 from perceived.repeats import ALL as ALL_ROWS
-from perceived.repeats import People, Rows
+from perceived.repeats import People, Rows, design_effect
 from perceived.significance import wilson
 from perceived.spec import LABELS
 from perceived.wording import counted
@@ -236,7 +236,7 @@ def _figures(right: Mask, sure: Mask, grouping: groups.Grouping, people: People)
     for name, (is_so, rows) in of_rows.items():
         codes, values = grouping.codes[rows], is_so[rows].astype(np.float64)
         k, n = np.bincount(codes, values, minlength=count), np.bincount(codes, minlength=count)
-        effect = 1 + people.others(grouping.codes, count, rows) * people.correlation(values, rows)
+        effect = design_effect(people.others(grouping.codes, count, rows), people.correlation(values, rows))
         rate = np.divide(k, n, out=np.full(count, np.nan), where=n > 0)
         for figures, *numbers in zip(found, rate, *wilson(k, n, effect=effect), strict=True):
             figures[name] = groups.figure(*numbers)

@@ -30,7 +30,7 @@ def write(out: Path, found: Found, *, reference: Found | None, example: Pixels |
     charts.remove(out, {f"groups-{number}" for number in range(_groupings_before(out))} - drawings.keys())
     svgs = report.save_charts(out, drawings)
     storage.write_json(out / "robustness.json", dict(found))
-    pictures = {} if example is None else {kind: spoilt(example, kind) for kind in kinds}
+    pictures = {} if example is None else {kind: spoilt(example, kind, found["seed"]) for kind in kinds}
     context = {
         "found": found,
         "reference": reference,
@@ -53,9 +53,9 @@ def _groupings_before(out: Path) -> int:
     return 0
 
 
-def spoilt(example: Pixels, kind: str) -> list[Pixels]:
-    """Return one picture at all severities of a corruption."""
-    return [corruptions.corrupt(example, kind, severity) for severity in SEVERITIES]
+def spoilt(example: Pixels, kind: str, seed: int) -> list[Pixels]:
+    """Return the first picture of a trial at all severities of a corruption, as the network saw it."""
+    return [corruptions.corrupt(example, kind, severity, seed=seed) for severity in SEVERITIES]
 
 
 def answered(curve: Sequence[Found]) -> float | None:

@@ -262,7 +262,10 @@ STARTING_POINT = ("init_sha256", "sha256", "teachers_sha256")
 
 
 def changes_of_place(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return a line for each difference between the machines of two parts of a run, of which its last bits depend."""
+    """Return a line for each difference between the machines of two parts of a run.
+
+    The last bits of its weights depend on them.
+    """
     places = [config.get("environment", {}) for config in (before, now)]
     sides = [{**place, **place.get("versions", {})} for place in places]
     changed = [key for key in sides[0] if key != "versions" and sides[0][key] != sides[1].get(key)]

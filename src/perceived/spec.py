@@ -29,7 +29,7 @@ class ModelSpec:
 
     ``labels[i]`` names output ``i``. ``power`` and ``temperature`` calibrate the logits, as
     :func:`perceived.classifier.calibrated` says. An answer whose confidence lies below ``threshold`` is
-    ``"uncertain"``; 0.5 always answers. Where the two largest logits of a face lie within ``mirror_below``
+    ``"uncertain"``; 0 always answers. Where the two largest logits of a face lie within ``mirror_below``
     of each other, those of its mirror image are averaged with them; 0: nowhere.
     """
 

@@ -20,7 +20,7 @@ from perceived.errors import DataError, ResumeError, StorageError
 HOLDER = ".perceived-partial"
 """How the hidden folders end in which files are written before they take their names."""
 _REPLACED = ".perceived-replaced"
-"""A folder inside such a one: what makes room for a new folder stands there until the new one has its name."""
+"""A folder inside such a one: the folder that is replaced waits there until the new one has taken its name."""
 _SHOWN = 40
 """Letters of a file's name that the name of its hidden folder shows."""
 
@@ -172,12 +172,15 @@ def lock(file: int | IO[Any]) -> bool:
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other processes that ask for the same from working in ``folder`` meanwhile; it is made where it is missing.
+    """Keep other processes that ask for the same from working in ``folder`` meanwhile.
+
+    It is made where it is missing, and goes again if nothing has come into it.
 
     Raises:
         ResumeError: another process works there.
         StorageError: no folder can be made there.
     """
+    is_new = not folder.exists()
     make_folder(folder)
     opened = os.open(folder, os.O_RDONLY)
     try:
@@ -189,6 +192,9 @@ def alone_in(folder: Path) -> Iterator[None]:
             )
         yield
     finally:
+        if is_new:
+            with contextlib.suppress(OSError):  # it holds something
+                folder.rmdir()
         os.close(opened)
 
 

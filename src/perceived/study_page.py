@@ -89,7 +89,7 @@ def context(files: Files) -> dict[str, Any]:
     return {
         "explored": explored,
         "attributes": explored["attributes"][:ATTRIBUTES],
-        "faces": _gallery(paths, [{"id": id_} for id_ in explored["contact_sheet"]["ids"]]),
+        "faces": report.gallery([{"id": id_} for id_ in explored["contact_sheet"]["ids"]], paths),
         "male": dict(examples.select("id", pl.col("label") == "male").iter_rows()),
         "split": storage.read_json(Workspace(files.work).split_report),
         "splits": SPLITS,
@@ -99,9 +99,9 @@ def context(files: Files) -> dict[str, Any]:
         "history": history,
         "best": max(history, key=recipes.from_dict(config["recipe"]).worth),
         "found": scored,
-        "mistakes": _gallery(paths, scored["mistakes"]),
+        "mistakes": report.gallery(scored["mistakes"], paths),
         "exported": _exported(files.model),
-        "answers": _gallery(paths, storage.read_json(files.answers)),
+        "answers": report.gallery(storage.read_json(files.answers), paths),
         "photographs": _photographs(files.photographs),
         "charts": _charts(explored, history, files),
         "seconds": seconds,
@@ -112,11 +112,6 @@ def context(files: Files) -> dict[str, Any]:
             "evaluation": _beside(files, files.evaluation / "report.html"),
         },
     }
-
-
-def _gallery(paths: Mapping[str, str], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add to each row, which names a picture by its ``id``, the picture itself."""
-    return [{**row, "uri": report.picture_uri(images.load(paths[row["id"]]))} for row in rows]
 
 
 def _photographs(folder: Path) -> list[dict[str, Any]]:

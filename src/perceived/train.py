@@ -139,9 +139,9 @@ def train(
     """
     work, out = Path(work), Path(out)
     accelerator = accelerator_for(recipe.precision)
-    setup = prepare_run(work, recipe, out, accelerator, init=init, quiet=quiet)
-    learner = _learner(setup, accelerator)
     with storage.alone_in(out) if accelerator.is_main_process else contextlib.nullcontext():
+        setup = prepare_run(work, recipe, out, accelerator, init=init, quiet=quiet)
+        learner = _learner(setup, accelerator)
         state = checkpoint.load_state(setup.run.last)
         if state is not None:
             learner.restore(*state)

@@ -88,11 +88,11 @@ def tune(
             study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), constant_liar=several > 1)
             chosen = [study.ask() for _ in range(several)]  # one after another: two threads may choose the same
             _at_the_same_time(lambda trial: _settle(study, trial, space, work, out, learn), chosen)
-    asked_for = {"recipe": recipe, "settings": list(settings), "judged_by": f"val_{base.select_by}"}
-    found = {**asked_for, **_describe(study, space)}
-    best = space.recipe_of(found["best"]["values"])
-    found["command"] = command(work, recipe, best)
-    tune_page.write(out, found)
+        asked_for = {"recipe": recipe, "settings": list(settings), "judged_by": f"val_{base.select_by}"}
+        found = {**asked_for, **_describe(study, space)}
+        best = space.recipe_of(found["best"]["values"])
+        found["command"] = command(work, recipe, best)
+        tune_page.write(out, found)
     return found
 
 

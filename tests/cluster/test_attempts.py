@@ -9,7 +9,7 @@ pytest.importorskip("ray", reason="needs the extra perceived[cluster]")
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from perceived.cluster import predict
+from perceived.cluster import inputs, predict
 from perceived.cluster.folder import Folder
 from perceived.cluster.plan import Job, Part, open_job
 from perceived.predictor import Predictor
@@ -59,6 +59,22 @@ def test_a_picture_that_ends_processes_is_a_row_with_an_error(work, monkeypatch)
     assert [name for name, _ in found] == [f"0000{number}.png" for number in range(6)]
     assert "ended the process that read it 2 times" in found[3][1]
     assert not work.folder.names("attempts"), "what is finished is forgotten"
+
+
+def test_a_picture_that_ends_processes_as_it_is_read_is_given_the_blame(work, monkeypatch):
+    predictor, healthy = Predictor(threads=1, detect=False), inputs._fetch
+
+    def fetch(name, picture):
+        if name.endswith("00003.png"):
+            raise Lost
+        return healthy(name, picture)
+
+    monkeypatch.setattr(inputs, "_fetch", fetch)
+    for _ in range(4):
+        with pytest.raises(Lost):
+            sources(work, predictor)
+    monkeypatch.setattr(inputs, "_fetch", healthy)
+    assert [name for name, error in sources(work, predictor) if error] == ["00003.png"]
 
 
 def test_a_picture_whose_faces_end_processes_in_the_network_is_found_among_those_of_its_batch(work, monkeypatch):

@@ -131,8 +131,8 @@ def test_what_cannot_be_had_is_refused(tmp_path):
         cluster.train(tmp_path, recipe, str(tmp_path / "run"), address="127.0.0.1:1")
 
 
-def test_a_run_is_kept_at_an_address_and_fetched_from_there(tmp_path):
-    folder, here = Folder(f"memory://{tmp_path.name}/run"), Run(tmp_path / "here")
+def test_a_run_is_kept_at_an_address_and_fetched_from_there(tmp_path, monkeypatch):
+    folder, here, sent = Folder(f"memory://{tmp_path.name}/run"), Run(tmp_path / "here"), {}
     for step in (1, 2):
         here.last.mkdir(parents=True, exist_ok=True)
         here.config.write_text("{}")
@@ -140,7 +140,10 @@ def test_a_run_is_kept_at_an_address_and_fetched_from_there(tmp_path):
         (here.last / "state.json").write_text(f"state of {step}")
         events = here.root / f"events.out.tfevents.{step}"
         events.write_text(f"events of {step}")
-        cluster.keep(folder, here)
+        cluster.keep(folder, here, sent)
+        with monkeypatch.context() as still:
+            still.setattr(Folder, "write", lambda *_: pytest.fail("nothing has changed"))
+            cluster.keep(folder, here, sent)
         events.unlink()
         (here.last / f"step-{step:08d}.safetensors").unlink()
     assert folder.names("last") == ["state.json", "step-00000002.safetensors"]

@@ -189,9 +189,13 @@ def test_a_finished_run_is_left_as_it_is(run: Path, tiny_work: Path, recipe: Rec
     assert len(Run(run).metrics.read_text().splitlines()) == 3
 
 
-def test_two_do_not_train_into_one_folder(run: Path, tiny_work: Path, recipe: Recipe) -> None:
-    with storage.alone_in(run), pytest.raises(ResumeError, match="Another process is at work in"):
-        training.train(tiny_work, recipe, run, quiet=True)
+def test_two_do_not_train_into_one_folder(
+    run: Path, tiny_work: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with storage.alone_in(run), monkeypatch.context() as still:
+        still.setattr(training, "prepare_run", lambda *_, **__: pytest.fail("it was begun before it was refused"))
+        with pytest.raises(ResumeError, match="Another process is at work in"):
+            training.train(tiny_work, recipe, run, quiet=True)
     training.train(tiny_work, recipe, run, quiet=True)
 
 

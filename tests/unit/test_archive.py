@@ -54,6 +54,7 @@ def test_a_replaced_archive_is_opened_anew(tmp_path: Path) -> None:
     assert archive.read_location(f"{path}!x") == b"old"
     write(tmp_path / "b.zip", {"x": b"newer"}).replace(path)
     assert archive.read_location(f"{path}!x") == b"newer"
+    assert [name for name in archive._OPEN if name == str(path)] == [str(path)]
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04" + b"\0" * 100])

@@ -181,6 +181,12 @@ def test_empty_cells_are_a_group_and_flags_are_yes_and_no() -> None:
     assert {g["name"]: g["n"] for g in by(found, "Young")["groups"]} == {"yes": 100, "no": 97, "not known": 3}
 
 
+def test_flags_in_a_column_with_gaps_are_flags() -> None:
+    """Pandas writes whole numbers with a point where one is missing."""
+    tidied, _ = groups.tidy(pl.Series("hat", ["1.0", "0.0", None]))
+    assert tidied.to_list() == ["yes", "no", "not known"]
+
+
 def test_bands_that_a_spreadsheet_took_for_dates_are_mended() -> None:
     values = pl.Series("age", ["9-Mar", "03-Sep", "Oct-19", "19-Oct", "20-29", "more than 70"])
     mended, note = groups.tidy(values)

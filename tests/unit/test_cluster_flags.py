@@ -35,6 +35,7 @@ def test_without_the_extra_the_flag_says_what_to_install(run, no_ray, words):
     [
         (["predict", "album", "--workers", "2"], "--workers cannot be used with one process"),
         (["predict", "album", "--part-size", "9"], "--part-size cannot be used with one process"),
+        (["predict", "album", "--workers", "0"], "--workers cannot be used with one process"),
         (["train", "work", "--out", "run", "--gpus-per-worker", "1"], "--gpus-per-worker cannot be used with one"),
         (["compare", "work", "--workers", "2"], "--workers cannot be used with one process"),
         (["compare", "work", "--set", "seed=3"], "--set seed=… has no effect here: --seeds decides"),

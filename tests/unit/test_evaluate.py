@@ -241,6 +241,21 @@ def test_a_folder_that_cannot_be_written_is_told_before_any_picture_is_scored(
         evaluate.evaluate(tiny_model, workspace(ROWS), out=in_the_way)
 
 
+def test_a_mistake_that_has_gone_since_is_grey(
+    workspace: Callable[..., Path], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, write = workspace(ROWS), evaluate._write
+
+    def lose(out: Path, found: dict[str, object], scored: pl.DataFrame) -> None:
+        (work / "003.png").unlink()
+        write(out, found, scored)
+
+    monkeypatch.setattr(evaluate, "_write", lose)
+    found = evaluate.evaluate(tiny_model, work, out=tmp_path / "out")
+    assert "003.png" in [row["id"] for row in found["mistakes"]]
+    assert (tmp_path / "out" / "report.html").read_text().count("data:image/jpeg") == len(found["mistakes"])
+
+
 def test_reports_stand_beside_the_model(workspace: Callable[..., Path], tiny_model: Path) -> None:
     work = workspace(ROWS)
     evaluate.evaluate(tiny_model, work)

@@ -54,6 +54,8 @@ def test_overrides_take_the_type_of_what_they_replace() -> None:
         ("average_flip=1", "Expected: true or false"),
         ("augmentation=none", r"a group of settings.*\nExpected: one of augmentation\.mirror, "),
         ("hidden=256", r"Expected: JSON such as \[256\]"),
+        ("hidden=[true]", "hidden cannot be"),
+        ("sizes=[[0, true, true]]", "sizes cannot be"),
         ("sizes=160", r"Expected: JSON such as \[\[0, 160, 160\]\]"),
         ("batch_size=0", "batch_size cannot be 0"),
         ("optimizer=sgd", r"optimizer cannot be 'sgd'\.\nExpected: one of adam, adamw"),

@@ -13,8 +13,9 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from perceived import robustness, storage
+from perceived import corruptions, robustness, storage
 from perceived.errors import ConfigError, DataError, SplitError, StorageError
+from perceived.preprocess import Pixels
 from perceived.workspace import Workspace
 
 
@@ -99,6 +100,22 @@ def test_pictures_of_the_same_people_read_alike_count_once() -> None:
     ):
         assert two["clean"]["accuracy"] == pytest.approx(one["clean"]["accuracy"])
         assert two["corruptions"]["blur"][2]["answered"] == pytest.approx(one["corruptions"]["blur"][2]["answered"])
+
+
+def test_the_page_shows_what_the_network_saw(
+    work: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, corrupt = [], corruptions.corrupt
+
+    def note(pixels: Pixels, kind: str, severity: int, **how: int) -> Pixels:
+        seen.append(corrupt(pixels, kind, severity, **how))
+        return seen[-1]
+
+    monkeypatch.setattr(corruptions, "corrupt", note)
+    robustness.robustness(tiny_model, work, kinds=("occlude",), seed=3, out=tmp_path / "out")
+    shown, first = seen[-5:], seen[0 : 12 * 5 : 12]
+    assert len(seen) == 12 * 5 + 5
+    assert all((a == b).all() for a, b in zip(shown, first, strict=True))
 
 
 def test_charts_of_an_earlier_trial_do_not_stay(work: Path, tiny_model: Path, tmp_path: Path) -> None:

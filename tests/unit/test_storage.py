@@ -168,6 +168,10 @@ def test_one_process_at_a_time_works_in_a_folder(tmp_path: Path) -> None:
             with pytest.raises(ResumeError, match=r"at work in .*/new\."), storage.alone_in(tmp_path / "new"):
                 pass
             assert list((tmp_path / "new").iterdir()) == []
+        assert not (tmp_path / "new").exists(), "nothing has come into it"
+    with storage.alone_in(tmp_path / "new"):
+        (tmp_path / "new" / "file").touch()
+    assert (tmp_path / "new" / "file").exists()
 
 
 def test_a_writer_at_work_is_left_alone(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ lost, twice, is given up.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 
@@ -38,15 +39,20 @@ class Attempts:
         return self._begun > CAREFUL_AFTER
 
     def one_by_one(self, pictures: Iterable[Named]) -> Iterator[Named]:
-        """Yield pictures, each noted until the next is asked for, and an error in place of one that is given up."""
-        for number, (name, picture) in enumerate(pictures):
+        """Yield pictures, each noted before it is asked for, and an error in place of one that is given up."""
+        rest = iter(pictures)
+        for number in itertools.count():
+            self._write(str(number))
+            if (found := next(rest, None)) is None:
+                break
+            name, picture = found
             losses = self._lost_at.get(str(number), 0)
             if losses >= GIVEN_UP_AFTER:
                 what = f"{name} ended the process that read it {losses} times."
                 yield name, ImageError(what, mend="look at it with 'perceived predict', on a machine with more memory")
             else:
-                self._write(str(number))
                 yield name, picture
+        self._write()
 
     def end(self) -> None:
         """Forget the part, which is finished."""

@@ -21,14 +21,13 @@ import pyarrow.parquet as pq
 from aiohttp import ClientError, ClientResponseError
 from fsspec import AbstractFileSystem
 
-from perceived import images, sources
+from perceived import images, prefetch, sources
 from perceived.archive import SEPARATOR
 from perceived.cluster.folder import is_address, open_address
 from perceived.cluster.plan import Part
 from perceived.errors import ClusterError, ConfigError, DataError, ImageError
 from perceived.extras import needed_for
 from perceived.given import Source
-from perceived.prefetch import ahead
 
 Named: TypeAlias = tuple[str, Source | ImageError]
 """A picture's name in the answers, and what to read, or why it cannot be read."""
@@ -95,8 +94,8 @@ def check_seen(words: Iterable[str], node: str) -> None:
             )
 
 
-def read(part: Part) -> Iterator[Named]:
-    """Yield the pictures of a part, in an order that never changes.
+def read(part: Part, *, ahead: int = READ_AHEAD) -> Iterator[Named]:
+    """Yield the pictures of a part, in an order that never changes; so many files are read ahead.
 
     A file that is damaged from some place on yields what is before it, then its own name with the error.
 
@@ -104,7 +103,7 @@ def read(part: Part) -> Iterator[Named]:
         DataError: the network or the store fails; later it may not.
     """
     if part.kind == "files":
-        yield from _fetched((location, location) for location in part.locations)
+        yield from _fetched(((location, location) for location in part.locations), ahead)
         return
     (location,) = part.locations
     try:
@@ -318,9 +317,9 @@ def _members(location: str, opened: IO[bytes]) -> Generator[Named, None, int]:
         return int(tar.offset)
 
 
-def _fetched(pictures: Iterable[tuple[str, Any]]) -> Iterator[Named]:
-    """Read pictures, ahead and several at a time; what is bytes already passes as it is."""
-    return ahead(lambda one: (one[0], _fetch(*one)), pictures, threads=READERS, most=READ_AHEAD)
+def _fetched(pictures: Iterable[tuple[str, Any]], most: int = READ_AHEAD) -> Iterator[Named]:
+    """Read pictures, up to ``most`` ahead and several at a time; what is bytes already passes as it is."""
+    return prefetch.ahead(lambda one: (one[0], _fetch(*one)), pictures, threads=READERS, most=most)
 
 
 def _fetch(name: str, picture: Any) -> Source | ImageError:

@@ -248,12 +248,12 @@ class Classifying:
 
 def prepared(work: Work, predictor: Predictor, number: int, attempts: Attempts) -> Iterator[Prepared]:
     """Decode and frame a part's pictures; of a part that loses its process again and again, one after another."""
-    named = inputs.read(read_part(work.folder, number))
+    part = read_part(work.folder, number)
     if attempts.careful:
-        for name, picture in attempts.one_by_one(named):
+        for name, picture in attempts.one_by_one(inputs.read(part, ahead=1)):
             yield from predictor.prepare([picture], [name])
     else:
-        named, pictures = tee(named)
+        named, pictures = tee(inputs.read(part))
         yield from predictor.prepare((picture for _, picture in pictures), (name for name, _ in named))
 
 

@@ -35,6 +35,8 @@ LOSSES = 5
 """How many times workers may be lost or fail before the run is given up."""
 SCRATCH = ".ray"
 """Folder inside the run where Ray keeps its own notes while it trains."""
+Stamps = dict[str, tuple[int, int]]
+"""When files were last written, in nanoseconds, and their bytes."""
 REFUSAL = f"{SCRATCH}/refusal.json"
 """File in which a worker notes an error that another attempt would only meet again."""
 
@@ -161,7 +163,8 @@ def _learn(training: Training, folder: Folder) -> None:
     with tempfile.TemporaryDirectory(prefix="perceived-") as scratch:
         run = Run(Path(scratch, folder.root.rstrip("/").rpartition("/")[2]))
         fetch(folder, run)
-        loop.train(Path(training.work), training.recipe, run.root, init=init, on_saved=lambda: keep(folder, run))
+        sent: Stamps = {}
+        loop.train(Path(training.work), training.recipe, run.root, init=init, on_saved=lambda: keep(folder, run, sent))
 
 
 def fetch(folder: Folder, run: Run) -> None:
@@ -173,23 +176,27 @@ def fetch(folder: Folder, run: Run) -> None:
             (part / name).write_bytes(folder.read(f"{below}/{name}" if below else name))
 
 
-def keep(folder: Folder, run: Run) -> None:
+def keep(folder: Folder, run: Run, sent: Stamps) -> None:
     """Bring a run's files to the folder, the record of the resume state last, and take away what is there no more.
 
+    ``sent`` remembers which were brought as they are; they are not brought again.
     What goes are resume states and TensorBoard's events, whose files change their names.
     A resume state is a file of tensors and a record that names it: until the new record is there, the
     old one names the old file, which goes only then.
     """
+    from perceived.checkpoint import STATE_FILE
     from perceived.curves import EVENTS
 
-    record = run.last / "state.json"
+    record = run.last / STATE_FILE
     files: list[Any] = [path for path in sorted(run.root.rglob("*")) if path.is_file() and path != record]
     kept = {str(path.relative_to(run.root)) for path in files}
     before = {f"{run.last.name}/{name}" for name in folder.names(run.last.name)} - {f"{run.last.name}/{record.name}"}
     events = {name for name in folder.names() if name.startswith(EVENTS)}
     for path in [*files, *([record] if record.is_file() else [])]:
-        name = str(path.relative_to(run.root))
-        if name not in before or path == record:  # tensors of one step never change
+        name, known = str(path.relative_to(run.root)), path.stat()
+        stamp = known.st_mtime_ns, known.st_size
+        if sent.get(name) != stamp:
             folder.write(name, path.read_bytes())
+            sent[name] = stamp
     for name in (before | events) - kept:
         folder.remove(name)

@@ -30,6 +30,8 @@ def connect(url: str, *, threshold: float | None, local: Mapping[str, Any]) -> C
 
 def refuse(options: Mapping[str, Any], beside: str, *, mend: str) -> None:
     """Raise :class:`ConfigError` if one of ``options``, by name, was given ``beside`` what cannot follow it."""
-    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
+    given = [
+        f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None and value is not False
+    ]
     if given:
         raise ConfigError(f"{', '.join(given)} cannot be used with {beside}.", mend=mend)

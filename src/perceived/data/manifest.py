@@ -35,7 +35,7 @@ IDENTITIES = ("identity", "person", "subject")
 
 RESERVED = (
     *("id", "path", "partition", "split", "label", "identity", "source", "licence", "width", "height", "weight"),
-    *("perceived_gender", "confidence", "probability_female", "probability_male", "error"),
+    *("answer", "perceived_gender", "confidence", "probability_female", "probability_male", "error"),
 )
 """Columns of tables of examples and of answers: a csv's own of these names say nothing new, and are not taken
 over. Nor are those that begin with ``_``, as columns do that are taken away again."""

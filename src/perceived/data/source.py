@@ -138,16 +138,18 @@ def no_problems() -> Problems:
 
 
 def first_rows(rows: pl.DataFrame, problems: Problems, *, label: str = "") -> pl.DataFrame:
-    """Keep the first row of each picture, and list the pictures that have more.
+    """Keep the first row of each picture, the first that has a ``label``, and list the pictures that have more.
 
     Where rows of a picture have words in the column ``label`` that mean different things, none is kept.
     """
+    repeated = rows.filter(pl.col("id").is_duplicated())["id"].unique(maintain_order=True)
     if label:
         meaning = pl.col(label).str.to_lowercase().replace(WORDS)
-        contradict = meaning.n_unique().over("id") > 1
+        contradict = meaning.drop_nulls().n_unique().over("id") > 1
         problems["contradicting_rows"] += rows.filter(contradict)["id"].unique(maintain_order=True).to_list()
-        rows = rows.filter(~contradict)
-    repeated = rows.filter(pl.col("id").is_duplicated())["id"].unique(maintain_order=True)
+        silent = pl.col(label).is_null() & pl.col(label).is_not_null().any().over("id")
+        rows = rows.filter(~contradict & ~silent)
+    repeated = repeated.filter(repeated.is_in(rows["id"].unique().implode()))
     problems["duplicate_rows"] += [name for name in repeated if name not in problems["duplicate_rows"]]
     return rows.unique("id", keep="first", maintain_order=True)
 

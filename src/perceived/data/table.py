@@ -27,9 +27,6 @@ from perceived.spec import LABELS
 from perceived.storage import atomic_path, sha256_file, write_json
 from perceived.workspace import Workspace
 
-FIRST = ("id", "path", "partition", "label", "identity")
-"""Columns that every dataset's module gives."""
-
 
 class Reader(Protocol):
     """A dataset's module."""

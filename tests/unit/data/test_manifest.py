@@ -142,6 +142,16 @@ def test_a_picture_with_two_labels_is_left_out(folder: Path, tmp_path: Path) -> 
     assert examples["id"].to_list() == ["a.jpg", "c.jpg"]
 
 
+def test_a_row_without_a_label_contradicts_none(folder: Path, tmp_path: Path) -> None:
+    lines = ("path,label,race", "a.jpg,,Black", "a.jpg,f,White", "b.jpg,m,Indian", "b.jpg,,", "c.jpg,m,White")
+    (folder / "labels.csv").write_text("\n".join(lines))
+    report, examples = prepared(folder, tmp_path)
+    assert report.problems["contradicting_rows"] == []
+    assert report.problems["duplicate_rows"] == ["a.jpg", "b.jpg"]
+    found = examples.select("id", "label", "race").rows()
+    assert found == [("a.jpg", "female", "White"), ("b.jpg", "male", "Indian"), ("c.jpg", "male", "White")]
+
+
 def test_a_picture_is_one_however_its_path_and_label_are_written(folder: Path, tmp_path: Path) -> None:
     lines = ("path,label", "a.jpg,F", "./a.jpg,woman", "b.jpg,m", ".//b.jpg,f", "c.jpg,m")
     (folder / "labels.csv").write_text("\n".join(lines))
