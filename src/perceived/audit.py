@@ -17,12 +17,12 @@ import polars as pl
 
 from perceived import answers, criteria, gaps, groups
 from perceived.answers import ANSWERS, MISSED, Reading
-from perceived.classifier import check_threshold
 from perceived.data.celeba import BBOX, LANDMARKS
 from perceived.errors import ConfigError
 from perceived.metrics import CALIBRATION_BINS
 from perceived.repeats import People, Rows
 from perceived.results_file import AUDIT_VERSION
+from perceived.selection import check_threshold
 from perceived.significance import LEVEL, PERMUTATIONS, Counts, Floats, holm
 from perceived.spec import LABELS, UNCERTAIN
 from perceived.wording import counted

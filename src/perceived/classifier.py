@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from perceived.errors import ConfigError, InputError, ModelFileError
 from perceived.preprocess import Pixels
+from perceived.selection import check_threshold
 from perceived.spec import METADATA_KEY, UNCERTAIN, ModelSpec
 from perceived.types import Box, Face, Prediction
 
@@ -150,13 +151,6 @@ def label_at(threshold: float, probability: Mapping[str, float]) -> str:
     """Return the likelier label, or ``"uncertain"`` where its probability lies below the threshold."""
     likelier = max(probability, key=probability.__getitem__)
     return likelier if probability[likelier] >= threshold else UNCERTAIN
-
-
-def check_threshold(threshold: float) -> float:
-    """Return ``threshold``, or raise :class:`ConfigError` if it is no probability."""
-    if not hasattr(threshold, "__float__") or not 0.0 <= threshold <= 1.0:
-        raise ConfigError(f"A threshold of {threshold!r} is impossible.", expected="a number from 0 to 1")
-    return threshold
 
 
 def look(network: Callable[[Pixels], Probabilities], pixels: Pixels, mirror_below: float) -> Probabilities:

@@ -25,7 +25,7 @@ from perceived import __version__, given
 from perceived.errors import ConfigError, ImageError, InputError, ServerError
 from perceived.given import Source
 from perceived.rows import printable
-from perceived.selection import Selection
+from perceived.selection import Selection, check_threshold
 from perceived.types import Box, Face, Picture, Prediction
 
 MOST_BYTES = 8 * 2**20
@@ -45,7 +45,7 @@ class Client:
     is asked again, up to ``tries`` times, after the delay it asks for. ``timeout`` is in seconds, for each try.
 
     Raises:
-        ConfigError: the address is no http address.
+        ConfigError: the address is no http address, the key or the threshold none.
     """
 
     def __init__(
@@ -64,6 +64,8 @@ class Client:
         if key and not (key.isascii() and key.isprintable() and " " not in key):
             raise ConfigError("The server's key has letters that no header can carry.", expected="ASCII without spaces")
         headers = {"User-Agent": f"perceived/{__version__}", **({"X-API-Key": key} if key else {})}
+        if threshold is not None:
+            check_threshold(threshold)
         self.url = url.rstrip("/")
         self._tries = tries
         self._parameters = {} if threshold is None else {"threshold": str(threshold)}
@@ -165,7 +167,7 @@ class Client:
         """Return whether the server takes pictures now; ``False`` also where it cannot be reached."""
         try:
             return self._http.get("/readyz").is_success
-        except httpx2.TransportError:
+        except httpx2.RequestError:
             return False
 
     def _answer(self, batch: Sequence[tuple[str, bytes | Picture]]) -> Iterator[Picture]:
@@ -209,7 +211,9 @@ class Client:
         for left in reversed(range(self._tries)):
             try:
                 response = self._http.request(method, path, files=files, params=self._parameters)
-            except httpx2.TransportError as error:
+            except httpx2.DecodingError as error:
+                raise self._no_server_of_ours() from error
+            except httpx2.RequestError as error:
                 if not left:
                     raise self._unreachable(error) from error
                 time.sleep(_pause(self._tries - left))
@@ -228,21 +232,26 @@ class Client:
         """Return a JSON answer that has something under ``key``, as all answers of our server have."""
         try:
             answer = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not (isinstance(answer, dict) and answer.get(key)):
             raise self._no_server_of_ours()
         return answer
 
+    @property
+    def _shown(self) -> str:
+        """The server's address as messages have it: without a password."""
+        return str(httpx2.URL(self.url).copy_with(userinfo=b""))
+
     def _no_server_of_ours(self) -> ServerError:
         return ServerError(
-            f"What answers at {self.url} is no server of perceived.",
+            f"What answers at {self._shown} is no server of perceived.",
             mend="check the address; 'perceived serve' prints its own",
         )
 
-    def _unreachable(self, error: httpx2.TransportError) -> ServerError:
+    def _unreachable(self, error: httpx2.RequestError) -> ServerError:
         return ServerError(
-            f"The server {self.url} cannot be reached: {str(error) or type(error).__name__}.",
+            f"The server {self._shown} cannot be reached: {str(error) or type(error).__name__}.",
             mend="check the address, and that 'perceived serve' runs there",
         )
 

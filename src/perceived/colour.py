@@ -48,13 +48,12 @@ def to_rgb(image: Image.Image) -> Pixels:
 
 
 def _from_deep(image: Image.Image) -> Pixels:
-    """Keep the upper 8 of 16 bits of grey; 32 bits hold 16, or 8 where no value needs more."""
+    """Keep the upper 8 of the bits of grey that are in use: 16 may hold the 12 of a camera, 32 hold 16 or fewer."""
     deep = np.asarray(image)
     if image.mode == "I":
         deep = deep.clip(0, 0xFFFF)
-        if deep.max() <= 0xFF:
-            deep <<= 8
-    grey = (deep >> 8).astype(np.uint8)
+    unused = max(0, int(deep.max()).bit_length() - 8)
+    grey = (deep >> unused).astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)
 
 

@@ -85,7 +85,7 @@ class DivergedError(InputError):
     """Training diverged: weights or losses are NaN or infinite."""
 
 
-class MissingExtraError(InputError):
+class MissingExtraError(InputError, ImportError):
     """A feature needs an optional dependency that is not installed."""
 
     def __init__(self, feature: str, extra: str) -> None:

@@ -26,7 +26,7 @@ from PIL import Image, UnidentifiedImageError
 
 from perceived import archive, integrity, jpeg
 from perceived.colour import Pixels, UnsupportedPixelsError, to_rgb
-from perceived.errors import DataError, ImageError
+from perceived.errors import DataError, ImageError, MissingExtraError
 from perceived.extras import needed_for
 from perceived.sources import VIDEO_ENDINGS
 
@@ -112,7 +112,6 @@ def decode(data: bytes, *, source: str = "", max_pixels: int = MAX_PIXELS) -> Pi
 
     Raises:
         ImageError: the bytes are empty, truncated or no picture, or the picture is beyond the limits.
-        MissingExtraError: the picture is HEIC, and the extra that reads it is not installed.
     """
     return decode_reduced(data, at_least=max_pixels, source=source, max_pixels=max_pixels).pixels
 
@@ -245,8 +244,11 @@ def is_heic(data: bytes) -> bool:
 
 def _open_heic(data: bytes) -> Image.Image:
     """Open a picture of the phones' format; its decoder turns it upright by itself."""
-    with needed_for("Reading HEIC pictures"):
-        from pillow_heif import HeifImageFile
+    try:
+        with needed_for("Reading HEIC pictures"):
+            from pillow_heif import HeifImageFile
+    except MissingExtraError as error:  # to those who answer for pictures, one that cannot be read like others
+        raise ImageError(error.what, mend=error.mend) from error
     return cast(Image.Image, HeifImageFile(io.BytesIO(data)))
 
 

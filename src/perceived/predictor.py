@@ -15,7 +15,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from perceived.classifier import Classifier, check_threshold, whole
+from perceived.classifier import Classifier, whole
 from perceived.crop import bounds, cut
 from perceived.detector import MOST_PIXELS, Detector, YuNet
 from perceived.devices import providers
@@ -25,7 +25,7 @@ from perceived.images import MAX_PIXELS
 from perceived.models import find_model
 from perceived.prefetch import ahead, processors
 from perceived.preprocess import Pixels, frame, frame_corners
-from perceived.selection import Selection
+from perceived.selection import Selection, check_threshold
 from perceived.storage import sha256_file
 from perceived.types import Face, Picture, Prediction
 

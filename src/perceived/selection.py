@@ -1,4 +1,4 @@
-"""Which of a picture's faces are answered: large enough, the largest few, or the main one."""
+"""Which of a picture's faces are answered: large enough, the largest few or the main one, and surely enough."""
 
 from __future__ import annotations
 
@@ -61,3 +61,10 @@ def main_face(faces: Sequence[Face], width: int, height: int) -> Face:
 
 def _area(face: Face) -> float:
     return face.box.width * face.box.height
+
+
+def check_threshold(threshold: float) -> float:
+    """Return ``threshold``, or raise :class:`ConfigError` if it is no probability."""
+    if not hasattr(threshold, "__float__") or not 0.0 <= threshold <= 1.0:
+        raise ConfigError(f"A threshold of {threshold!r} is impossible.", expected="a number from 0 to 1")
+    return threshold

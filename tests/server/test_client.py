@@ -218,11 +218,34 @@ def test_an_upload_is_refused_and_not_read_line_by_line(address, picture):
 
 
 @pytest.mark.parametrize(
-    "answer", [b'{"pictures": [{}]}', b'{"pictures": [{"faces": 3}]}', b'{"pictures": [3]}', b'{"pictures": 5}']
+    "answer",
+    [
+        *(b'{"pictures": [{}]}', b'{"pictures": [{"faces": 3}]}', b'{"pictures": [3]}', b'{"pictures": 5}'),
+        pytest.param(b"[" * 200_000, id="deep"),
+    ],
 )
 def test_answers_that_are_none_of_ours_are_told(busy, answer):
     with Client(busy((200, {}, answer)).url) as client, pytest.raises(ServerError, match="no server of perceived"):
         client.predict(b"x")
+
+
+def test_an_answer_that_cannot_be_unpacked_is_none_of_ours(busy):
+    server = busy((200, {"Content-Encoding": "gzip"}, b"no gzip"))
+    with Client(server.url) as client, pytest.raises(ServerError, match="no server of perceived"):
+        client.predict(b"x")
+
+
+def test_a_password_in_the_address_is_not_shown():
+    with Client("http://user:geheim@127.0.0.1:9", tries=1) as client, pytest.raises(ServerError) as caught:
+        client.predict(b"x")
+    assert "geheim" not in str(caught.value)
+    assert "http://127.0.0.1:9" in str(caught.value)
+
+
+@pytest.mark.parametrize("threshold", [2, float("nan"), "0.5"])
+def test_a_threshold_that_is_none_is_refused_before_anything_is_sent(threshold):
+    with pytest.raises(ConfigError, match="is impossible"):
+        Client("http://127.0.0.1:9", threshold=threshold)
 
 
 def test_fewer_answers_than_pictures_are_told(busy):

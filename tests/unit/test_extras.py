@@ -52,5 +52,6 @@ def test_every_extra_is_in_the_readme_with_what_it_is_for(root):
 
 def test_what_is_missing_is_told_from_one_process_to_another() -> None:
     error = MissingExtraError("Reading Lance", "lance")
+    assert isinstance(error, ImportError), "for those who try an import"
     told = pickle.loads(pickle.dumps(error))
     assert (told.feature, told.extra, str(told)) == ("Reading Lance", "lance", str(error))

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from perceived import colour, images, integrity, jpeg
-from perceived.errors import ImageError, MissingExtraError
+from perceived.errors import ImageError
 
 GRADIENT = np.stack(np.meshgrid(np.arange(40) * 6, np.arange(30) * 8), axis=-1).astype(np.uint8)
 PICTURE = np.dstack([GRADIENT, np.full((30, 40), 90, np.uint8)])
@@ -111,6 +111,13 @@ def test_every_mode_becomes_rgb(mode: str) -> None:
         assert close(found, np.repeat(np.asarray(image.convert("L"))[..., None], 3, axis=2), within=0)
     else:
         assert close(found, within=6 if mode in ("P", "PA") else 3)
+
+
+@pytest.mark.parametrize("bits", [12, 9])
+def test_what_a_camera_puts_into_sixteen_bits_is_not_black(bits: int) -> None:
+    deep = (PICTURE[..., 0].astype(np.uint16) << (bits - 8)) | (1 << (bits - 1))
+    found = images.decode(encode(Image.fromarray(deep), "PNG"))
+    assert np.array_equal(found[..., 0], PICTURE[..., 0] | 0x80)
 
 
 def test_sixteen_bit_png_keeps_its_brightness() -> None:
@@ -213,7 +220,7 @@ def test_a_heic_picture_stands_upright(orientation: int) -> None:
 
 def test_a_heic_picture_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(MissingExtraError, match=r"perceived\[heic\]"):
+    with pytest.raises(ImageError, match=r"perceived\[heic\]"):
         images.decode(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 50)
 
 

@@ -191,6 +191,29 @@ def test_a_full_disk_behind_standard_output_is_told(tiny_model, picture):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_is_cut_short_is_told(tiny_model, picture, tmp_path, unbuffered):
+    named = picture(f"{'a' * 200}.png", 9)
+    words = [sys.executable, "-m", "perceived", "predict", named, "--json", "--no-detect", "--model", tiny_model]
+    limited = ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", *words]  # 512 bytes: fewer than the row has
+    with open(tmp_path / "answers.jsonl", "w") as out:
+        done = subprocess.run(
+            limited, stdout=out, stderr=subprocess.PIPE, text=True, check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )  # fmt: skip
+    assert (done.returncode, "standard output" in done.stderr) == (2, True), done.stderr
+    assert "ignored" not in done.stderr
+    assert (tmp_path / "answers.jsonl").stat().st_size == 512
+
+
+def test_a_terminal_is_shown_no_control_characters(capsys, monkeypatch):
+    from perceived.commands import answering
+
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    answering._print("\x1b]0;title\x07a.jpg\t1\n")
+    assert capsys.readouterr().out == "\\x1b]0;title\\x07a.jpg\t1\n"
+
+
 def test_a_video_among_pictures_loses_no_answer(run, tiny_model, picture, tmp_path):
     picture("a.png", 9)
     (tmp_path / "b.mp4").write_bytes(bytes(100))

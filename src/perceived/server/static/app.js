@@ -213,9 +213,11 @@ document.addEventListener("drop", (event) => {
 
 find("key").addEventListener("submit", async (event) => {
   event.preventDefault();
-  useKey(find("key-input").value);
-  if ((await start()) === 401) {
-    warn("This key does not open the server.");
+  const key = find("key-input").value.trim();
+  useKey(key);
+  const refused = /^[!-~]+$/.test(key) ? await start() : 401;  // a header carries no other letters
+  if (refused === 401) warn("This key does not open the server.");
+  if (refused !== undefined) {
     find("key-input").select();
     return;
   }
