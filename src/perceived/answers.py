@@ -134,8 +134,12 @@ def match(predictions: pl.DataFrame, labels: pl.DataFrame, reading: Reading) -> 
     if joined.is_empty():
         joined = _by_ends(labels, predictions)
         if joined.is_empty():
+            shared = _by_name(labels, predictions, 0).height
+            few = (
+                f" {counted(shared, 'file name')} would match without folders: too few to be trusted." if shared else ""
+            )
             raise DataError(
-                "No id of the predictions is among the labels.",
+                f"No id of the predictions is among the labels.{few}",
                 expected=f"ids such as {_examples(labels['id'])}; the predictions have {_examples(predictions['id'])}",
                 mend="write the ids of both files in the same way",
             )

@@ -61,6 +61,15 @@ PACKAGED_INPUT = {
 }
 
 
+def require_known(name: str) -> None:
+    """Raise :class:`ConfigError` if timm has no network of this name, or of what stands before its ``@``."""
+    network = name.partition(PART)[0]
+    if not timm.is_model(network):
+        near = difflib.get_close_matches(network, timm.list_models(), n=8)
+        mend = f"try: {', '.join(near)}" if near else "take one that 'perceived backbones' or timm.list_models() lists"
+        raise ConfigError(f"There is no backbone named {network!r}.", expected="a timm model name", mend=mend)
+
+
 def create(name: str, *, weights: str = "auto") -> Backbone:
     """Return a pretrained backbone by its timm name, or the first part of one: ``inception_v3@Mixed_6e``.
 
@@ -78,10 +87,8 @@ def create(name: str, *, weights: str = "auto") -> Backbone:
         ConfigError: timm knows no such network, or the network has no such part.
         WeightsError: the weights are out of reach, damaged or of another network.
     """
+    require_known(name)
     name, _, last = name.partition(PART)
-    if not timm.is_model(name):
-        near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=8)) or "see timm.list_models()"
-        raise ConfigError(f"There is no backbone named {name!r}.", expected="a timm model name", mend=f"try: {near}")
     whole = _create(name, weights)
     return _first_part(whole, last) if last else whole
 

@@ -100,9 +100,10 @@ def read_model(model: Path) -> tuple[ModelSpec, dict[str, Any]]:
 
     spec, file = load_model(model).spec, weights_file(model)
     sha256 = storage.sha256_file(file)
-    is_packed = models.sums(file.parent).get(file.name) == sha256
-    called = file.stem if is_packed else file.name
-    return spec, {"file": file.name, "called": called, "sha256": sha256, "bytes": file.stat().st_size}
+    is_packed, is_run = models.sums(file.parent).get(file.name) == sha256, model.is_dir()
+    called = f"{spec.name}.onnx" if is_run else file.stem if is_packed else file.name
+    facts = {"file": file.name, "called": called, "sha256": sha256, "bytes": file.stat().st_size}
+    return spec, {**facts, "export": f"perceived export {model.name} {called}" if is_run else ""}
 
 
 def choose_license(datasets: Sequence[Dataset], asked: str | None) -> License:

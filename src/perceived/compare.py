@@ -23,6 +23,7 @@ import polars as pl
 
 from perceived import checkpoint, leaderboard, leaderboard_page, metrics, recipes, scoring, storage
 from perceived import train as training
+from perceived.backbones import require_known
 from perceived.data import split as splits
 from perceived.errors import ConfigError, DivergedError, PictureSizeError, ResumeError, WeightsError
 from perceived.export import export
@@ -111,7 +112,12 @@ def compare(
 
 
 def recipe_for(backbone: str, name: str, settings: Sequence[str] = ()) -> Recipe:
-    """Return a recipe made for one backbone fit for another: nothing is frozen by name."""
+    """Return a recipe made for one backbone fit for another: nothing is frozen by name.
+
+    Raises:
+        ConfigError: there is no such backbone.
+    """
+    require_known(backbone)
     return recipes.get(name, ["frozen=[]", *settings, f"backbone={backbone}"])
 
 
@@ -140,8 +146,8 @@ def _plan(
     """Return the plan, made once: a comparison that goes on keeps the epochs it was started with."""
     path = out / "plan.json"
     plan: dict[str, Any] = storage.read_json(path) if path.is_file() else {**asked, "epochs": {}, "left_out": {}}
-    if not plan["epochs"]:
-        plan |= asked  # nothing of it was trained
+    if not (out / "runs").is_dir():
+        plan |= {**asked, "epochs": {}}  # nothing of it was trained: what was probed may be probed for another budget
     changed = [key for key, value in asked.items() if plan.get(key) != value]
     if changed:
         raise ResumeError(

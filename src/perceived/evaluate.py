@@ -44,7 +44,8 @@ def evaluate(
     """Score a model and write ``report.json``, ``report.html``, ``predictions.parquet`` and charts.
 
     ``out`` is by default ``evaluation-{on}`` inside a run, or ``NAME-evaluation-{on}`` beside an
-    ONNX file. ``exclude`` is a list for :func:`perceived.exclusions.read`: metrics without its pictures
+    ONNX file; the workspace's name is added where a report on another one stands there.
+    ``exclude`` is a list for :func:`perceived.exclusions.read`: metrics without its pictures
     stand beside those of all. Returns what ``report.json`` holds.
 
     Raises:
@@ -58,7 +59,7 @@ def evaluate(
     if excluded is not None:
         _without(rows, excluded)
     opened = load_model(model)
-    folder = report_folder(model, f"evaluation-{on}") if out is None else Path(out)
+    folder = report_folder(model, f"evaluation-{on}", work, "report.json") if out is None else Path(out)
     storage.check_folder(folder)
     started = time.perf_counter()
     with progress.counter(f"scoring {opened.spec.name}") as tick:
@@ -66,6 +67,7 @@ def evaluate(
     seconds = time.perf_counter() - started
     found = {
         "model": {"sha256": weights_sha256(model), **opened.spec.to_dict()},
+        "workspace": str(workspace.root.resolve()),
         "split": on,
         "sources": sorted(set(rows["source"])) if "source" in rows.columns else [],
         "seconds": round(seconds, 2),

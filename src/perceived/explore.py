@@ -21,6 +21,7 @@ from perceived.data.celeba import ATTRIBUTES
 from perceived.errors import ConfigError, DataError, ImageError
 from perceived.preprocess import Pixels
 from perceived.spec import LABELS
+from perceived.wording import counted
 from perceived.workspace import Workspace
 
 DEFAULT_PICTURE = "000409.jpg"
@@ -61,7 +62,8 @@ def explore(
         ConfigError: an attribute is unknown.
     """
     workspace = Workspace(Path(work))
-    table = _with_attributes(workspace.read_examples())
+    everything = workspace.read_examples()
+    table = _with_attributes(everything)
     chosen = _choose(table, picture, attributes)
     instead = [f"There is no picture {picture} here; {chosen['id']} is shown in its place."]
     portrait, missing = _open([chosen])
@@ -76,7 +78,7 @@ def explore(
         },
         "contact_sheet": {"seed": seed, "ids": [row["id"] for row, _ in sheet]},
         "unreadable": missing + unreadable,
-        "notes": _notes(table) + (instead if chosen["id"] != picture else []),
+        "notes": _notes(table, everything.height - table.height) + (instead if chosen["id"] != picture else []),
     }
     _write(workspace.explore if out is None else Path(out), table, found, portrait, sheet)
     return found
@@ -224,9 +226,11 @@ def _open(rows: Iterable[Row]) -> tuple[list[tuple[Row, Pixels]], list[dict[str,
     return opened, failed
 
 
-def _notes(table: pl.DataFrame) -> list[str]:
-    """Return what a reader must know before the figures."""
+def _notes(table: pl.DataFrame, others: int) -> list[str]:
+    """Return what a reader must know before the figures; ``others`` is how many pictures they are not of."""
     notes = []
+    if others:
+        notes.append(f"{counted(others, 'picture')} of the workspace without CelebA's attributes take no part here.")
     counts = dict(table["label"].value_counts().iter_rows())
     if counts == FULL_COUNTS:
         notes.append(

@@ -58,7 +58,8 @@ def find(
     Raises:
         ConfigError: no such split, too many folds, settings beside a model, or training pictures for a model
             that was trained on this split or does not say on which.
-        DataError, SplitError, ModelFileError: as :func:`perceived.evaluate.evaluate`.
+        DataError, SplitError, ModelFileError: as :func:`perceived.evaluate.evaluate`; DataError also where somebody
+            has written readings into the list that would be replaced.
     """
     if model is not None and settings:
         raise ConfigError(
@@ -69,6 +70,7 @@ def find(
     folder = Path(out) if out is not None else workspace.labels
     table = workspace.read_split()
     storage.check_folder(folder)
+    label_errors_page.refuse_to_replace_readings(folder)
     names = _names(on, (SPLITS if model is None else SPLITS[1:]), set(table["split"]))
     rows = pl.concat([scoring.read_split(workspace, name) for name in names])
     if model is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from perceived import report, storage
+from perceived.errors import DataError
 from perceived.exclusions import READINGS
 
 SHOWN = 400
@@ -16,6 +17,20 @@ SIDE = 200
 """Pictures of the page fit a square of this many pixels."""
 CANDIDATE = ("id", "split", "label", "suggested", "self_confidence")
 DUPLICATE = ("first", "second", "first_label", "second_label", "first_split", "second_split", "bits", "correlation")
+
+
+def refuse_to_replace_readings(out: Path) -> None:
+    """Raise :class:`DataError` where ``labels.csv`` has columns that somebody has added to it, such as readings."""
+    path = out / "labels.csv"
+    if not path.is_file():
+        return
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        added = [name for name in next(csv.reader(file), []) if name not in CANDIDATE]
+    if added:
+        raise DataError(
+            f"{path} would be replaced, and has columns that are not ours: {', '.join(added)}.",
+            mend="move it to another place or name, or choose another --out",
+        )
 
 
 def write(out: Path, found: Mapping[str, Any], paths: Mapping[str, str]) -> None:

@@ -58,7 +58,8 @@ def licences(spec: ModelSpec) -> dict[str, str]:
 
 def notes(spec: ModelSpec, workspace: Workspace, on: str) -> list[str]:
     """Return what a reader must know of a model's figures on one split, ``on``: whether it has seen the pictures."""
-    learnt, found = learnt_on(spec, workspace.read_split()), []
+    table = workspace.read_split()
+    learnt, found = learnt_on(spec, table), []
     if learnt != {"here"} and (on != "test" or workspace.draws_the_test()):
         found.append(
             f"The model{' also' if 'here' in learnt else ''} learnt on another split than this one, or does not say on "
@@ -70,6 +71,10 @@ def notes(spec: ModelSpec, workspace: Workspace, on: str) -> list[str]:
         )
     if "here" in learnt and on == "val":
         found.append("The checkpoint was chosen on these pictures, so the figures flatter it a little.")
+    fitted = spec.provenance.get("calibration")
+    here = on, split.fingerprint(table)
+    if isinstance(fitted, Mapping) and (fitted.get("split"), fitted.get("split_sha256")) == here:
+        found.append("Calibration and threshold were fitted to these pictures, so the figures flatter them a little.")
     return found
 
 

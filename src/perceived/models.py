@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from importlib import resources
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from perceived.errors import ConfigError, ModelFileError
-from perceived.storage import sha256_file, write_text
+from perceived.errors import ConfigError, DataError, ModelFileError
+from perceived.storage import read_json, sha256_file, write_text
 
 SHIPPED = Path(__file__).parent / "weights"
 DETECTORS = "face_detection*"
@@ -91,16 +92,21 @@ def beside(model: str | Path, ending: str) -> Path:
     return (path.parent if path == Path(model) else Path()) / f"{path.stem}-{ending}.onnx"
 
 
-def report_folder(model: str | Path, kind: str) -> Path:
+def report_folder(model: str | Path, kind: str, work: str | Path, record: str) -> Path:
     """Return where a report on a model goes unless told otherwise: into a run, or beside an ONNX file.
 
-    For a model that is given by its name, that is here.
+    For a model that is given by its name, that is here. Where a report on another workspace than ``work`` stands
+    there, as its file ``record`` tells, the name of this one is added.
 
     Raises:
         ConfigError, ModelFileError: as :func:`find_trained`.
     """
-    path = Path(model)
-    return path / kind if find_trained(model).is_dir() else path.with_name(f"{path.stem}-{kind}")
+    path, here = Path(model), Path(work).resolve()
+    folder = path / kind if find_trained(model).is_dir() else path.with_name(f"{path.stem}-{kind}")
+    before = None
+    with contextlib.suppress(DataError, AttributeError):  # none, or nothing of ours
+        before = read_json(folder / record).get("workspace")
+    return folder if before in (None, str(here)) else folder.with_name(f"{folder.name}-{here.name}")
 
 
 def find_trained(model: str | Path) -> Path:

@@ -105,6 +105,10 @@ def quantize(
             },
             **found,
         }
+        if max_loss * judged.height < 1:
+            found["note"] = (
+                f"A loss of {max_loss:.2%} is less than one of these {judged.height:,} pictures: compare on more."
+            )
         described = dataclasses.replace(before.spec, provenance={**before.spec.provenance, "int8": found})
         calibrate.write(rounded, described, target)
     return {**found, "file": str(target)}

@@ -125,7 +125,7 @@ def robustness(
     if before is not None:
         _require_same(before, tried, reference)
     opened = scoring.load_model(model)
-    folder = report_folder(model, f"robustness-{on}") if out is None else Path(out)
+    folder = report_folder(model, f"robustness-{on}", work, "robustness.json") if out is None else Path(out)
     storage.check_folder(folder)
     trial = Trial(opened, kinds, seed=seed)
     with progress.counter(f"{counted(len(trial.conditions), 'version')} of each picture") as tick:
@@ -140,6 +140,7 @@ def robustness(
         _require_same(before, tried, reference)
     found = {
         "model": {"sha256": scoring.weights_sha256(model), **opened.spec.to_dict()},
+        "workspace": str(Path(work).resolve()),
         **tried,
         **assess(trial.answers, readable, opened.spec.labels, opened.spec.threshold, chosen),
     }

@@ -99,8 +99,9 @@ def group_curves(groups: Mapping[str, Found]) -> Draw:
         enough = [name for name in lines if groups[name]["n"] >= SMALL]
         worst = min(enough, key=lambda name: lines[name][-1], default=None)
         for (name, values), end in zip(lines.items(), ends, strict=True):
-            color = COLORS["male"] if name == worst else COLORS["accent"]
-            axes.plot(range(len(values)), values, color=color, linewidth=1.6, alpha=0.8)
+            color = COLORS["male"] if name == worst else COLORS["accent"] if name in enough else COLORS["muted"]
+            axes.plot(range(len(values)), values, color=color, lw=1.6, alpha=0.8, ls="-" if name in enough else ":")
+            axes.plot([len(SEVERITIES), len(values) - 0.92], [values[-1], end], color=color, lw=0.7, alpha=0.8)
             text = f"{short(name, 24)} ({groups[name]['n']:,}{'' if name in enough else ', few'})"
             axes.text(len(values) - 0.9, end, text, color=COLORS["ink"], fontsize=9, va="center", parse_math=False)
         axes.set_xlim(-0.1, len(SEVERITIES) + 1.9)

@@ -21,6 +21,7 @@ from perceived.acceleration import precision_of
 from perceived.backbones import Backbone
 from perceived.checkpoint import HEAD, Run, TrainedModel
 from perceived.data import feed
+from perceived.data import split as splits
 from perceived.data.feed import Feed
 from perceived.errors import ConfigError, ModelFileError, PictureSizeError, ResumeError
 from perceived.frozen import features, opinion
@@ -99,7 +100,8 @@ def prepare_run(
         ConfigError: there are more processes than pictures in a batch.
     """
     run = Run(out)
-    _require_same(run, {"recipe": recipe.to_dict()})
+    split_sha256 = splits.fingerprint(Workspace(work).read_split())
+    _require_same(run, {"recipe": recipe.to_dict(), "data": {"split_sha256": split_sha256}}, in_part=True)
     if recipe.batch_size < accelerator.num_processes:
         raise ConfigError(
             f"A batch of {recipe.batch_size} pictures cannot be shared out to {accelerator.num_processes} processes.",
@@ -276,8 +278,8 @@ def changes_of_place(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     ]
 
 
-def _require_same(run: Run, config: Mapping[str, Any]) -> None:
-    """Refuse a run directory that belongs to another recipe, split or starting point."""
+def _require_same(run: Run, config: Mapping[str, Any], *, in_part: bool = False) -> None:
+    """Refuse a run directory that belongs to another recipe, split or starting point, as far as ``config`` is known."""
     recorded = storage.read_json(run.config) if run.config.is_file() else {}
     if "recipe" in recorded:  # a setting that came with a later version had its default value
         recorded["recipe"] = _completed(recorded["recipe"], Recipe(name="").to_dict())
@@ -286,7 +288,7 @@ def _require_same(run: Run, config: Mapping[str, Any]) -> None:
             {key: value for key, value in side[part].items() if part != "weights" or key in STARTING_POINT}
             for side in (recorded, config)
         )
-        changed = [key for key in now | before if before.get(key) != now.get(key)]
+        changed = [key for key in (now if in_part else now | before) if before.get(key) != now.get(key)]
         if changed:
             key = changed[0]
             raise ResumeError(

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from perceived import storage
+from perceived import markdown, storage
 from perceived.checkpoint import TrainedModel
 
 Run = Callable[..., SimpleNamespace]
@@ -85,6 +85,12 @@ def test_from_a_run_to_the_card_of_its_file(
     text = (tmp_path / "CARD.md").read_text(encoding="utf-8")
     assert 'license: "mit"' in text
     assert '"emissions": 0.0' in text, "electricity without carbon dioxide"
+    assert "Probabilities are not calibrated" in text
+    assert 'perceived.Predictor("model.onnx")' in text
+    assert report["notes"], "it says something that a reader of the card has to know"
+    assert all(markdown.plain(note) in text for note in report["notes"])
+    done("card", tiny_run, "--datasets", "demo", "--out", tmp_path / "RUN.md")
+    assert f"perceived export {tiny_run.name} {tiny_run.name}.onnx" in (tmp_path / "RUN.md").read_text(encoding="utf-8")
     told = round(report["metrics"]["accuracy"]["value"], 5)
     assert f'"name": "Accuracy", "value": {told}' in text
 

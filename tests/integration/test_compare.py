@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from perceived import compare, leaderboard, recipes, scoring
+from perceived import compare, leaderboard, recipes, scoring, storage
 from perceived import train as training
 from perceived.errors import ConfigError, DivergedError, ImageError, ResumeError, SplitError, WeightsError
 from perceived.schedule import Schedule
@@ -53,24 +53,24 @@ def compared(
 
         def record(work: Path, recipe: recipes.Recipe, folder: Path, **rest: Any) -> Any:
             trained.append(folder.name)
-            if recipe.backbone == "no_weights":
-                raise WeightsError("The weights of no_weights are out of reach.")
+            if recipe.backbone == "resnet14t":
+                raise WeightsError("The weights of resnet14t are out of reach.")
             return original(work, recipe, folder, **rest)
 
         patch.setattr(training, "train", record)
         compare.compare(tiny_work, NETWORKS, out, **budget)
-        found = compare.compare(tiny_work, [*NETWORKS, "no_weights"], out, **budget)
+        found = compare.compare(tiny_work, [*NETWORKS, "resnet14t"], out, **budget)
     return out, found, trained
 
 
 def test_a_killed_comparison_goes_on_with_what_is_missing(compared: Compared) -> None:
-    assert compared[2] == ["test_resnet-seed1", "resnet10t-seed0", "resnet10t-seed1", "no_weights"]
+    assert compared[2] == ["test_resnet-seed1", "resnet10t-seed0", "resnet10t-seed1", "resnet14t"]
 
 
 def test_the_leaderboard_holds_every_network(compared: Compared) -> None:
     out, found, _ = compared
     assert {row["backbone"] for row in found["leaderboard"]} == set(NETWORKS)
-    assert list(found["left_out"]) == ["no_weights"]
+    assert list(found["left_out"]) == ["resnet14t"]
     for row in found["leaderboard"]:
         answers = [
             pl.read_parquet(out / "runs" / f"{row['backbone']}-seed{seed}" / "answers.parquet") for seed in (0, 1)
@@ -90,18 +90,18 @@ def test_the_leaderboard_holds_every_network(compared: Compared) -> None:
     assert "changes its sign at random" in (out / "leaderboard.html").read_text()
     for name in ("leaderboard.html", "leaderboard.md", "pareto.png"):
         assert (out / name).stat().st_size > 500
-    assert "no_weights is left out" in (out / "leaderboard.html").read_text()
+    assert "resnet14t is left out" in (out / "leaderboard.html").read_text()
 
 
 def test_a_call_for_networks_that_cannot_be_had_alone_says_so(
     compared: Compared, tiny_work: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
-        raise WeightsError("The weights of no_weights are out of reach.")
+        raise WeightsError("The weights of resnet14t are out of reach.")
 
     monkeypatch.setattr(training, "train", refuse)
-    with pytest.raises(WeightsError, match="No backbone can be compared: The weights of no_weights"):
-        compare.compare(tiny_work, ["no_weights"], compared[0], minutes=0.01, seeds=2, settings=settings)
+    with pytest.raises(WeightsError, match="No backbone can be compared: The weights of resnet14t"):
+        compare.compare(tiny_work, ["resnet14t"], compared[0], minutes=0.01, seeds=2, settings=settings)
 
 
 def test_networks_trained_at_the_same_time_come_in_their_order(
@@ -182,6 +182,29 @@ def test_the_same_split_in_another_file_is_the_same_comparison(
 def test_another_budget_is_another_comparison(compared: Compared, tiny_work: Path, settings: list[str]) -> None:
     with pytest.raises(ResumeError, match="its minutes is"):
         compare.compare(tiny_work, NETWORKS, compared[0], minutes=9, seeds=2, settings=settings)
+
+
+def test_a_name_that_is_none_is_told_before_anything_is_begun(
+    tiny_work: Path, tmp_path: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("begun"))
+    with pytest.raises(ConfigError, match="no backbone named 'nope'"):
+        compare.compare(tiny_work, ["resnet10t", "nope"], tmp_path / "out", minutes=1, seeds=1, settings=settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_of_which_nothing_was_trained_binds_nobody(
+    tiny_work: Path, tmp_path: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def stop(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare, "_run", stop)
+    for minutes in (0.01, 0.02):
+        with pytest.raises(KeyboardInterrupt):
+            compare.compare(tiny_work, ["resnet10t"], tmp_path, minutes=minutes, seeds=1, settings=settings)
+        assert storage.read_json(tmp_path / "plan.json")["minutes"] == minutes
 
 
 def test_what_makes_no_comparison_is_refused(tiny_work: Path, tmp_path: Path, settings: list[str]) -> None:

@@ -67,6 +67,9 @@ def test_what_was_found_stands_in_the_file(model: Path, work: Path, tmp_path: Pa
     told = {key: value for key, value in found.items() if key != "file"}
     assert spec.provenance == {**Classifier(model).spec.provenance, "int8": told}
     assert told["accuracy"]["before"] == 1
+    assert "note" not in told, "a loss of 20 % would show"
+    unsure = quantize.quantize(model, work, out=tmp_path / "unsure.onnx", pictures=32, max_loss=0.001)
+    assert unsure["note"].startswith("A loss of 0.10% is less than one of these")
     assert told["scaled_by"] == {"split": "train", "pictures": 32, "seed": 0}
     assert told["compared_on"] == {
         "split": "val",

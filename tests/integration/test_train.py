@@ -27,6 +27,7 @@ from perceived import curves, export, from_onnx, lineage, recipes, storage
 from perceived import train as training
 from perceived.checkpoint import Run, TrainedModel
 from perceived.classifier import Classifier
+from perceived.data import feed
 from perceived.data.augment import Augmentation
 from perceived.errors import DataError, DivergedError, ModelFileError, ResumeError
 from perceived.recipes import Recipe
@@ -197,6 +198,15 @@ def test_two_do_not_train_into_one_folder(
         with pytest.raises(ResumeError, match="Another process is at work in"):
             training.train(tiny_work, recipe, run, quiet=True)
     training.train(tiny_work, recipe, run, quiet=True)
+
+
+def test_another_split_is_refused_before_a_picture_is_read(
+    run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pl.read_parquet(tiny_work / "split.parquet")[:-1].write_parquet(tmp_path / "split.parquet")
+    monkeypatch.setattr(feed, "load", lambda *_, **__: pytest.fail("pictures were read"))
+    with pytest.raises(ResumeError, match="holds another run: its data split_sha256"):
+        training.train(tmp_path, recipe, run, quiet=True)
 
 
 def test_a_recipe_is_read_from_a_run(run: Path, recipe: Recipe, tmp_path: Path) -> None:

@@ -256,6 +256,8 @@ def test_a_file_of_another_folder_is_another_one(write: Callable[..., Path]) -> 
     assert matched("elsewhere/1.jpg", "elsewhere/2.jpg") == ["1.jpg", "2.jpg"]
     with pytest.raises(DataError, match="No id of the predictions"):
         matched("val/4.jpg", "val/5.jpg", "val/6.jpg", "val/7.jpg")
+    with pytest.raises(DataError, match="Only 1 file name would match without folders"):
+        matched("val/4.jpg", "val/5.jpg", "val/6.jpg", "val/7.jpg")
 
 
 def test_file_names_that_are_not_unique_do_not_match(write: Callable[..., Path]) -> None:

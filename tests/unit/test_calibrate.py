@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from perceived import calibrate, images, metrics
+from perceived import calibrate, images, lineage, metrics
 from perceived.classifier import Classifier, calibrated, softmax
 from perceived.data import split as splits
 from perceived.errors import ConfigError, ModelFileError, SplitError
 from perceived.repeats import People
+from perceived.workspace import Workspace
 
 LABELS = ("female", "male")
 
@@ -209,6 +210,9 @@ def test_a_model_file_is_refitted(tiny_model: Path, work: Path, tmp_path: Path) 
     np.testing.assert_array_equal(new.logits(pixels), old.logits(pixels))
     report = json.loads((tmp_path / "better-calibration" / "calibration.json").read_text())
     assert report["threshold"]["error"] <= 0.1
+    told = lineage.notes(new.spec, Workspace(work), "val")
+    assert told[-1].startswith("Calibration and threshold were fitted to these pictures")
+    assert not any("were fitted" in note for note in lineage.notes(new.spec, Workspace(work), "test"))
     curve = report["risk_coverage"]
     assert [point["coverage"] for point in curve] == pytest.approx(calibrate.COVERAGES, abs=1 / 20)
     assert curve[-1]["error"] == pytest.approx(1 - report["accuracy"])

@@ -91,17 +91,16 @@ def model(make_model: Callable[..., Path], tmp_path: Path) -> Path:
         "environment": {"device": "cpu", "threads": 2, "platform": "Linux"},
         "calibration": DOUBT,
     }
-    metrics = {"validation": {"seconds": 1800.0}}
-    return make_model(tmp_path / "m.onnx", name="default", threshold=0.75, provenance=provenance, metrics=metrics)
+    provenance["courses"] = {"a": {"seconds": 1800.0}}
+    return make_model(tmp_path / "m.onnx", name="default", threshold=0.75, provenance=provenance)
 
 
 def test_the_time_to_train_counts_the_models_learnt_from(make_model: Callable[..., Path], tmp_path: Path) -> None:
-    metrics = {"validation": {"seconds": 1800.0}}
-    alone = make_model(tmp_path / "alone.onnx", provenance={}, metrics=metrics)
+    alone = make_model(tmp_path / "alone.onnx", provenance={"courses": {"a": {"seconds": 1800.0}}})
     text = card.write(alone, tmp_path / "alone.md", datasets=["fairface"])
     assert "| time to train | 30.0 minutes to the best validation |" in text
     courses = {"a": {"seconds": 3600.0, "sources": ["fairface"]}, "b": {"seconds": 1800.0, "sources": ["fairface"]}}
-    taught = make_model(tmp_path / "taught.onnx", provenance={"courses": courses}, metrics=metrics)
+    taught = make_model(tmp_path / "taught.onnx", provenance={"courses": courses})
     text = card.write(taught, tmp_path / "taught.md", datasets=["fairface"])
     assert "| time to train | 90.0 minutes to the best validation, including the models it was made from |" in text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -256,11 +257,29 @@ def test_a_mistake_that_has_gone_since_is_grey(
     assert (tmp_path / "out" / "report.html").read_text().count("data:image/jpeg") == len(found["mistakes"])
 
 
-def test_reports_stand_beside_the_model(workspace: Callable[..., Path], tiny_model: Path) -> None:
-    work = workspace(ROWS)
-    evaluate.evaluate(tiny_model, work)
-    assert (tiny_model.parent / "tiny-evaluation-test" / "report.html").is_file()
-    assert models.report_folder(work, "evaluation-val") == work / "evaluation-val"
+def test_reports_stand_beside_the_model(workspace: Callable[..., Path], tiny_model: Path, tmp_path: Path) -> None:
+    work, model = workspace(ROWS), shutil.copy(tiny_model, tmp_path / "own.onnx")
+    evaluate.evaluate(model, work)
+    assert (tmp_path / "own-evaluation-test" / "report.html").is_file()
+    assert models.report_folder(work, "evaluation-val", work, "report.json") == work / "evaluation-val"
+
+
+def test_a_report_on_other_pictures_does_not_take_the_place_of_the_first(
+    workspace: Callable[..., Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    work, model = workspace(ROWS), shutil.copy(tiny_model, tmp_path / "own.onnx")
+    evaluate.evaluate(model, work)
+    first = tmp_path / "own-evaluation-test" / "report.json"
+    before = first.read_bytes()
+    (tmp_path / "other").mkdir()
+    shutil.copy(Workspace(work).split, tmp_path / "other")
+    evaluate.evaluate(model, tmp_path / "other")
+    assert first.read_bytes() == before
+    assert (tmp_path / "own-evaluation-test-other" / "report.html").is_file()
+    first.write_text("{")
+    assert models.report_folder(model, "evaluation-test", work, "report.json") == first.parent, "it says nothing"
+    evaluate.evaluate(model, work)
+    assert json.loads(first.read_text())["workspace"] == str(work.resolve())
 
 
 def test_the_same_answers_give_the_same_report(

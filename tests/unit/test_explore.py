@@ -199,10 +199,11 @@ def test_an_empty_table_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_the_study_misstates_is_said_where_all_of_celeba_is_counted() -> None:
-    assert not explore._notes(make_table(path="x"))
+    assert not explore._notes(make_table(path="x"), 0)
+    assert explore._notes(make_table(path="x"), 1200)[0].startswith("1,200 pictures of the workspace without")
     counts = explore.FULL_COUNTS
     labels = pl.Series(["female"] * counts["female"] + ["male"] * counts["male"])
     table = pl.DataFrame({"label": labels, "source": "celeba", "path": "x"})
-    assert "the other way round" in explore._notes(table)[0]
+    assert "the other way round" in explore._notes(table, 0)[0]
     demo = make_table(path="x").with_columns(source=pl.lit("demo"))
     assert "faces of nobody" in explore._notes(demo)[0]

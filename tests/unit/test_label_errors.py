@@ -91,6 +91,18 @@ def test_lists_and_page_hold_it_all(work: Path, tiny_model: Path, tmp_path: Path
     assert page.count('type="radio"') == 2 * len(exclusions.READINGS)
 
 
+def test_readings_that_somebody_has_written_are_not_replaced(work: Path, tiny_model: Path, tmp_path: Path) -> None:
+    label_errors.find(work, model=tiny_model, out=tmp_path / "out")
+    label_errors.find(work, model=tiny_model, out=tmp_path / "out")
+    lists = tmp_path / "out" / "labels.csv"
+    head, *rows = lists.read_text().splitlines()
+    lists.write_text("\n".join([f"{head},reading", *(f"{row},wrong" for row in rows)]))
+    with pytest.raises(DataError, match="columns that are not ours: reading") as caught:
+        label_errors.find(work, model=tiny_model, out=tmp_path / "out")
+    assert "another --out" in caught.value.mend
+    assert lists.read_text().startswith(f"{head},reading")
+
+
 def test_a_picture_that_has_gone_since_keeps_its_place_on_the_page(
     work: Path, tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -62,13 +62,13 @@ def test_a_run_under_the_name_of_a_model_is_not_taken_for_it(
     (package / name).mkdir()
     monkeypatch.chdir(package)
     assert models.find_trained(name).name == f"{name}.onnx"
-    assert models.report_folder(name, "audit") == Path(f"{name}-audit")
+    assert models.report_folder(name, "audit", "work", "audit.json") == Path(f"{name}-audit")
     (package / name / "best").mkdir()
     with pytest.raises(ConfigError, match="also the name of a model") as caught:
         models.find_trained(name)
     assert str(package / name) in caught.value.mend
     assert models.find_trained(package / name) == package / name
-    assert models.report_folder(package / name, "audit") == package / name / "audit"
+    assert models.report_folder(package / name, "audit", "work", "audit.json") == package / name / "audit"
 
 
 def test_a_model_that_is_not_as_it_was_packed_is_refused(package: Path) -> None:

@@ -25,7 +25,7 @@ def evaluate(
     from perceived import evaluate as evaluation
     from perceived.models import report_folder
 
-    folder = out or report_folder(model, f"evaluation-{on}")
+    folder = out or report_folder(model, f"evaluation-{on}", work, "report.json")
     found = evaluation.evaluate(model, work, on=on, out=folder, exclude=exclude)
     terminal.table((f"on {on}", "value", "95 % from", "to"), terminal.rates(found["metrics"]))
     if cleaned := found["cleaned"]:

@@ -36,4 +36,6 @@ def quantize(
         ("mean difference of probability", "", f"{found['mean_difference']:.4f}"),
     ]
     terminal.table((f"on {on}", "before", "int8"), rows)
+    if note := found.get("note"):
+        typer.echo(note)
     typer.echo(f"model: {found['file']}")

@@ -34,7 +34,7 @@ def robustness(
     from perceived.corruptions import KINDS
     from perceived.models import report_folder
 
-    folder = out or report_folder(model, f"robustness-{on}")
+    folder = out or report_folder(model, f"robustness-{on}", work, "robustness.json")
     found = trial.robustness(
         model, work, on=on, kinds=listed(kinds) if kinds else tuple(KINDS), by=listed(groups), limit=limit,
         reference=reference, out=folder, seed=seed,

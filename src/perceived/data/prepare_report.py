@@ -114,7 +114,7 @@ class PrepareReport:
             table.add_section()
             table.add_row(f"of {source.name}", f"{source.examples:,}", source.licence)
             for part in source.held_out:
-                whole = part.of or "what had no partition"
+                whole = part.of or ("what was left" if part.to == "val" else "what had no partition")
                 words = f"{part.share:.0%} of {whole}, alike in {', '.join(part.by)}; seed {part.seed}"
                 table.add_row(f"held out for {part.to}", f"{part.pictures:,}", words)
             for change, count in source.mended.items():

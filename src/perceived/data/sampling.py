@@ -63,9 +63,11 @@ def check_boost(table: pl.DataFrame, boost: Mapping[str, float]) -> None:
     """Raise :class:`ConfigError` if ``boost`` names a group that ``table`` has not, or a factor that is none."""
     known = ["label", *groups(table)]
     for group, factor in boost.items():
-        column, _, value = group.partition("=")
-        if column not in known:
-            raise ConfigError(f"There is no group {group!r} to boost.", expected=f"a value of {', '.join(known)}")
+        column, sign, value = group.partition("=")
+        if column not in known or not sign:
+            raise ConfigError(
+                f"There is no group {group!r} to boost.", expected=f"COLUMN=VALUE, with a value of {', '.join(known)}"
+            )
         values = table[column].drop_nulls().unique().sort().to_list()
         if value not in values:
             raise ConfigError(

@@ -36,6 +36,7 @@ class Reader(Protocol):
     def read(self, root: Path, listing: Listing) -> Source: ...
 
 
+PUBLISHED: Mapping[str, Reader] = {"CelebA": celeba, "FairFace": fairface, "UTKFace": utkface}
 READERS: tuple[Reader, ...] = (fairface, celeba, manifest, utkface)
 """Datasets in the order in which they are looked for; what is none of these may have a folder for each class."""
 
@@ -105,6 +106,13 @@ def read(data: Path, words: Mapping[str, str]) -> Source:
     if not root.exists():
         raise DataError(f"{data} does not exist.", expected="a folder or zip with a dataset", mend="check the path")
     listing = open_archives(list_data(root), _reader)
+    several = [name for name, reader in PUBLISHED.items() if reader.recognises(listing)]
+    if len(several) > 1:
+        raise DataError(
+            f"{data} holds several datasets: {', '.join(several)}.",
+            expected="the folder or zip of each",
+            mend="give them one after another: perceived prepare FOLDER FOLDER --out WORK",
+        )
     reader = _reader(listing) or (folder if folder.recognises(listing) else None)
     if reader is None:
         raise DataError(

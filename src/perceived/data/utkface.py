@@ -21,7 +21,7 @@ GENDERS = ("male", "female")
 RACES = ("White", "Black", "Asian", "Indian", "Others")
 """UTKFace's own words, in the order of their numbers; they are coarser than FairFace's."""
 
-_NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_\d{8,17}(\.jpe?g|\.png)?(\.chip)?(\.jpe?g|\.png)", re.IGNORECASE)
+_NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_\d{8,18}(\.jpe?g|\.png)?(\.chip)?(\.jpe?g|\.png)", re.IGNORECASE)
 _ALIKE = re.compile(r"\d{1,3}_\d+_(\d+_)?\d*(\.\w+)*", re.IGNORECASE)
 """Names in which something is missing: a few of the published ones lack the race."""
 

@@ -212,6 +212,15 @@ def test_progress_counts_every_picture(faces: Any, tmp_path: Path) -> None:
     assert calls[-1] == (24, 24)
 
 
+def test_a_folder_of_several_datasets_is_none_of_them(faces: Any, tmp_path: Path, make_jpeg: Any) -> None:
+    root = faces.write(tmp_path, "kaggle nested")
+    (root / "utk").mkdir()
+    for name in range(200):
+        (root / "utk" / f"{name}_1_0_20170110183726390.jpg").write_bytes(make_jpeg(0, (12, 12)))
+    with pytest.raises(DataError, match="holds several datasets: CelebA, UTKFace"):
+        table.prepare(root, tmp_path / "work")
+
+
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere does not exist"):
         table.prepare(tmp_path / "nowhere", tmp_path / "work")

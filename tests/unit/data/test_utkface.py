@@ -17,7 +17,7 @@ def test_names_are_read(tmp_path: Path, make_jpeg: Callable[..., bytes]) -> None
     names = (
         "1_0_0_20161219140623097.jpg.chip.jpg",
         "100_1_3_20170110183726390.jpg.chip.jpg",
-        "26_1_4_20170104023102422.jpg",
+        "26_1_4_201701040231024222.jpg",
         "61_1_20170109150557335.jpg.chip.jpg",
         "contents.jpg",
     )
