@@ -135,11 +135,9 @@ def match(predictions: pl.DataFrame, labels: pl.DataFrame, reading: Reading) -> 
         joined = _by_ends(labels, predictions)
         if joined.is_empty():
             shared = _by_name(labels, predictions, 0).height
-            few = (
-                f" {counted(shared, 'file name')} would match without folders: too few to be trusted." if shared else ""
-            )
+            few = f" Only {counted(shared, 'file name')} would match without folders: too few to be trusted."
             raise DataError(
-                f"No id of the predictions is among the labels.{few}",
+                f"No id of the predictions is among the labels.{few if shared else ''}",
                 expected=f"ids such as {_examples(labels['id'])}; the predictions have {_examples(predictions['id'])}",
                 mend="write the ids of both files in the same way",
             )

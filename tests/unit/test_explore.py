@@ -206,4 +206,4 @@ def test_what_the_study_misstates_is_said_where_all_of_celeba_is_counted() -> No
     table = pl.DataFrame({"label": labels, "source": "celeba", "path": "x"})
     assert "the other way round" in explore._notes(table, 0)[0]
     demo = make_table(path="x").with_columns(source=pl.lit("demo"))
-    assert "faces of nobody" in explore._notes(demo)[0]
+    assert "faces of nobody" in explore._notes(demo, 0)[0]

@@ -87,8 +87,8 @@ def test_nothing_measured_is_said(results: dict[str, Any]) -> None:
 def test_the_readme_and_the_ethics_tell_the_figures_of_the_results(results: dict[str, Any], root: Path) -> None:
     found = results["load"]()
     of = {name: found[name]["metrics"] for name in found}
-    default, served, labelled, answered = (
-        of[name] for name in ("default", "serve-load", "celeba-labels", "predict-speed")
+    default, served, labelled, answered, unseen = (
+        of[name] for name in ("default", "serve-load", "celeba-labels", "predict-speed", "unseen")
     )
     missed = "accuracy_missed_faces_as_errors"
     ages = {row["age"]: row["accuracy"]["value"] for row in _rows(found["audit"], "default, by age and gender")}
@@ -100,6 +100,11 @@ def test_the_readme_and_the_ethics_tell_the_figures_of_the_results(results: dict
         f"and {_percent(1 - default['error_at_threshold'])} of its other answers are right",
         f"right for {_percent(of['research'][missed]['value'])} of those.",
         f"calibration error {default['calibration_error']['value']:.3f}; the best of three others",
+        (
+            f"| {_percent(unseen['default UTKFace accuracy']['value'])}; at its threshold "
+            f"{_percent(unseen['default UTKFace answered_at']['value'])} are answered, "
+            f"{_percent(unseen['default UTKFace error of those answered']['value'])} of those wrongly |"
+        ),
         f"right for {_percent(default[missed]['value'])} of 5,000 FairFace photographs",
         f"for {_percent(of['peers']['fairface_accuracy_of_best_peer']['value'])}. It fails",
         f"`uncertain`: {_percent(1 - default['error_at_threshold'])} of its other answers are right",
