@@ -90,14 +90,7 @@ def compare(
             for seed in range(seeds)
         ]
         finished = list(run_all(_run, [(work, out, recipe, rows) for recipe in affordable]))  # before anything is timed
-        entries, diverged = [], {}
-        for index, name in enumerate(names):
-            runs = finished[index * seeds : (index + 1) * seeds]
-            whole = [run for run in runs if not isinstance(run, str)]
-            if len(whole) == len(runs):
-                entries.append(leaderboard.entry(name, whole, _product(out, name, whole)))
-            else:
-                diverged[name] = next(run for run in runs if isinstance(run, str))
+        entries, diverged = _entries(out, names, finished, seeds)
         if not entries:
             why = next(iter(diverged.values()))
             raise DivergedError(why, mend="compare with another --set learning_rate and --out")
@@ -109,6 +102,21 @@ def compare(
         }
         leaderboard_page.write(out, found)
     return found
+
+
+def _entries(
+    out: Path, names: Sequence[str], finished: Sequence[leaderboard.Run | str], seeds: int
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Return what is to be ranked of ``finished``, so many runs of each name, and why other names diverged."""
+    entries, diverged = [], {}
+    for index, name in enumerate(names):
+        runs = finished[index * seeds : (index + 1) * seeds]
+        whole = [run for run in runs if not isinstance(run, str)]
+        if len(whole) == len(runs):
+            entries.append(leaderboard.entry(name, whole, _product(out, name, whole)))
+        else:
+            diverged[name] = next(run for run in runs if isinstance(run, str))
+    return entries, diverged
 
 
 def recipe_for(backbone: str, name: str, settings: Sequence[str] = ()) -> Recipe:
@@ -146,10 +154,10 @@ def _plan(
     """Return the plan, made once: a comparison that goes on keeps the epochs it was started with."""
     path = out / "plan.json"
     plan: dict[str, Any] = storage.read_json(path) if path.is_file() else {**asked, "epochs": {}, "left_out": {}}
-    if not (out / "runs").is_dir():
-        plan |= {**asked, "epochs": {}}  # nothing of it was trained: what was probed may be probed for another budget
     changed = [key for key, value in asked.items() if plan.get(key) != value]
-    if changed:
+    if changed and not (out / "runs").is_dir():  # nothing of it was trained
+        plan |= {**asked, "epochs": {}}
+    elif changed:
         raise ResumeError(
             f"{out} holds another comparison: its {changed[0]} is {plan.get(changed[0])!r}, not {asked[changed[0]]!r}.",
             expected="the arguments it was started with; more backbones may be named",
