@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from PIL import Image
 
+from perceived.predictor import Predictor
+
 httpx2 = pytest.importorskip("httpx2", reason="needs the extra perceived[serve]")
 
 
@@ -225,3 +227,36 @@ def test_a_caller_who_hangs_up_leaves_nothing_behind(start_server, metric, wait_
                 connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
         wait_until(lambda: metric(url, 'perceived_requests_total{route="/v1/predict",status="499"}') == 3)
         assert metric(url, "perceived_held_bytes") == 0
+
+
+def test_pictures_of_a_caller_who_hung_up_are_dropped_at_once(start_server, metric, wait_until, encoded, tiny_model):
+    begun, go_on = threading.Event(), threading.Event()
+    answered: list[str] = []
+
+    class Slow(Predictor):
+        def prepare_one(self, picture, *, name="", **options):
+            answered.append(name)
+            begun.set()
+            go_on.wait(30 if name.startswith("left") else 0)
+            return super().prepare_one(picture, name=name, **options)
+
+    form = [("files", (f"left-{i}.png", encoded(i))) for i in range(9)]
+    request = httpx2.Request("POST", "http://x/v1/predict", files=form)
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: {request.headers['content-type']}\r\n"
+    body = request.read()
+    left = 'perceived_requests_total{route="/v1/predict",status="499"}'
+    with start_server(Slow(tiny_model, detect=False), threads=1) as url:
+        before = metric(url, left)
+        host, port = url.removeprefix("http://").split(":")
+        begun.clear()
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            assert begun.wait(30)
+            assert metric(url, "perceived_queue_pictures") == 8
+        try:
+            wait_until(lambda: metric(url, left) == before + 1)
+            assert metric(url, "perceived_queue_pictures") == metric(url, "perceived_held_bytes") == 0
+        finally:
+            go_on.set()
+        assert httpx2.post(f"{url}/v1/predict", files={"files": ("here.png", encoded(9))}, timeout=60).is_success
+    assert answered[-2:] == ["left-0.png", "here.png"]

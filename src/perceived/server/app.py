@@ -186,7 +186,7 @@ async def _on_fault(request: Request, _: Exception) -> Response:
 
 
 async def _on_leave(_: Request, __: Exception) -> Response:
-    """Name a request whose caller hung up before it was whole; nobody reads this answer."""
+    """Name a request whose caller hung up before it was answered; nobody reads this answer."""
     return Response(status_code=499)
 
 

@@ -1,15 +1,18 @@
-"""A request's body, read within limits of size, time and of what all requests hold together."""
+"""A request's body, read within limits of size, time and of what all requests hold together; and its caller."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from perceived.server import metrics
 from perceived.server.problems import Problem, overloaded
+
+Result = TypeVar("Result")
 
 
 class Memory:
@@ -56,6 +59,30 @@ async def body_of(request: Request, memory: Memory, *, max_body: int, seconds: f
         yield chunks.pop()
     finally:
         memory.give_back(held)
+
+
+async def while_there(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """Return what ``work`` returns; it is cancelled where the caller, whose body has been read, hangs up.
+
+    Raises:
+        ClientDisconnect: the caller hung up.
+    """
+    leaving, working = asyncio.ensure_future(_left(request)), asyncio.ensure_future(work)
+    try:
+        await asyncio.wait((leaving, working), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientDisconnect
+    finally:
+        leaving.cancel()
+        working.cancel()
+        await asyncio.gather(leaving, working, return_exceptions=True)
+
+
+async def _left(request: Request) -> None:
+    """Return when the caller has hung up."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _check_length(header: str | None, max_body: int) -> None:

@@ -14,7 +14,7 @@ from perceived.predictor import Predictor
 from perceived.server import metrics
 from perceived.server.answers import Answer, Answerer, Begun, Question, relabel
 from perceived.server.engine import Engine
-from perceived.server.intake import Memory, body_of
+from perceived.server.intake import Memory, body_of, while_there
 from perceived.server.problems import Problem, overloaded
 from perceived.server.schema import PredictQuery
 from perceived.server.settings import Settings
@@ -122,6 +122,7 @@ class Service:
 
         Raises:
             Problem: the request is refused as a whole.
+            ClientDisconnect: its caller hung up; what was not begun is dropped.
         """
         limits = self.settings
         if (coding := request.headers.get("content-encoding", "identity")).lower() != "identity":
@@ -130,9 +131,8 @@ class Service:
         async with body_of(request, self._memory, max_body=limits.max_body, seconds=limits.body_timeout) as body:
             uploads = await self._parse(request.headers.get("content-type", ""), body)
             del body
-            answers = await self._ask(
-                [Question(upload=upload, explain=query.explain, max_faces=query.max_faces) for upload in uploads]
-            )
+            questions = [Question(upload=one, explain=query.explain, max_faces=query.max_faces) for one in uploads]
+            answers = await while_there(request, self._ask(questions))
         at = self._threshold if query.threshold is None else query.threshold
         pictures = [render(answer, threshold=at) for answer in answers]
         self._count(request, pictures)
