@@ -85,3 +85,34 @@ def test_nothing_is_done_for_those_who_left_and_they_take_no_room():
 
     asyncio.run(leave())
     assert done == [1, 4]
+
+
+def test_requests_take_turns_so_that_a_large_one_does_not_keep_the_others_waiting():
+    done: list[int] = []
+    first, second, third = run(Engine(lambda n: done.append(n) or n, threads=1, queue=100), [1, 2, 3, 4], [10, 20], [7])
+    assert (first, second, third) == ([1, 2, 3, 4], [10, 20], [7])
+    assert done == [1, 2, 10, 7, 3, 20, 4]
+
+
+def test_those_who_stay_keep_their_turns_when_others_leave():
+    begun, go_on = threading.Event(), threading.Event()
+    done: list[int] = []
+
+    def answer(question):
+        begun.set()
+        go_on.wait(30)
+        done.append(question)
+        return question
+
+    async def leave() -> None:
+        engine = Engine(answer, threads=1, queue=100)
+        asking = [asyncio.ensure_future(engine.answer(one)) for one in ([1, 2, 3], [10, 20, 30], [7, 8])]
+        await asyncio.to_thread(begun.wait, 30)
+        asking[1].cancel()
+        await asyncio.wait([asking[1]])
+        go_on.set()
+        assert await asyncio.gather(asking[0], asking[2]) == [[1, 2, 3], [7, 8]]
+        engine.close()
+
+    asyncio.run(leave())
+    assert done == [1, 2, 7, 3, 8]

@@ -1,7 +1,8 @@
 """From pictures to answers, off the event loop: a bounded queue and the threads that empty it.
 
 State is touched on the event loop only, so it needs no lock. A thread takes one picture at a time: most of
-the work is decoding and finding faces, which no batch quickens.
+the work is decoding and finding faces, which no batch quickens. Requests take turns, a picture each, so that
+one of many pictures does not keep the others waiting until it is done.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Engine(Generic[Question, Answer]):
     def __init__(self, answer: Callable[[Question], Answer], *, threads: int, queue: int) -> None:
         self._answer = answer
         self._threads, self._queue = threads, queue
-        self._waiting: deque[_Job[Question, Answer]] = deque()
+        self._waiting: deque[deque[_Job[Question, Answer]]] = deque()
+        """What each request has waiting, none of them empty; whose turn it is stands first."""
         self._running = 0
         self._seconds = 0.05
         self._executor = ThreadPoolExecutor(threads, "perceived-answer")
@@ -55,23 +57,27 @@ class Engine(Generic[Question, Answer]):
         self.check_room(len(questions))
         loop = asyncio.get_running_loop()
         jobs = [_Job(question, loop.create_future()) for question in questions]
-        self._waiting.extend(jobs)
+        waiting = deque(jobs)
+        if waiting:
+            self._waiting.append(waiting)
         self._start()
         try:
             return list(await asyncio.gather(*(job.answer for job in jobs)))
         except BaseException:
+            waiting.clear()
+            self._waiting = deque(filter(None, self._waiting))
             for job in jobs:
                 job.answer.cancel()
-            self._waiting = deque(job for job in self._waiting if not job.answer.done())
-            metrics.QUEUE.set(len(self._waiting))
+            metrics.QUEUE.set(self._count())
             raise
 
     def check_room(self, count: int = 1) -> None:
         """Raise :class:`Problem` if ``count`` more pictures would overfill the queue."""
-        if len(self._waiting) + count > self._queue:
-            waits = math.ceil(self._seconds * len(self._waiting) / self._threads)
+        waiting = self._count()
+        if waiting + count > self._queue:
+            waits = math.ceil(self._seconds * waiting / self._threads)
             raise overloaded(
-                f"The queue holds {counted(len(self._waiting), 'picture')}, of at most {self._queue:,}.",
+                f"The queue holds {counted(waiting, 'picture')}, of at most {self._queue:,}.",
                 retry_after=min(max(waits, 1), 30),
             )
 
@@ -79,13 +85,21 @@ class Engine(Generic[Question, Answer]):
         """Let the threads end when they have answered what they hold."""
         self._executor.shutdown(wait=True, cancel_futures=True)
 
+    def _count(self) -> int:
+        """Return how many pictures wait."""
+        return sum(map(len, self._waiting))
+
     def _start(self) -> None:
+        """Give free threads a picture each, of one request after another."""
         while self._waiting and self._running < self._threads:
-            job = self._waiting.popleft()
+            request = self._waiting.popleft()
+            job = request.popleft()
+            if request:
+                self._waiting.append(request)
             self._running += 1
             running = self._executor.submit(self._timed, job.question)
             asyncio.wrap_future(running).add_done_callback(partial(self._finish, job))
-        metrics.QUEUE.set(len(self._waiting))
+        metrics.QUEUE.set(self._count())
 
     def _timed(self, question: Question) -> tuple[Answer, float]:
         started = time.perf_counter()
