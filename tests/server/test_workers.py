@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -61,6 +63,41 @@ def test_a_worker_that_is_told_to_stop_leaves_the_address_to_the_others(start, t
         assert httpx2.get(f"{url}/healthz", timeout=60).is_success
     wait_until(lambda: len(workers(process.pid)) == 2)
     assert all(httpx2.get(f"{url}/healthz", timeout=60).is_success for _ in range(20))
+
+
+def test_a_worker_that_is_slow_to_start_or_dies_then_keeps_nobody_waiting(start, tiny_model, tmp_path, wait_until):
+    process, _ = start(tiny_model, "--workers", "2")
+    wait_until(lambda: (tmp_path / "log").read_text().count("Application startup complete") == 2)
+    known = workers(process.pid)
+
+    def soon(holds: Callable[[], object]) -> float:
+        """Wait for less than half as long as for a worker that does not answer, and return how long."""
+        started = time.monotonic()
+        wait_until(holds)
+        waited = time.monotonic() - started
+        assert waited < 15
+        return waited
+
+    waited: list[float] = []
+
+    def killed_then_halted(worker: int) -> int:
+        """Return the process that replaces a worker, halted while its parent awaits an answer."""
+        os.kill(worker, signal.SIGKILL)
+        waited.append(soon(lambda: workers(process.pid) - known))
+        (starting,) = workers(process.pid) - known
+        os.kill(starting, signal.SIGSTOP)
+        known.add(starting)
+        time.sleep(1)
+        return starting
+
+    starting = killed_then_halted(killed_then_halted(min(known)))
+    assert waited[1] > 2, "what cannot start is not started again and again"
+    try:
+        process.send_signal(signal.SIGTERM)
+        soon(lambda: "Received SIGTERM" in (tmp_path / "log").read_text())
+    finally:
+        os.kill(starting, signal.SIGCONT)
+    process.wait(timeout=60)
 
 
 def test_memory_is_bounded_under_more_load_than_can_be_answered(start, tiny_model, heavy, metric):

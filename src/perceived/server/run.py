@@ -7,12 +7,13 @@ import contextlib
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from perceived.errors import ConfigError, StorageError
 from perceived.predictor import Predictor
@@ -27,6 +28,10 @@ KEEP_ALIVE = 15
 BACKLOG = 1024
 HEALTH = 30
 """Seconds after which a worker that does not answer its parent is replaced; more than a busy machine needs."""
+REST = 5
+"""Seconds between two replacements, so that workers that cannot start leave the processors to the others."""
+SLICE = 0.1
+"""Seconds between two looks at what else has happened while a worker's answer is awaited."""
 
 
 def run(settings: Settings, *, announce: Callable[[str], None] = print) -> None:
@@ -51,6 +56,34 @@ def run(settings: Settings, *, announce: Callable[[str], None] = print) -> None:
 
 class Workers(Multiprocess):
     """Processes that share a socket, which stops listening before they are told to stop."""
+
+    _rests_until = 0.0
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace workers that have ended or hang, after a rest where others just were; signals are heard first."""
+        if any(map(self._is_lost, self.processes)) and time.monotonic() > self._rests_until:
+            super().keep_subprocess_alive()
+            self._rests_until = time.monotonic() + REST
+
+    def _is_lost(self, worker: Process) -> bool:
+        """Return whether a worker has ended, by force where it does not answer; ``False`` where a signal comes first.
+
+        uvicorn would wait without a look at signals, and holds the worker's end of the pipe, which hides its death.
+        """
+        worker.child_conn.close()
+        deadline = time.monotonic() + HEALTH
+        try:
+            worker.parent_conn.send(b"ping")
+            while not worker.parent_conn.poll(SLICE):
+                if self.signal_queue:
+                    return False
+                if time.monotonic() > deadline:
+                    worker.kill()
+            worker.parent_conn.recv()
+        except (OSError, EOFError):  # it has ended, or is about to
+            worker.process.join(1)
+            return True
+        return False
 
     def terminate_all(self) -> None:
         for listener in self.sockets:
