@@ -100,6 +100,29 @@ def test_a_worker_that_is_slow_to_start_or_dies_then_keeps_nobody_waiting(start,
     process.wait(timeout=60)
 
 
+def test_workers_whose_parent_is_killed_answer_what_they_have_and_leave_the_address(
+    start, tiny_model, heavy, metric, wait_until, monkeypatch, tmp_path
+):
+    from perceived.server.run import bind
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where the parent leaves its folder behind
+    process, url = start(tiny_model, "--workers", "2", threads=1)
+    wait_until(lambda: len(workers(process.pid)) == 2)
+    left = workers(process.pid)
+    form = [("files", (f"{i}.png", heavy)) for i in range(20)]
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(lambda: httpx2.post(f"{url}/v1/predict", files=form, timeout=60))
+        wait_until(lambda: metric(url, "perceived_held_bytes") > 0)
+        try:
+            process.kill()
+            wait_until(lambda: not any(map(serves, left)))
+        finally:
+            for pid in filter(serves, left):
+                os.kill(pid, signal.SIGKILL)
+    assert len(answer.result().json()["pictures"]) == 20
+    bind("127.0.0.1", int(url.rpartition(":")[2])).close()
+
+
 def test_memory_is_bounded_under_more_load_than_can_be_answered(start, tiny_model, heavy, metric):
     """Forty callers with 2 MB each, who do not wait when they are told to: 200 or 503, and nothing is piled up."""
     limits = {"queue": 4, "max_files": 1, "threads": 1, "max_memory": 8 * 2**20, "max_body": 4 * 2**20}

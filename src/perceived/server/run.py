@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import multiprocessing
 import os
+import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -117,11 +120,21 @@ def shut(listener: socket.socket) -> None:
 
 
 def worker_app(settings: Settings, listener: socket.socket) -> ASGIApp:
-    """Return the app of one of several processes."""
+    """Return the app of one of several processes, which ends where their parent does."""
     logs.configure()
+    threading.Thread(target=stop_without_parent, args=(listener,), daemon=True).start()
     service = Service(settings, open_predictor(settings))
     service.stop_listening = partial(ignore, listener)
     return create_app(service)
+
+
+def stop_without_parent(listener: socket.socket) -> None:
+    """Wait until this process' parent has ended, however that was, then stop as if told to, and so do its siblings."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    shut(listener)
+    signal.raise_signal(signal.SIGTERM)
 
 
 def configuration(settings: Settings, app: object, **more: object) -> uvicorn.Config:
