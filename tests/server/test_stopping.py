@@ -77,6 +77,24 @@ def test_an_answer_under_way_is_finished_and_readiness_is_taken_back(start, tiny
     assert len(answers[0].json()["pictures"]) == 60
 
 
+def test_who_cannot_be_answered_before_the_time_is_over_is_told_to_come_again(
+    start, tiny_model, encoded, tmp_path, metric, wait_until
+):
+    process, url = start(tiny_model, threads=1, stop_timeout=1)
+    answers: list[httpx2.Response] = []
+    large = encoded(9, size=(5000, 5000))
+    files = [("files", (f"{i}.png", large)) for i in range(64)]
+    caller = threading.Thread(target=lambda: answers.append(httpx2.post(f"{url}/v1/predict", files=files, timeout=60)))
+    caller.start()
+    wait_until(lambda: metric(url, "perceived_held_bytes") > 0)
+    process.send_signal(signal.SIGTERM)
+    caller.join()
+    process.wait(timeout=60)
+    assert (answers[0].status_code, answers[0].headers["retry-after"]) == (503, "1")
+    assert answers[0].json()["type"] == "/problems/not-ready"
+    assert "traceback" not in (tmp_path / "log").read_text().lower()
+
+
 def test_ctrl_c_reaches_every_process_and_what_is_under_way_is_finished(start, tiny_model, heavy, metric, wait_until):
     process, url = start(tiny_model, "--workers", "2", threads=1, max_body=2**28, max_memory=2**28)
     answers: list[httpx2.Response] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import re
@@ -64,7 +65,7 @@ class Gate:
         request_id = _request_id(headers)
         fields: dict[str, object] = {}
         scope["state"] = {**scope.get("state", {}), "log": fields}
-        status = 500
+        status: int | None = None
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -74,12 +75,17 @@ class Gate:
             await send(message)
 
         try:
-            app = self._app if self._may_pass(scope, headers) else _refusal()
+            app = self._app if self._may_pass(scope, headers) else _unauthorized()
             await app(scope, receive, send_with_headers)
+        except asyncio.CancelledError:  # the time to stop is over; uvicorn would answer 500 and log a traceback
+            if not self._closing():
+                raise
+            if status is None:
+                await _stopped()(scope, receive, send_with_headers)
         except Exception:  # noqa: BLE001 -- the caller is answered; uvicorn would log it without the id
             logs.fault("a request failed", request_id=request_id)
         finally:
-            self._record(scope, status, time.perf_counter() - started, {"request_id": request_id, **fields})
+            self._record(scope, status or 500, time.perf_counter() - started, {"request_id": request_id, **fields})
 
     def _may_pass(self, scope: Scope, headers: Headers) -> bool:
         """Compare keys by their hashes, in a time that tells neither length nor content."""
@@ -106,9 +112,17 @@ class Gate:
         )
 
 
-def _refusal() -> ASGIApp:
-    metrics.REJECTED.labels("unauthorized").inc()
-    return render(Problem("unauthorized", "The key is missing or wrong.", headers={"WWW-Authenticate": "Bearer"}))
+def _unauthorized() -> ASGIApp:
+    return _refusal(Problem("unauthorized", "The key is missing or wrong.", headers={"WWW-Authenticate": "Bearer"}))
+
+
+def _stopped() -> ASGIApp:
+    return _refusal(Problem("not-ready", "The server stopped before it could answer.", headers={"Retry-After": "1"}))
+
+
+def _refusal(problem: Problem) -> ASGIApp:
+    metrics.REJECTED.labels(problem.kind).inc()
+    return render(problem)
 
 
 def _request_id(headers: Headers) -> str:

@@ -73,10 +73,9 @@ async def while_there(request: Request, work: Coroutine[Any, Any, Result]) -> Re
         if working.done():
             return working.result()
         raise ClientDisconnect
-    finally:
+    finally:  # without a wait: a server whose time to stop is over ends soon after it has cancelled this
         leaving.cancel()
         working.cancel()
-        await asyncio.gather(leaving, working, return_exceptions=True)
 
 
 async def _left(request: Request) -> None:
