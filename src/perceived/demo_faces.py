@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,7 @@ For trying out the software only: what a model learns here says nothing about re
 MAKER = "perceived demo-data"
 """What ``dataset.json`` says of a folder that may be replaced by another demo set."""
 Integers = npt.NDArray[np.int64]
+Attributes = dict[str, npt.NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +93,33 @@ def write(out: Path, *, count: int = 1000, seed: int = 0, progress: Tick | None 
             expected="a new folder, or what demo-data wrote",
             mend="choose another folder, or delete it",
         )
-    cast_rng, attribute_rng = (np.random.default_rng([seed, part]) for part in (0, 1))
-    cast = draw_cast(cast_rng, count)
-    attributes = demo_attributes.draw(attribute_rng, cast.identity, cast.male)
-    attributes["Male"] = cast.male[cast.identity]
+    cast, attributes = _plan(count, seed)
     with atomic_path(out) as folder:
         folder.mkdir()
         _write_tables(folder, cast, attributes)
         (folder / "README.txt").write_text(ABOUT.format(count=count, seed=seed), encoding="utf-8")
         about = {"source": "demo", "licence": DATASETS["demo"].license, "made_by": MAKER, "count": count, "seed": seed}
         (folder / "dataset.json").write_text(json.dumps(about) + "\n")
-        _write_pictures(folder / "img_align_celeba", cast, attributes, seed, progress)
+        (folder / "img_align_celeba").mkdir()
+        for i, picture in enumerate(_draw_pictures(cast, attributes, seed)):
+            (folder / "img_align_celeba" / name_of(i)).write_bytes(picture)
+            if progress:
+                progress(i + 1, count)
     return out
+
+
+def draw(*, count: int, seed: int) -> Iterator[tuple[int, bytes]]:
+    """Yield who is in each picture that :func:`write` would write, and the picture as JPEG."""
+    cast, attributes = _plan(count, seed)
+    yield from zip(cast.identity.tolist(), _draw_pictures(cast, attributes, seed), strict=True)
+
+
+def _plan(count: int, seed: int) -> tuple[Cast, Attributes]:
+    cast_rng, attribute_rng = (np.random.default_rng([seed, part]) for part in (0, 1))
+    cast = draw_cast(cast_rng, count)
+    attributes = demo_attributes.draw(attribute_rng, cast.identity, cast.male)
+    attributes["Male"] = cast.male[cast.identity]
+    return cast, attributes
 
 
 def _is_ours(folder: Path) -> bool:
@@ -140,7 +157,7 @@ def name_of(picture: int) -> str:
     return f"{picture + 1:06d}.jpg"
 
 
-def _write_tables(folder: Path, cast: Cast, attributes: dict[str, npt.NDArray[np.bool_]]) -> None:
+def _write_tables(folder: Path, cast: Cast, attributes: Attributes) -> None:
     names = [name_of(i) for i in range(len(cast.identity))]
     signs = np.where(np.stack([attributes[name] for name in demo_attributes.RATES], 1), 1, -1)
     _write_csv(
@@ -165,11 +182,8 @@ def _write_csv(path: Path, header: list[str], rows: list[list[object]]) -> None:
     path.write_text(text.getvalue(), encoding="utf-8")
 
 
-def _write_pictures(
-    folder: Path, cast: Cast, attributes: dict[str, npt.NDArray[np.bool_]], seed: int, progress: Tick | None
-) -> None:
-    """Sample, paint and store the pictures, a batch at a time."""
-    folder.mkdir()
+def _draw_pictures(cast: Cast, attributes: Attributes, seed: int) -> Iterator[bytes]:
+    """Sample and paint the pictures, a batch at a time, and yield each as JPEG."""
     model = demo_model.load()
     people: dict[int, tuple[npt.NDArray[np.float64], demo_portrait.Person]] = {}
     for start in range(0, len(cast.identity), 64):
@@ -189,9 +203,7 @@ def _write_pictures(
         for i, rng, square, field in zip(batch, rngs, squares, fields, strict=True):
             person = people[int(cast.identity[i])][1]
             picture = demo_portrait.pose(demo_portrait.paint(square, person, rng), field, rng)
-            (folder / name_of(i)).write_bytes(_encode(picture, blurry=bool(attributes["Blurry"][i])))
-        if progress:
-            progress(batch.stop, len(cast.identity))
+            yield _encode(picture, blurry=bool(attributes["Blurry"][i]))
 
 
 def _draw_person(

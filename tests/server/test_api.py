@@ -318,3 +318,12 @@ def test_a_body_that_is_packed_is_refused(http, encoded):
 
 def test_an_empty_list_is_told_by_the_name_of_its_member(http):
     assert http.post("/v1/predict", json={"pictures": []}).json()["expected"] == "one or more in the field 'pictures'"
+
+
+def test_faces_of_nobody_are_drawn_where_nothing_can_be_written(http, monkeypatch, tmp_path):
+    from perceived.server import demo
+
+    demo.sheet.cache_clear()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    answer = http.get("/demo.jpg")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import io
-import tempfile
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -24,12 +22,10 @@ PAPER = (233, 228, 218)
 @functools.cache
 def sheet() -> bytes:
     """Return a JPEG of generated faces of as many people side by side; drawn once."""
-    with tempfile.TemporaryDirectory(prefix="perceived-demo-") as folder:
-        written = demo_faces.write(Path(folder) / "faces", count=DRAWN, seed=SEED)
-        people = (written / "identity_CelebA.txt").read_text(encoding="utf-8").split()
-        chosen = dict(zip(reversed(people[1::2]), reversed(people[::2]), strict=True))
-        names = sorted(chosen.values())[: ROWS * COLUMNS]
-        faces = [images.load(written / "img_align_celeba" / name) for name in names]
+    people: dict[int, bytes] = {}
+    for person, picture in demo_faces.draw(count=DRAWN, seed=SEED):
+        people.setdefault(person, picture)
+    faces = [images.decode(picture) for picture in list(people.values())[: ROWS * COLUMNS]]
     height, width = (side + GAP for side in faces[0].shape[:2])
     paper = np.full((ROWS * height + GAP, COLUMNS * width + GAP, 3), PAPER, np.uint8)
     for index, face in enumerate(faces):
