@@ -210,8 +210,9 @@ def _audit_grouping(
 def _groupable(table: pl.DataFrame, by: Sequence[str], reading: Reading) -> tuple[pl.DataFrame, list[tuple[str, ...]]]:
     """Return the table with tidy columns to group by, and the groupings: those asked for, and pairs of them."""
     table, banded = groups.band_years(table)
-    reading.notes += [banded] if banded else []
     chosen = _chosen(table, by, reading)
+    if banded and any("age" in names for names in chosen):
+        reading.notes.append(banded)
     intersections = groups.pairs(chosen, most=MOST_PAIRED)
     if not intersections and len(chosen) > MOST_PAIRED:
         reading.notes.append(

@@ -266,8 +266,9 @@ def calibrate(
     spec, found, curve = fit(answered, spec, target_error, certainty)
     found = {"model": spec.name, "split": on, "unreadable": scored.height - answered.height, **found}
     found["mirrored"] = {"below": spec.mirror_below, "share": mirrored}
-    found["split_sha256"] = splits.fingerprint(workspace.read_split())
-    if on != "val" or lineage.learnt_on(spec, workspace.read_split()) != {"here"}:
+    table = workspace.read_split()
+    found |= {"split_sha256": splits.fingerprint(table), "pictures_sha256": splits.pictures_fingerprint(table)}
+    if on != "val" or lineage.learnt_on(spec, table) != {"here"}:
         found["notes"] += lineage.notes(spec, workspace, on)  # its own validation pictures are what it is fitted to
     spec = dataclasses.replace(spec, provenance={**spec.provenance, "calibration": found})
     write(path, spec, target)

@@ -81,13 +81,25 @@ def _of_the_command(error: MissingExtraError, asked: str, command: str) -> Perce
 
 
 def _open_streams() -> None:
-    """Give a process that lacks a stream an empty one; what a stream's encoding cannot write is written escaped."""
+    """Give a process that lacks a stream an empty one; what a stream's encoding cannot write is written escaped.
+
+    Output gets a buffer where it has none, as PYTHONUNBUFFERED asks for: without one, a part of a line may be lost.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 -- for as long as we run
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper) and isinstance(sys.stdout.buffer, io.RawIOBase):
+        sys.stdout = open(  # noqa: SIM115 -- for as long as we run
+            sys.stdout.fileno(),
+            "w",
+            buffering=1,
+            encoding=sys.stdout.encoding,
+            errors="backslashreplace",
+            closefd=False,
+        )
 
 
 def _require_folder() -> None:
@@ -112,6 +124,12 @@ def _refuse_empty(words: list[str]) -> None:
 
 def _fail(error: PerceivedError) -> NoReturn:
     typer.echo(f"Error: {error}", err=True)
+    try:
+        sys.stdout.flush()
+    except OSError:  # what is left could not be written at the end either
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
     sys.exit(2)
 
 

@@ -48,12 +48,12 @@ def to_rgb(image: Image.Image) -> Pixels:
 
 
 def _from_deep(image: Image.Image) -> Pixels:
-    """Keep the upper 8 of the bits of grey that are in use: 16 may hold the 12 of a camera, 32 hold 16 or fewer."""
+    """Keep the upper 8 bits of grey: of 16, of the 12 that a camera puts into 16, or of 8 where no value needs more."""
     deep = np.asarray(image)
     if image.mode == "I":
         deep = deep.clip(0, 0xFFFF)
-    unused = max(0, int(deep.max()).bit_length() - 8)
-    grey = (deep >> unused).astype(np.uint8)
+    used = next(bits for bits in (8, 12, 16) if deep.max() < 1 << bits)
+    grey = (deep >> (used - 8)).astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)
 
 

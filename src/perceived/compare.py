@@ -155,7 +155,7 @@ def _plan(
     path = out / "plan.json"
     plan: dict[str, Any] = storage.read_json(path) if path.is_file() else {**asked, "epochs": {}, "left_out": {}}
     changed = [key for key, value in asked.items() if plan.get(key) != value]
-    if changed and not (out / "runs").is_dir():  # nothing of it was trained
+    if changed and not any((out / "runs").glob("*")):  # nothing of it was trained
         plan |= {**asked, "epochs": {}}
     elif changed:
         raise ResumeError(

@@ -142,11 +142,12 @@ def tidy(column: pl.Series) -> tuple[pl.Series, str | None]:
     cells = column.cast(pl.String)
     values = cells.unique()
     names = values.str.strip_chars()
-    names = names.set(names == "", None).str.replace(_FLAG_OF_PANDAS, "$1")
-    present = set(names.drop_nulls().str.to_lowercase())
+    names = names.set(names == "", None)
+    flags = names.str.to_lowercase().str.replace(_FLAG_OF_PANDAS, "$1")
+    present = set(flags.drop_nulls())
     note = None
-    if len(present) > 1 and any(present <= flags for flags in _FLAGS):
-        is_set = names.str.to_lowercase().is_in(["1", "true", "yes"])
+    if len(present) > 1 and any(present <= known for known in _FLAGS):
+        is_set = flags.is_in(["1", "true", "yes"])
         names = pl.select(
             pl.when(names.is_not_null()).then(pl.when(is_set).then(pl.lit("yes")).otherwise(pl.lit("no")))
         ).to_series()
@@ -214,12 +215,7 @@ def fractions(counts: Counts) -> dict[str, tuple[Counts, Counts]]:
 
 
 def correlations(people: People, label: Codes, answer: Codes) -> dict[str, tuple[Rows, float]]:
-    """Return of every rate of :func:`fractions` which rows it is of, and how alike those of one person are in it.
-
-    There is nothing to return where nobody comes back.
-    """
-    if not people.come_back:
-        return {}
+    """Return of every rate of :func:`fractions` what :func:`how_alike` says."""
     answered, right = answer < len(LABELS), answer == label
     of_rows: dict[str, tuple[npt.NDArray[np.bool_], Rows]] = {
         "accuracy": (right, answered),
@@ -229,6 +225,18 @@ def correlations(people: People, label: Codes, answer: Codes) -> dict[str, tuple
         "abstention": (answer == _UNCERTAIN, ALL_ROWS),
         "missed": (answer == _MISSED, ALL_ROWS),
     }
+    return how_alike(people, of_rows)
+
+
+def how_alike(
+    people: People, of_rows: Mapping[str, tuple[npt.NDArray[np.bool_], Rows]]
+) -> dict[str, tuple[Rows, float]]:
+    """Return which rows each rate is of, and how alike those of one person are in it, from what is so of which rows.
+
+    There is nothing to return where nobody comes back.
+    """
+    if not people.come_back:
+        return {}
     return {
         name: (rows, people.correlation(is_so[rows].astype(np.float64), rows))
         for name, (is_so, rows) in of_rows.items()
@@ -236,7 +244,7 @@ def correlations(people: People, label: Codes, answer: Codes) -> dict[str, tuple
 
 
 def effects(people: People, grouping: Grouping, alike: Mapping[str, tuple[Rows, float]]) -> dict[str, Floats]:
-    """Return the design effect ``(groups,)`` of every rate, from :func:`correlations`."""
+    """Return the design effect ``(groups,)`` of every rate, from :func:`how_alike`."""
     others: list[tuple[Rows, Floats]] = []  # of the same rows once: it is they that cost time
     found = {}
     for name, (rows, correlation) in alike.items():

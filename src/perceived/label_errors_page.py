@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from perceived import report, storage
+from perceived import columns, report, storage
 from perceived.errors import DataError
 from perceived.exclusions import READINGS
 
@@ -24,8 +24,9 @@ def refuse_to_replace_readings(out: Path) -> None:
     path = out / "labels.csv"
     if not path.is_file():
         return
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        added = [name for name in next(csv.reader(file), []) if name not in CANDIDATE]
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        head = file.readline(columns.LONGEST_HEAD).rstrip("\n")
+    added = [name for name in next(csv.reader([head], delimiter=columns.separator(head)), []) if name not in CANDIDATE]
     if added:
         raise DataError(
             f"{path} would be replaced, and has columns that are not ours: {', '.join(added)}.",

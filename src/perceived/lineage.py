@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from perceived.data import split
+from perceived.data.known import DATASETS
 from perceived.data.source import NOT_STATED
 from perceived.spec import ModelSpec
 from perceived.storage import sha256_json
@@ -60,7 +61,8 @@ def notes(spec: ModelSpec, workspace: Workspace, on: str) -> list[str]:
     """Return what a reader must know of a model's figures on one split, ``on``: whether it has seen the pictures."""
     table = workspace.read_split()
     learnt, found = learnt_on(spec, table), []
-    if learnt != {"here"} and (on != "test" or workspace.draws_the_test()):
+    may_be_learnt = on != "test" or workspace.draws_the_test()
+    if learnt != {"here"} and may_be_learnt and not is_of_other_datasets(spec, table):
         found.append(
             f"The model{' also' if 'here' in learnt else ''} learnt on another split than this one, or does not say on "
             "which: whether it has seen some of these pictures is not known."
@@ -72,10 +74,19 @@ def notes(spec: ModelSpec, workspace: Workspace, on: str) -> list[str]:
     if "here" in learnt and on == "val":
         found.append("The checkpoint was chosen on these pictures, so the figures flatter it a little.")
     fitted = spec.provenance.get("calibration")
-    here = on, split.fingerprint(table)
-    if isinstance(fitted, Mapping) and (fitted.get("split"), fitted.get("split_sha256")) == here:
+    told = fitted if isinstance(fitted, Mapping) else {}
+    here = split.fingerprint(table), split.pictures_fingerprint(table)
+    if told.get("split") == on and {*here} & {told.get("split_sha256"), told.get("pictures_sha256")}:
         found.append("Calibration and threshold were fitted to these pictures, so the figures flatter them a little.")
     return found
+
+
+def is_of_other_datasets(spec: ModelSpec, table: pl.DataFrame) -> bool:
+    """Say whether a model has learnt from other published datasets, as it says itself, than the pictures are from."""
+    learnt = [one.get("sources") or [NOT_STATED] for one in courses(spec).values()] or [[NOT_STATED]]
+    names = {name for sources in learnt for name in sources}
+    shown = set(table["source"].unique()) if "source" in table.columns else {NOT_STATED}
+    return names | shown <= DATASETS.keys() and names.isdisjoint(shown)
 
 
 def learnt_on(spec: ModelSpec, table: pl.DataFrame) -> set[str]:

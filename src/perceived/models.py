@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from importlib import resources
 from importlib.metadata import entry_points
 from pathlib import Path
 
 from perceived.errors import ConfigError, DataError, ModelFileError
-from perceived.storage import read_json, sha256_file, write_text
+from perceived.storage import read_json, sha256_file, sha256_json, write_text
 
 SHIPPED = Path(__file__).parent / "weights"
 DETECTORS = "face_detection*"
@@ -103,10 +102,18 @@ def report_folder(model: str | Path, kind: str, work: str | Path, record: str) -
     """
     path, here = Path(model), Path(work).resolve()
     folder = path / kind if find_trained(model).is_dir() else path.with_name(f"{path.stem}-{kind}")
-    before = None
-    with contextlib.suppress(DataError, AttributeError):  # none, or nothing of ours
-        before = read_json(folder / record).get("workspace")
-    return folder if before in (None, str(here)) else folder.with_name(f"{folder.name}-{here.name}")
+    other = folder.with_name(f"{folder.name}-{here.name}")
+    distinct = other.with_name(f"{other.name}-{sha256_json(str(here))[:8]}")  # of several workspaces of one name
+    return next((place for place in (folder, other) if _told_of(place / record) in (None, str(here))), distinct)
+
+
+def _told_of(record: Path) -> str | None:
+    """Return the workspace that a report says it is of; ``None`` where there is no report."""
+    try:
+        told = read_json(record).get("workspace")
+    except (DataError, AttributeError):  # none, or nothing of ours
+        return None
+    return None if told is None else str(told)
 
 
 def find_trained(model: str | Path) -> Path:

@@ -32,7 +32,7 @@ from perceived.errors import ConfigError
 from perceived.models import report_folder
 from perceived.preprocess import Pixels
 from perceived.repeats import ALL as ALL_ROWS
-from perceived.repeats import People, Rows, design_effect
+from perceived.repeats import People, Rows
 from perceived.significance import wilson
 from perceived.spec import LABELS
 from perceived.wording import counted
@@ -234,12 +234,12 @@ def _figures(right: Mask, sure: Mask, grouping: groups.Grouping, people: People)
         "answered": (right, sure),
         "abstention": (~sure, ALL_ROWS),
     }
+    effects = groups.effects(people, grouping, groups.how_alike(people, of_rows))
     for name, (is_so, rows) in of_rows.items():
-        codes, values = grouping.codes[rows], is_so[rows].astype(np.float64)
-        k, n = np.bincount(codes, values, minlength=count), np.bincount(codes, minlength=count)
-        effect = design_effect(people.others(grouping.codes, count, rows), people.correlation(values, rows))
+        codes = grouping.codes[rows]
+        k, n = np.bincount(codes, is_so[rows], minlength=count), np.bincount(codes, minlength=count)
         rate = np.divide(k, n, out=np.full(count, np.nan), where=n > 0)
-        for figures, *numbers in zip(found, rate, *wilson(k, n, effect=effect), strict=True):
+        for figures, *numbers in zip(found, rate, *wilson(k, n, effect=effects.get(name, 1.0)), strict=True):
             figures[name] = groups.figure(*numbers)
     return found
 

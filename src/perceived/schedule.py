@@ -35,7 +35,7 @@ class Schedule:
 
     @property
     def steps_per_epoch(self) -> int:
-        return self.pictures // self.batch_size
+        return max(1, self.pictures // max(1, self.batch_size))
 
     @property
     def steps(self) -> int:

@@ -181,10 +181,10 @@ def alone_in(folder: Path) -> Iterator[None]:
         StorageError: no folder can be made there.
     """
     is_new = not folder.exists()
-    make_folder(folder)
-    opened = os.open(folder, os.O_RDONLY)
+    opened = _open_folder(folder)
     try:
-        if not lock(opened):
+        is_free = lock(opened)
+        if not is_free:
             raise ResumeError(
                 f"Another process is at work in {folder}.",
                 expected="one at a time",
@@ -192,10 +192,22 @@ def alone_in(folder: Path) -> Iterator[None]:
             )
         yield
     finally:
-        if is_new:
+        if is_new and is_free:
             with contextlib.suppress(OSError):  # it holds something
                 folder.rmdir()
         os.close(opened)
+
+
+def _open_folder(folder: Path) -> int:
+    """Open a folder, made where it is missing; another process may just be taking it away."""
+    while True:
+        make_folder(folder)
+        with contextlib.suppress(FileNotFoundError):
+            opened = os.open(folder, os.O_RDONLY)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(opened), folder.stat()):
+                    return opened
+            os.close(opened)
 
 
 def _make_holder(path: Path) -> tuple[Path, int]:

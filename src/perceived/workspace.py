@@ -48,11 +48,12 @@ class Workspace:
         return self.root / "labels"
 
     def draws_the_test(self) -> bool:
-        """Say whether 'perceived prepare' chose test pictures itself, by its seed, as no dataset's authors had."""
+        """Say whether 'perceived prepare' chose test pictures itself, some or all, as no dataset's authors had."""
         if not self.prepare_report.is_file():
             return True
-        sources = read_json(self.prepare_report).get("sources", [])
-        return any(part["to"] == "test" for source in sources for part in source["held_out"])
+        report = read_json(self.prepare_report)
+        held_out = (part["to"] for source in report.get("sources", []) for part in source["held_out"])
+        return "test" in (report.get("partition"), *held_out)
 
     def read_examples(self) -> polars.DataFrame:
         """Return the table of examples, or raise :class:`DataError` if it was never prepared."""

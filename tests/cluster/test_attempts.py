@@ -73,7 +73,6 @@ def test_a_picture_that_ends_processes_as_it_is_read_is_given_the_blame(work, mo
     for _ in range(4):
         with pytest.raises(Lost):
             sources(work, predictor)
-    monkeypatch.setattr(inputs, "_fetch", healthy)
     assert [name for name, error in sources(work, predictor) if error] == ["00003.png"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -52,9 +54,11 @@ def test_threads_share_one_archive(tmp_path: Path) -> None:
 def test_a_replaced_archive_is_opened_anew(tmp_path: Path) -> None:
     path = write(tmp_path / "a.zip", {"x": b"old"})
     assert archive.read_location(f"{path}!x") == b"old"
+    old = weakref.ref(archive.open_archive(path))
     write(tmp_path / "b.zip", {"x": b"newer"}).replace(path)
     assert archive.read_location(f"{path}!x") == b"newer"
-    assert [name for name in archive._OPEN if name == str(path)] == [str(path)]
+    gc.collect()
+    assert old() is None, "it is let go"
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04" + b"\0" * 100])

@@ -185,6 +185,7 @@ def test_flags_in_a_column_with_gaps_are_flags() -> None:
     """Pandas writes whole numbers with a point where one is missing."""
     tidied, _ = groups.tidy(pl.Series("hat", ["1.0", "0.0", None]))
     assert tidied.to_list() == ["yes", "no", "not known"]
+    assert groups.tidy(pl.Series("score", ["1.0", "0.0", "2.0"]))[0].to_list() == ["1.0", "0.0", "2.0"]
 
 
 def test_bands_that_a_spreadsheet_took_for_dates_are_mended() -> None:
@@ -215,6 +216,8 @@ def test_ages_in_years_are_put_into_bands() -> None:
         "not known": 4,
     }
     assert any(note.startswith("Ages are in years") and note.endswith("-1, 130.") for note in found["notes"])
+    rows = table(200, age=pl.Series([str(i % 90) for i in range(200)]))
+    assert not any("Ages are" in note for note in audit.audit(rows, ["race"], permutations=9)["notes"])
 
 
 @pytest.mark.parametrize("ages", [["3-9", "20-29", "34"], [str(i) for i in range(9)], ["0.5"] * 3, [None] * 3])

@@ -212,6 +212,9 @@ def test_a_model_file_is_refitted(tiny_model: Path, work: Path, tmp_path: Path) 
     assert report["threshold"]["error"] <= 0.1
     told = lineage.notes(new.spec, Workspace(work), "val")
     assert told[-1].startswith("Calibration and threshold were fitted to these pictures")
+    split.with_columns(weight=2.0).write_parquet(work / "split.parquet")
+    assert lineage.notes(new.spec, Workspace(work), "val")[-1] == told[-1], "weights make it no other split"
+    split.write_parquet(work / "split.parquet")
     assert not any("were fitted" in note for note in lineage.notes(new.spec, Workspace(work), "test"))
     curve = report["risk_coverage"]
     assert [point["coverage"] for point in curve] == pytest.approx(calibrate.COVERAGES, abs=1 / 20)

@@ -276,6 +276,11 @@ def test_a_report_on_other_pictures_does_not_take_the_place_of_the_first(
     evaluate.evaluate(model, tmp_path / "other")
     assert first.read_bytes() == before
     assert (tmp_path / "own-evaluation-test-other" / "report.html").is_file()
+    third = tmp_path / "elsewhere" / "other"
+    third.mkdir(parents=True)
+    assert models.report_folder(model, "evaluation-test", third, "report.json").name.startswith(
+        "own-evaluation-test-other-"
+    )
     first.write_text("{")
     assert models.report_folder(model, "evaluation-test", work, "report.json") == first.parent, "it says nothing"
     evaluate.evaluate(model, work)

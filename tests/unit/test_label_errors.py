@@ -100,6 +100,9 @@ def test_readings_that_somebody_has_written_are_not_replaced(work: Path, tiny_mo
     with pytest.raises(DataError, match="columns that are not ours: reading") as caught:
         label_errors.find(work, model=tiny_model, out=tmp_path / "out")
     assert "another --out" in caught.value.mend
+    label_errors_page.refuse_to_replace_readings(tmp_path)
+    (tmp_path / "labels.csv").write_bytes("id;split;label\nJosé.jpg;test;male\n".encode("cp1252"))
+    label_errors_page.refuse_to_replace_readings(tmp_path)
     assert lists.read_text().startswith(f"{head},reading")
 
 

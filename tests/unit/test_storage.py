@@ -174,6 +174,19 @@ def test_one_process_at_a_time_works_in_a_folder(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "file").exists()
 
 
+def test_who_comes_too_late_takes_no_folder_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both saw no folder; one made it, and has put nothing into it yet."""
+    folder = tmp_path / "new"
+    with storage.alone_in(folder):
+        with monkeypatch.context() as late:
+            late.setattr(Path, "exists", lambda path: path != folder)
+            with pytest.raises(ResumeError, match="at work in"), storage.alone_in(folder):
+                pass
+        assert folder.is_dir()
+        with pytest.raises(ResumeError, match="at work in"), storage.alone_in(folder):
+            pass
+
+
 def test_a_writer_at_work_is_left_alone(tmp_path: Path) -> None:
     with storage.atomic_path(tmp_path / "one.txt") as partial:
         partial.write_text("one")

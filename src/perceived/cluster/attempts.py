@@ -38,6 +38,11 @@ class Attempts:
     def careful(self) -> bool:
         return self._begun > CAREFUL_AFTER
 
+    @property
+    def given_up(self) -> frozenset[int]:
+        """The numbers of pictures that have ended too many processes."""
+        return frozenset(int(at) for at, losses in self._lost_at.items() if losses >= GIVEN_UP_AFTER)
+
     def one_by_one(self, pictures: Iterable[Named]) -> Iterator[Named]:
         """Yield pictures, each noted before it is asked for, and an error in place of one that is given up."""
         rest = iter(pictures)
@@ -46,8 +51,8 @@ class Attempts:
             if (found := next(rest, None)) is None:
                 break
             name, picture = found
-            losses = self._lost_at.get(str(number), 0)
-            if losses >= GIVEN_UP_AFTER:
+            if number in self.given_up:
+                losses = self._lost_at[str(number)]
                 what = f"{name} ended the process that read it {losses} times."
                 yield name, ImageError(what, mend="look at it with 'perceived predict', on a machine with more memory")
             else:

@@ -11,7 +11,7 @@ import errno
 import glob
 import os
 import tarfile
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path, PurePath
 from typing import IO, Any, TypeAlias
@@ -94,16 +94,29 @@ def check_seen(words: Iterable[str], node: str) -> None:
             )
 
 
-def read(part: Part, *, ahead: int = READ_AHEAD) -> Iterator[Named]:
-    """Yield the pictures of a part, in an order that never changes; so many files are read ahead.
+def read(part: Part, *, ahead: int = READ_AHEAD, without: Collection[int] = ()) -> Iterator[Named]:
+    """Yield the pictures of a part, in an order that never changes.
 
-    A file that is damaged from some place on yields what is before it, then its own name with the error.
+    Up to ``ahead`` are read before they are asked for; members of a tar are read as they come. Of numbers that are
+    ``without`` nothing is read: they come empty. A file that is damaged from some place on yields what is before it,
+    then its own name with the error.
 
     Raises:
         DataError: the network or the store fails; later it may not.
     """
+
+    def fetch(numbered: tuple[int, tuple[str, Any]]) -> Named:
+        number, (name, picture) = numbered
+        return name, b"" if number in without else _fetch(name, picture)
+
+    most = 1 if part.kind == "tar" else ahead
+    return prefetch.ahead(fetch, enumerate(_named(part)), threads=READERS, most=most)
+
+
+def _named(part: Part) -> Iterator[tuple[str, Any]]:
+    """Yield the names of a part's pictures, each with what it is to be read from, or why it cannot be."""
     if part.kind == "files":
-        yield from _fetched(((location, location) for location in part.locations), ahead)
+        yield from ((location, location) for location in part.locations)
         return
     (location,) = part.locations
     try:
@@ -201,7 +214,7 @@ def _row_groups(location: str) -> int:
         ) from error
 
 
-def _of_parquet(location: str, group: int) -> Iterator[Named]:
+def _of_parquet(location: str, group: int) -> Iterator[tuple[str, Any]]:
     files, path = open_address(location)
     with files.open(path, "rb") as opened:
         file = pq.ParquetFile(opened)
@@ -235,7 +248,7 @@ def _fragments(location: str) -> list[int]:
     return [fragment.fragment_id for fragment in dataset.get_fragments()]
 
 
-def _of_lance(location: str, number: int) -> Iterator[Named]:
+def _of_lance(location: str, number: int) -> Iterator[tuple[str, Any]]:
     dataset = _dataset(location)
     column, key = _columns(dataset.schema, location)
     before = (f for f in dataset.get_fragments() if f.fragment_id < number)
@@ -250,14 +263,10 @@ def _wanted(column: str, key: str | None) -> list[str]:
 
 def _of_batches(
     batches: Iterable[pa.RecordBatch], location: str, column: str, key: str | None, first: int
-) -> Iterator[Named]:
+) -> Iterator[tuple[str, Any]]:
     """Yield the pictures of a table's rows, named by ``key`` or by their numbers from ``first`` on."""
-
-    def rows() -> Iterator[tuple[str, Any]]:
-        for number, one in enumerate((one for batch in batches for one in batch.to_pylist()), first):
-            yield str(one[key]) if key and one[key] is not None else f"{location}#{number}", one[column]
-
-    yield from _fetched(rows())
+    for number, one in enumerate((one for batch in batches for one in batch.to_pylist()), first):
+        yield str(one[key]) if key and one[key] is not None else f"{location}#{number}", one[column]
 
 
 def _columns(schema: pa.Schema, location: str) -> tuple[str, str | None]:
@@ -317,17 +326,13 @@ def _members(location: str, opened: IO[bytes]) -> Generator[Named, None, int]:
         return int(tar.offset)
 
 
-def _fetched(pictures: Iterable[tuple[str, Any]], most: int = READ_AHEAD) -> Iterator[Named]:
-    """Read pictures, up to ``most`` ahead and several at a time; what is bytes already passes as it is."""
-    return prefetch.ahead(lambda one: (one[0], _fetch(*one)), pictures, threads=READERS, most=most)
-
-
 def _fetch(name: str, picture: Any) -> Source | ImageError:
+    """Return what there is to read of a picture; what is bytes already, or an error, passes as it is."""
     if isinstance(picture, dict):
         picture = picture["bytes"] if picture["bytes"] is not None else picture.get("path")
     if picture is None:
         return ImageError(f"{name} is empty: there is no picture.")
-    if isinstance(picture, bytes):
+    if isinstance(picture, bytes | ImageError):
         return picture
     if not is_address(picture):
         return _from_disk(picture)

@@ -250,7 +250,7 @@ def prepared(work: Work, predictor: Predictor, number: int, attempts: Attempts) 
     """Decode and frame a part's pictures; of a part that loses its process again and again, one after another."""
     part = read_part(work.folder, number)
     if attempts.careful:
-        for name, picture in attempts.one_by_one(inputs.read(part, ahead=1)):
+        for name, picture in attempts.one_by_one(inputs.read(part, ahead=1, without=attempts.given_up)):
             yield from predictor.prepare([picture], [name])
     else:
         named, pictures = tee(inputs.read(part))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -144,20 +143,10 @@ def _print(text: str) -> int:
     """Write to standard output whole, or raise; a terminal is shown no control characters of files' names."""
     if sys.stdout.isatty():
         text = "".join(letter if letter in "\n\t" else rows.on_one_line(letter) for letter in text)
-    with storage_errors(Path("standard output")):
-        if not isinstance(sys.stdout, io.TextIOWrapper):
-            typer.echo(text, nl=False)
-            return len(text)
+    if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-        sys.stdout.flush()
-        left = memoryview(text.encode(sys.stdout.encoding, "backslashreplace"))
-        try:
-            while left:  # without a buffer, as PYTHONUNBUFFERED asks for, a write may take only a part
-                left = left[sys.stdout.buffer.write(left) or 0 :]
-            sys.stdout.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left in its buffer
-            raise
+    with storage_errors(Path("standard output")):
+        typer.echo(text, nl=False)
     return len(text)
 
 

@@ -72,6 +72,8 @@ class PrepareReport:
     sources: Sequence[SourceReport]
     counts: Mapping[str, Mapping[str, int]]
     examples_sha256: str
+    partition: str | None = None
+    """Where all pictures were put, whatever the datasets say."""
 
     @property
     def rows(self) -> int:
@@ -96,6 +98,7 @@ class PrepareReport:
             "examples": self.examples,
             "counts": {name: dict(counts) for name, counts in self.counts.items()},
             "examples_sha256": self.examples_sha256,
+            "partition": self.partition,
             "problem_counts": {kind: len(found) for kind, found in self.problems.items()},
             "sources": [source.to_dict() for source in self.sources],
         }

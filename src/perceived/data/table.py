@@ -90,7 +90,10 @@ def prepare(
     with atomic_path(workspace.examples) as partial:
         examples.write_parquet(partial)
     report = PrepareReport(
-        sources=parts, counts=split.count(examples, "partition"), examples_sha256=sha256_file(workspace.examples)
+        sources=parts,
+        counts=split.count(examples, "partition"),
+        examples_sha256=sha256_file(workspace.examples),
+        partition=partition,
     )
     write_json(workspace.prepare_report, report.to_dict())
     return report

@@ -160,6 +160,7 @@ def test_all_pictures_may_be_put_into_one_partition(faces: Any, tmp_path: Path) 
     assert report.counts["test"] == {"female": 12, "male": 12}
     split.make(tmp_path / "work", everything=True, balance=False)
     assert Workspace(tmp_path / "work").read_split()["split"].to_list() == ["test"] * 24
+    assert Workspace(tmp_path / "work").draws_the_test(), "its authors have drawn another"
     with pytest.raises(ConfigError, match="no partition 'tests'"):
         prepared(faces, tmp_path / "other", partition="tests")
 
