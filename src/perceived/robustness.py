@@ -46,8 +46,10 @@ Condition = tuple[str, int]
 """A corruption and its severity; ``(CLEAN, 0)`` is the picture as it is."""
 Probabilities = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
-Marks = tuple[Mask, Mask]
-"""Of the answers under a condition, which are right and which are sure enough to be given."""
+OfRows = Mapping[str, tuple[Mask, Rows]]
+"""By rate, what is so of an answer, and of which rows the rate is."""
+Marks = tuple[OfRows, Mapping[str, tuple[Rows, float]]]
+"""What the answers under a condition are, and what :func:`groups.how_alike` says of them."""
 
 
 class Trial:
@@ -182,10 +184,10 @@ def assess(
         notes += [note] if note else []
     if people.come_back:
         notes.append(f"{people.shown}, and count as fewer in intervals: by the design effect of each figure.")
-    marks = {
-        condition: (probabilities.argmax(axis=1) == truth, probabilities.max(axis=1) >= threshold)
-        for condition, probabilities in found.items()
-    }
+    marks: dict[Condition, Marks] = {}
+    for condition, probabilities in found.items():
+        of_rows = _of_rows(probabilities.argmax(axis=1) == truth, probabilities.max(axis=1) >= threshold)
+        marks[condition] = of_rows, groups.how_alike(people, of_rows)
     everyone = groups.Grouping((), ((),), np.zeros(rows.height, np.int32))
     grouped = {
         " × ".join(names): dict(zip(grouping.names, _by_kind(marks, grouping, people), strict=True))
@@ -225,16 +227,17 @@ def _by_kind(marks: Mapping[Condition, Marks], grouping: groups.Grouping, people
     return rows
 
 
-def _figures(right: Mask, sure: Mask, grouping: groups.Grouping, people: People) -> list[dict[str, groups.Figure]]:
+def _of_rows(right: Mask, sure: Mask) -> OfRows:
+    return {"accuracy": (right, ALL_ROWS), "answered": (right, sure), "abstention": (~sure, ALL_ROWS)}
+
+
+def _figures(
+    of_rows: OfRows, alike: Mapping[str, tuple[Rows, float]], grouping: groups.Grouping, people: People
+) -> list[dict[str, groups.Figure]]:
     """Return of each group its rates with their intervals under one condition."""
     count = len(grouping.values)
     found: list[dict[str, groups.Figure]] = [{} for _ in range(count)]
-    of_rows: dict[str, tuple[Mask, Rows]] = {
-        "accuracy": (right, ALL_ROWS),
-        "answered": (right, sure),
-        "abstention": (~sure, ALL_ROWS),
-    }
-    effects = groups.effects(people, grouping, groups.how_alike(people, of_rows))
+    effects = groups.effects(people, grouping, alike)
     for name, (is_so, rows) in of_rows.items():
         codes = grouping.codes[rows]
         k, n = np.bincount(codes, is_so[rows], minlength=count), np.bincount(codes, minlength=count)

@@ -61,30 +61,37 @@ def test_a_fault_reaches_those_it_concerns_and_the_engine_goes_on():
     assert isinstance(second, ZeroDivisionError)
 
 
-def test_nothing_is_done_for_those_who_left_and_they_take_no_room():
-    done: list[int] = []
-    begun, go_on = threading.Event(), threading.Event()
+class Held:
+    """Answers each question with itself, once ``go_on`` is set; ``done`` are those answered."""
 
-    def answer(question):
-        begun.set()
-        go_on.wait(30)
-        done.append(question)
+    def __init__(self) -> None:
+        self.done: list[int] = []
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self, question):
+        self.begun.set()
+        self.go_on.wait(30)
+        self.done.append(question)
         return question
 
+
+def test_nothing_is_done_for_those_who_left_and_they_take_no_room():
+    held = Held()
+
     async def leave() -> None:
-        engine = Engine(answer, threads=1, queue=3)
+        engine = Engine(held, threads=1, queue=3)
         asking = asyncio.ensure_future(engine.answer([1, 2, 3]))
-        await asyncio.to_thread(begun.wait, 30)
+        await asyncio.to_thread(held.begun.wait, 30)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
         engine.check_room(3)
-        go_on.set()
+        held.go_on.set()
         assert await engine.answer([4]) == [4]
         engine.close()
 
     asyncio.run(leave())
-    assert done == [1, 4]
+    assert held.done == [1, 4]
 
 
 def test_requests_take_turns_so_that_a_large_one_does_not_keep_the_others_waiting():
@@ -95,24 +102,17 @@ def test_requests_take_turns_so_that_a_large_one_does_not_keep_the_others_waitin
 
 
 def test_those_who_stay_keep_their_turns_when_others_leave():
-    begun, go_on = threading.Event(), threading.Event()
-    done: list[int] = []
-
-    def answer(question):
-        begun.set()
-        go_on.wait(30)
-        done.append(question)
-        return question
+    held = Held()
 
     async def leave() -> None:
-        engine = Engine(answer, threads=1, queue=100)
+        engine = Engine(held, threads=1, queue=100)
         asking = [asyncio.ensure_future(engine.answer(one)) for one in ([1, 2, 3], [10, 20, 30], [7, 8])]
-        await asyncio.to_thread(begun.wait, 30)
+        await asyncio.to_thread(held.begun.wait, 30)
         asking[1].cancel()
         await asyncio.wait([asking[1]])
-        go_on.set()
+        held.go_on.set()
         assert await asyncio.gather(asking[0], asking[2]) == [[1, 2, 3], [7, 8]]
         engine.close()
 
     asyncio.run(leave())
-    assert done == [1, 2, 7, 3, 8]
+    assert held.done == [1, 2, 7, 3, 8]
