@@ -95,6 +95,8 @@ def learnt_on(spec: ModelSpec, table: pl.DataFrame) -> set[str]:
     Sampling weights do not make it a different split. Of another split it is not known whether it holds out the
     same pictures.
     """
-    here, places = split.pictures_fingerprint(table), {None: "unknown"}
-    learnt = [one.get("pictures_sha256") for one in courses(spec).values()]
-    return {places.get(pictures, "here" if pictures == here else "elsewhere") for pictures in learnt or [None]}
+    here, found = split.pictures_fingerprint(table), set()
+    for one in courses(spec).values():
+        pictures = one.get("pictures_sha256")
+        found.add("unknown" if not pictures else "here" if pictures == here else "elsewhere")
+    return found or {"unknown"}
