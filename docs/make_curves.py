@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from perceived import curves
+from perceived.pages import curves
 
 HERE = Path(__file__).parent
 RUNS = ("study", "fast")

@@ -45,7 +45,7 @@ ENTRIES = {
     ),
     "Judge": (
         *("evaluate.evaluate", "audit.audit_files", "audit.audit_workspace", "audit.audit", "audit.judge"),
-        *("answers.Reading", "audit_page.write"),
+        *("answers.Reading", "pages.audit.write"),
         *("robustness.robustness", "card.write", "card.Energy", "push.gather", "push.send"),
     ),
     "Formats": ("preprocess.Preprocessing", "preprocess.frame", "spec.ModelSpec"),
@@ -108,8 +108,9 @@ def _class(found: ast.ClassDef) -> Iterator[str]:
 
 @functools.cache
 def _definitions(module: str) -> dict[str, ast.ClassDef | Function]:
-    source = PACKAGE.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
-    tree = _Constants().visit(ast.parse(source))
+    path = PACKAGE.joinpath(*module.split("."))
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    tree = _Constants().visit(ast.parse(path.read_text(encoding="utf-8")))
     return {one.name: one for one in tree.body if isinstance(one, ast.ClassDef | Function)}
 
 

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from perceived import demo_faces, demo_model
+from perceived import demo_faces
+from perceived.demo_faces import model as demo_model
 
 Array = npt.NDArray[np.float32]
 Pictures = npt.NDArray[np.uint8]

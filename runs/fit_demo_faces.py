@@ -39,8 +39,8 @@ import demo_faces_measures as measures
 import numpy as np
 import numpy.typing as npt
 
-from perceived import demo_model as model
 from perceived import models
+from perceived.demo_faces import model
 from perceived.preprocess import similarity
 from perceived.storage import write_json
 

@@ -17,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from perceived import charts, lineage, metrics, progress, storage
+from perceived import lineage, metrics, progress, storage
 from perceived.classifier import Classifier, Probabilities, calibrated, look, raised, softmax
 from perceived.data import sampling
 from perceived.data import split as splits
 from perceived.errors import ConfigError, ModelFileError, SplitError
 from perceived.metrics import Booleans, Floats, Integers
 from perceived.models import beside, find_model, model_file
+from perceived.pages import charts
 from perceived.preprocess import Pixels
 from perceived.repeats import People
 from perceived.scoring import read_split, readable, score

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-import perceived
-from perceived import audit_page, lineage, markdown, models, report, results_file, storage
+from perceived import lineage, models, results_file, storage
 from perceived.data.known import DATASETS, Dataset
 from perceived.errors import ConfigError
+from perceived.pages import audit as audit_page
+from perceived.pages import report
 from perceived.spec import ModelSpec
 
 
@@ -139,27 +138,21 @@ def render(
     by_kind = {kind: [found for k, found in results if k == kind] for kind in ("evaluation", "audit", "robustness")}
     seconds = lineage.seconds(spec)
     emissions = energy.grams(seconds) if energy and seconds else None
-    environment = Environment(
-        loader=PackageLoader("perceived"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        autoescape=False,
-    )  # fmt: skip
-    environment.filters |= {"percent": report.percent, "number": report.number, "plain": markdown.plain}
-    page = environment.get_template("card.md.jinja").render(
-        front=front_matter(spec, datasets, by_kind, terms=terms, emissions=emissions),
-        spec=spec,
-        facts=facts,
-        datasets=datasets,
-        license=terms,
-        results=by_kind,
-        seconds=seconds,
-        energy=energy,
-        emissions=emissions,
-        version=perceived.__version__,
-        by_group=lambda grouping: "\n".join(audit_page.by_group(grouping, level="###")),
-        tested_on=lambda found: _tested_on(found, datasets),
-        mean=lambda curve, name: sum(point[name]["value"] for point in curve) / len(curve),
-    )
-    return page.rstrip() + "\n"
+    context = {
+        "front": front_matter(spec, datasets, by_kind, terms=terms, emissions=emissions),
+        "spec": spec,
+        "facts": facts,
+        "datasets": datasets,
+        "license": terms,
+        "results": by_kind,
+        "seconds": seconds,
+        "energy": energy,
+        "emissions": emissions,
+        "by_group": lambda grouping: "\n".join(audit_page.by_group(grouping, level="###")),
+        "tested_on": lambda found: _tested_on(found, datasets),
+        "mean": lambda curve, name: sum(point[name]["value"] for point in curve) / len(curve),
+    }
+    return report.render("card.md", context).rstrip() + "\n"
 
 
 def front_matter(

@@ -21,12 +21,13 @@ from typing import Any
 
 import polars as pl
 
-from perceived import checkpoint, leaderboard, leaderboard_page, metrics, recipes, scoring, storage
+from perceived import checkpoint, leaderboard, metrics, recipes, scoring, storage
 from perceived import train as training
 from perceived.backbones import require_known
 from perceived.data import split as splits
 from perceived.errors import ConfigError, DivergedError, PictureSizeError, ResumeError, WeightsError
 from perceived.export import export
+from perceived.pages import leaderboard as leaderboard_page
 from perceived.recipes import Recipe
 from perceived.schedule import Schedule
 from perceived.wording import counted

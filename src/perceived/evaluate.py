@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from perceived import charts, exclusions, lineage, metrics, progress, report, scoring, storage
+from perceived import exclusions, lineage, metrics, progress, scoring, storage
 from perceived.data import celeba
 from perceived.data import split as splits
 from perceived.errors import SplitError
 from perceived.models import report_folder
+from perceived.pages import charts, report
 from perceived.scoring import load_model, read_split, score, weights_sha256
 from perceived.significance import LEVEL
 from perceived.spec import LABELS
@@ -254,7 +255,7 @@ def _write(out: Path, found: dict[str, Any], scored: pl.DataFrame) -> None:
         "charts": svgs,
         "gallery": report.gallery(found["mistakes"], paths),
     }
-    report.write(out / "report.html", "evaluate", context)
+    report.write(out / "report.html", "evaluate.html", context)
 
 
 def _scale_start(found: Mapping[str, Any], beside: Mapping[str, float] | None) -> float:

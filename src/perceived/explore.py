@@ -15,10 +15,11 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from perceived import charts, images, report, storage
+from perceived import images, storage
 from perceived.data import split
 from perceived.data.celeba import ATTRIBUTES
 from perceived.errors import ConfigError, DataError, ImageError
+from perceived.pages import charts, report
 from perceived.preprocess import Pixels
 from perceived.spec import LABELS
 from perceived.wording import counted
@@ -282,7 +283,7 @@ def _write(
         "portrait": report.picture_uri(portrait[0][1]) if portrait else None,
         "sheet": [{"id": r["id"], "label": r["label"], "uri": report.picture_uri(pixels)} for r, pixels in sheet],
     }
-    report.write(out / "report.html", "explore", context)
+    report.write(out / "report.html", "explore.html", context)
 
 
 def contact_sheet(pictures: Sequence[Pixels]) -> Image.Image:

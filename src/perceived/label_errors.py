@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from perceived import confident, duplicates, label_errors_page, lineage, progress, recipes, scoring, storage
+from perceived import confident, duplicates, lineage, progress, recipes, scoring, storage
 from perceived.data import cache
 from perceived.data import split as splits
 from perceived.data.split import SPLITS
 from perceived.errors import ConfigError, SplitError
+from perceived.pages import label_errors as label_errors_page
 from perceived.spec import LABELS
 from perceived.workspace import Workspace
 

@@ -14,22 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from perceived import (
-    answers,
-    corruptions,
-    groups,
-    lineage,
-    progress,
-    results_file,
-    robustness_page,
-    scoring,
-    storage,
-)
+from perceived import answers, corruptions, groups, lineage, progress, results_file, scoring, storage
 from perceived.audit import BY_NAME_ONLY, OURS
 from perceived.corruptions import KINDS, SEVERITIES
 from perceived.data import split as splits
 from perceived.errors import ConfigError
 from perceived.models import report_folder
+from perceived.pages import robustness as robustness_page
 from perceived.preprocess import Pixels
 from perceived.repeats import ALL as ALL_ROWS
 from perceived.repeats import People, Rows

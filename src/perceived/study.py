@@ -18,16 +18,17 @@ from typing import Any, TypeAlias
 import polars as pl
 
 import perceived
-from perceived import demo_faces, draw, images, progress, recipes, storage, study_page
+from perceived import demo_faces, draw, images, progress, recipes, storage
 from perceived import evaluate as evaluation
 from perceived import explore as exploration
 from perceived import export as exporter
 from perceived import train as training
 from perceived.data import preview, split, table
 from perceived.errors import InputError, WeightsError
+from perceived.pages import study as study_page
+from perceived.pages.study import Files
 from perceived.predictor import Predictor
 from perceived.spec import LABELS
-from perceived.study_page import Files
 from perceived.workspace import Workspace
 
 PICTURES = 1000

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
-from perceived import acceleration, checkpoint, curves, storage
+from perceived import acceleration, checkpoint, storage
 from perceived.acceleration import accelerator_for, precision_of
 from perceived.data.feed import Feed
 from perceived.errors import DivergedError
 from perceived.model import Network, training_mode
+from perceived.pages import curves
 from perceived.progress import Reporter
 from perceived.recipes import Recipe
 from perceived.schedule import Schedule

@@ -23,11 +23,12 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from perceived import recipes, storage, tune_page
+from perceived import recipes, storage
 from perceived import train as training
 from perceived.checkpoint import Run
 from perceived.data import split as splits
 from perceived.errors import ConfigError, DivergedError, ResumeError
+from perceived.pages import tune as tune_page
 from perceived.recipes import Recipe
 from perceived.space import Space
 from perceived.spec import LABELS

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perceived import label_errors_page
+from perceived.pages import label_errors as label_errors_page
 
 pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 

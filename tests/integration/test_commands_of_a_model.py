@@ -10,8 +10,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from perceived import markdown, storage
+from perceived import storage
 from perceived.checkpoint import TrainedModel
+from perceived.pages import markdown
 
 Run = Callable[..., SimpleNamespace]
 

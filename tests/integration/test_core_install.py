@@ -61,7 +61,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel, root):
     assert "perceived/py.typed" in names
     assert any(name.endswith("dist-info/licenses/LICENSE") for name in names)
     assert all(name.startswith(("perceived/", "perceived-")) for name in names)
-    for kind in ("templates", "weights", "server/static"):
+    for kind in ("pages/templates", "weights", "server/static"):
         packaged = [path for path in (root / "src" / "perceived" / kind).rglob("*") if path.is_file()]
         assert {path.relative_to(root / "src").as_posix() for path in packaged} <= set(names), kind
 

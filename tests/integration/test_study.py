@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from perceived import export, recipes, setup, study, study_page
+from perceived import export, recipes, setup, study
 from perceived.checkpoint import Run
 from perceived.errors import ConfigError, InputError, StorageError, WeightsError
-from perceived.study_page import Files
+from perceived.pages import study as study_page
+from perceived.pages.study import Files
 
 COUNT = 120
 

@@ -23,13 +23,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from perceived import curves, export, from_onnx, lineage, recipes, storage
+from perceived import export, from_onnx, lineage, recipes, storage
 from perceived import train as training
 from perceived.checkpoint import Run, TrainedModel
 from perceived.classifier import Classifier
 from perceived.data import feed
 from perceived.data.augment import Augmentation
 from perceived.errors import DataError, DivergedError, ModelFileError, ResumeError
+from perceived.pages import curves
 from perceived.recipes import Recipe
 from perceived.spec import LABELS
 from perceived.workspace import Workspace

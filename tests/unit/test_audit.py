@@ -13,9 +13,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from perceived import audit, audit_charts, audit_page, criteria, gaps, groups, metrics
+from perceived import audit, criteria, gaps, groups, metrics
 from perceived.answers import Reading
 from perceived.errors import ConfigError
+from perceived.pages import audit as audit_page
+from perceived.pages import audit_charts
 
 LABELS = ("female", "male")
 

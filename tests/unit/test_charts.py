@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from perceived import charts
+from perceived.pages import charts
 
 COUNTS = {"female": 118_165, "male": 84_434}
 RATES = [

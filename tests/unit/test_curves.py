@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from perceived import curves
+from perceived.pages import curves
 
 
 def history(last: int) -> list[dict[str, float]]:

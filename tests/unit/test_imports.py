@@ -146,6 +146,12 @@ def test_predictor_reaches_core_modules_only_and_never_torch():
         assert outside(ALL[module]).isdisjoint(modules("train")), module
 
 
+def test_what_draws_charts_and_pages_stands_together():
+    for module in SOURCES:
+        drawn = outside(ALL[module]) & {"jinja2", "markupsafe", "matplotlib"}
+        assert not drawn or module.startswith("pages."), f"{module} imports {drawn}"
+
+
 def test_training_never_reaches_an_interface_or_the_predictor():
     reached = {name.partition(".")[0] for name in reach("train")}
     assert reached.isdisjoint(INTERFACES | {"predictor"})
@@ -174,7 +180,7 @@ def test_core_modules_import_only_what_the_core_install_brings():
 
 
 def test_an_audit_of_files_needs_the_packages_of_its_own_extra_only():
-    waiting, seen = ["commands.audit", "audit", "audit_page", "criteria", "answers"], set()
+    waiting, seen = ["commands.audit", "audit", "pages.audit", "criteria", "answers"], set()
     while waiting:
         module = waiting.pop()
         seen.add(module)

@@ -14,9 +14,10 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from perceived import exclusions, label_errors, label_errors_page, scoring
+from perceived import exclusions, label_errors, scoring
 from perceived.data import split as splits
 from perceived.errors import ConfigError, DataError, SplitError, StorageError
+from perceived.pages import label_errors as label_errors_page
 from perceived.workspace import Workspace
 
 WRONG = {"val": 3, "test": 8}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perceived import charts, report
+from perceived.pages import charts, report
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_picture_travels_inside_the_page() -> None:
 
 def test_a_value_that_is_missing_is_an_error_not_a_blank() -> None:
     with pytest.raises(jinja2.UndefinedError, match="found"):
-        report.render("explore", {})
+        report.render("explore.html", {})
 
 
 def test_every_colour_of_the_charts_has_a_light_and_a_dark_form() -> None:

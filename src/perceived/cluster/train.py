@@ -185,7 +185,7 @@ def keep(folder: Folder, run: Run, sent: Stamps) -> None:
     old one names the old file, which goes only then.
     """
     from perceived.checkpoint import STATE_FILE
-    from perceived.curves import EVENTS
+    from perceived.pages.curves import EVENTS
 
     record = run.last / STATE_FILE
     files: list[Any] = [path for path in sorted(run.root.rglob("*")) if path.is_file() and path != record]

@@ -57,8 +57,9 @@ def audit(
         raise ConfigError(
             "An audit needs labels, from one place.", mend="give either --labels LABELS.csv or a folder WORK"
         )
-    from perceived import answers, audit_page, criteria, storage
+    from perceived import answers, criteria, storage
     from perceived import audit as auditing
+    from perceived.pages import audit as audit_page
 
     is_model = answers.is_model(source)
     if labels is not None and is_model:

@@ -32,7 +32,7 @@ def compare(
 ) -> None:
     """Compare networks under one budget. The same command again resumes."""
     from perceived import compare as comparison
-    from perceived import leaderboard_page
+    from perceived.pages import leaderboard as leaderboard_page
 
     for setting in settings or []:
         if (key := setting.partition("=")[0].strip()) in DECIDED:

@@ -26,7 +26,7 @@ def tune(
 ) -> None:
     """Search for a better recipe. It tries rates, frozen stages, augmentation and head; run again, it resumes."""
     from perceived import tune as tuning
-    from perceived import tune_page
+    from perceived.pages import tune as tune_page
 
     with trials("tune", cluster, work, out, workers=workers) as there:
         more: dict[str, Any] = {"learn": there.learn, "at_once": there.at_once} if there else {}

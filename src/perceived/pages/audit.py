@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from perceived import audit_charts, charts, gaps, markdown, report, storage
+from perceived import gaps, storage
 from perceived.errors import DataError
+from perceived.pages import audit_charts, charts, markdown, report
 from perceived.spec import LABELS
 from perceived.wording import signed
 
@@ -55,7 +56,7 @@ def write(out: Path, found: Mapping[str, Any], *, title: str) -> None:
         "start": start,
         "place": report.place_from(start),
     }
-    report.write(out / "audit.html", "audit", context)
+    report.write(out / "audit.html", "audit.html", context)
 
 
 def _charts_before(out: Path) -> Iterator[str]:

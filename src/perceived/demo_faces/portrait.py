@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from perceived.demo_model import HEIGHT, WIDTH, WINDOW, Array, enlarge, importance_map
+from perceived.demo_faces.model import HEIGHT, WIDTH, WINDOW, Array, enlarge, importance_map
 
 Colour = tuple[float, float, float]
 Outline = tuple[tuple[float, float], ...]

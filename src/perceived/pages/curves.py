@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 from torch.utils.tensorboard import SummaryWriter
 
-from perceived import charts
+from perceived.pages import charts
 
 EVENTS = "events.out.tfevents."
 """How the names of TensorBoard's files begin."""

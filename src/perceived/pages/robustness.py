@@ -11,11 +11,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from perceived import charts, corruptions, report, storage
+from perceived import corruptions, storage
 from perceived.audit import SMALL
-from perceived.charts import COLORS, Draw, short
 from perceived.corruptions import SEVERITIES
 from perceived.errors import DataError
+from perceived.pages import charts, report
+from perceived.pages.charts import COLORS, Draw, short
 from perceived.preprocess import Pixels
 
 Found = Mapping[str, Any]
@@ -43,7 +44,7 @@ def write(out: Path, found: Found, *, reference: Found | None, example: Pixels |
         "severities": SEVERITIES,
         "small": SMALL,
     }
-    report.write(out / "robustness.html", "robustness", context)
+    report.write(out / "robustness.html", "robustness.html", context)
 
 
 def _groupings_before(out: Path) -> int:

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from perceived import columns, report, storage
+from perceived import columns, storage
 from perceived.errors import DataError
 from perceived.exclusions import READINGS
+from perceived.pages import report
 
 SHOWN = 400
 """Candidates on the page, and as many contradictions; the lists hold them all."""
@@ -49,7 +50,7 @@ def write(out: Path, found: Mapping[str, Any], paths: Mapping[str, str]) -> None
         "readings": READINGS,
         "key": storage.sha256_json([row["id"] for row in found["candidates"]])[:16],
     }
-    report.write(out / "labels.html", "labels", context)
+    report.write(out / "labels.html", "labels.html", context)
 
 
 def _cells(pair: Mapping[str, Any]) -> list[Any]:

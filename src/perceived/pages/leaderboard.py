@@ -9,9 +9,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
-from perceived import charts, markdown, report, storage
-from perceived.charts import COLORS, Draw
+from perceived import storage
 from perceived.leaderboard import MCNEMAR, SIGN_FLIP
+from perceived.pages import charts, markdown, report
+from perceived.pages.charts import COLORS, Draw
 from perceived.wording import counted
 
 TITLE = "Accuracy against latency, with 95% intervals; green: none is both faster and better"
@@ -42,7 +43,7 @@ def write(out: Path, found: Mapping[str, Any]) -> None:
         "heads": HEADS,
         "cells": cells,
     }
-    report.write(out / "leaderboard.html", "leaderboard", context)
+    report.write(out / "leaderboard.html", "leaderboard.html", context)
 
 
 def accuracy_by_latency(rows: Sequence[Mapping[str, Any]]) -> Draw:

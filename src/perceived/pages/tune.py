@@ -10,8 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from perceived import charts, report, storage
-from perceived.charts import COLORS, Draw
+from perceived import storage
+from perceived.pages import charts, report
+from perceived.pages.charts import COLORS, Draw
 from perceived.space import NAMES
 
 
@@ -39,7 +40,7 @@ def write(out: Path, found: Mapping[str, Any]) -> None:
         "own": found["own"] and score(found["own"]["score"], found["judged_by"]),
         "svgs": svgs,
     }
-    report.write(out / "tuning.html", "tune", context)
+    report.write(out / "tuning.html", "tune.html", context)
 
 
 def ranked(found: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """The demo set: about a thousand pictures of nobody, shaped like CelebA as Kaggle packs it.
 
-Faces are sampled from the model of :mod:`perceived.demo_model`, which also says how it is known
-that they are nobody's; everything around them is drawn by :mod:`perceived.demo_portrait`.
+Faces are sampled from the model of :mod:`perceived.demo_faces.model`, which also says how it is known
+that they are nobody's; everything around them is drawn by :mod:`perceived.demo_faces.portrait`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from perceived import demo_attributes, demo_model, demo_portrait
 from perceived.data.known import DATASETS
+from perceived.demo_faces import attributes as demo_attributes
+from perceived.demo_faces import model as demo_model
+from perceived.demo_faces import portrait as demo_portrait
 from perceived.errors import ConfigError
 from perceived.progress import Tick
 from perceived.storage import atomic_path
@@ -33,7 +35,7 @@ ALIKE = 0.85
 QUALITY = 92
 MOST = 999_999
 STYLE_ODDS = {False: (0.53, 0.25, 0.19, 0.03), True: (0.02, 0.02, 0.01, 0.95)}
-"""By male or not, of the first four of :data:`demo_portrait.STYLES`; baldness is an attribute."""
+"""By male or not, of the first four of :data:`portrait.STYLES`; baldness is an attribute."""
 HAIR = {
     "Black_Hair": (32, 27, 27),
     "Blond_Hair": (178, 140, 92),

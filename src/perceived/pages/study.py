@@ -10,10 +10,11 @@ from typing import Any
 
 import polars as pl
 
-from perceived import charts, curves, evaluate, images, recipes, report, storage
+from perceived import evaluate, images, recipes, storage
 from perceived.checkpoint import Run
 from perceived.classifier import Classifier
 from perceived.data.split import SPLITS
+from perceived.pages import charts, curves, report
 from perceived.spec import LABELS
 from perceived.workspace import Workspace
 
@@ -75,7 +76,7 @@ class Files:
 
 def write(files: Files) -> None:
     """Write the page: pictures, charts and styles are inside it; the stages' own reports are linked."""
-    report.write(files.page, "study", context(files))
+    report.write(files.page, "study.html", context(files))
 
 
 def context(files: Files) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from perceived.charts import COLORS, Draw, legend, scale_start, short
+from perceived.pages.charts import COLORS, Draw, legend, scale_start, short
 from perceived.spec import LABELS
 
 MOST = 18

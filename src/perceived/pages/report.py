@@ -1,4 +1,4 @@
-"""One self-contained HTML page from a template: styles, charts and pictures are all inside it."""
+"""One self-contained page from a template: styles, charts and pictures are all inside it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import perceived
-from perceived import charts, images, storage, wording
+from perceived import images, storage, wording
 from perceived.errors import ImageError
+from perceived.pages import charts
+from perceived.pages.markdown import plain
 from perceived.preprocess import Pixels
 from perceived.wording import NOTHING, counted, signed
 
@@ -31,23 +33,22 @@ _GREY = 200
 
 
 def write(path: Path, template: str, context: Mapping[str, Any]) -> None:
-    """Render ``templates/{template}.html.jinja`` and write it atomically."""
+    """Render ``templates/{template}.jinja`` and write it atomically."""
     storage.write_text(path, render(template, context))
 
 
 def render(template: str, context: Mapping[str, Any]) -> str:
-    """Return the page; a name the template uses and ``context`` lacks is an error, not a blank."""
+    """Return a page, ``*.html`` or ``*.md``; a name that it uses and ``context`` lacks is an error, not a blank."""
     environment = Environment(
-        loader=PackageLoader("perceived"),
-        autoescape=True,
+        loader=PackageLoader("perceived.pages"),
+        autoescape=template.endswith(".html"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (percent, confidence, number, counted, signed, points, p_value)
+    filters = (percent, confidence, number, counted, signed, points, p_value, plain)
     environment.filters |= {render.__name__: render for render in filters}
-    page = environment.get_template(f"{template}.html.jinja")
-    return page.render(**context, version=perceived.__version__, study=STUDY)
+    return environment.get_template(f"{template}.jinja").render(**context, version=perceived.__version__, study=STUDY)
 
 
 def figure_svg(figure: Figure, *, title: str) -> Markup:

@@ -27,7 +27,7 @@ from perceived.errors import ModelFileError
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-ASSET = Path(__file__).parent / "weights" / "demo_faces.npz"
+ASSET = Path(__file__).parents[1] / "weights" / "demo_faces.npz"
 WIDTH, HEIGHT = 178, 218
 WINDOW = (25, 66, 128, 128)
 """Where the model's square lies in a picture of CelebA's frame: x, y, width, height."""
