@@ -8,8 +8,6 @@ images, can be asked for here too; it makes a few answers others, and better one
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +15,25 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from perceived import lineage, metrics, progress, storage
+from perceived import lineage, metrics, progress, redescribe, storage
 from perceived.classifier import Classifier, Probabilities, calibrated, look, raised, softmax
 from perceived.data import sampling
 from perceived.data import split as splits
-from perceived.errors import ConfigError, ModelFileError, SplitError
+from perceived.errors import ConfigError
 from perceived.metrics import Booleans, Floats, Integers
 from perceived.models import beside, find_model, model_file
 from perceived.pages import charts
 from perceived.preprocess import Pixels
 from perceived.repeats import People
 from perceived.scoring import read_split, readable, score
-from perceived.spec import METADATA_KEY, ModelSpec
+from perceived.spec import ModelSpec
+from perceived.threshold import choose_threshold, points, risk_coverage
 from perceived.workspace import Workspace
 
 TARGET_ERROR = 0.03
 CERTAINTY = 0.95
 TEMPERATURES = (0.05, 20.0)
 """Bounds of a temperature; a fit that ends at one of them has met no optimum."""
-COVERAGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
-"""Shares of pictures answered for which a model file and its card say how often it is wrong."""
 POWERS = (0.5, 3.0)
 """Bounds of a power."""
 LEAST_WRONG = 100
@@ -44,25 +41,10 @@ LEAST_WRONG = 100
 MOST_GROUPS = 30
 """A column of more values than this tells pictures apart, not groups."""
 
-STEPS = 50
-"""Thresholds that are tried for a certain one, the strictest first."""
-
 _BISECTIONS = 60
 _MILD = np.float32(TEMPERATURES[1])
 """Temperature at which answers are scored: at 1, a model much too sure gives probabilities of zero, and from
 those no logit comes back."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Threshold:
-    """Where doubt begins: answers of a confidence below ``value`` are ``uncertain``.
-
-    ``coverage`` is the share of pictures answered and ``error`` the share of those that is wrong.
-    """
-
-    value: float
-    coverage: float
-    error: float
 
 
 def fit_temperature(logits: Floats, truth: Integers) -> float:
@@ -98,94 +80,6 @@ def fit_power(logits: Floats, truth: Integers) -> tuple[float, float]:
     found = minimize_scalar(loss, bounds=tuple(np.log(POWERS)), method="bounded", options={"xatol": 1e-3})
     power = float(np.exp(found.x))
     return fit_temperature(raised(logits, power), truth), power
-
-
-def risk_coverage(confidence: Floats, correct: Booleans) -> tuple[Floats, Floats, Floats]:
-    """Return ``(threshold, coverage, risk)`` for every threshold that answers one more picture, highest first.
-
-    ``risk`` is the share of wrong answers among those given (Geifman and El-Yaniv 2017,
-    arXiv:1705.08500). Pictures of equal confidence are answered together.
-    """
-    order = np.argsort(-confidence, kind="stable")
-    ordered = confidence[order]
-    ends = np.flatnonzero(np.concatenate([ordered[1:] != ordered[:-1], [True]]))
-    answered = ends + 1
-    wrong = np.cumsum(~correct[order])[ends]
-    return ordered[ends], answered / len(confidence), wrong / answered
-
-
-def points(curve: tuple[Floats, Floats, Floats]) -> list[dict[str, float]]:
-    """Return threshold, coverage and error where a curve of :func:`risk_coverage` first answers each of COVERAGES."""
-    values, coverage, risk = curve
-    places = np.minimum(np.searchsorted(coverage, np.asarray(COVERAGES) - 1e-9), len(coverage) - 1)
-    return [
-        {"threshold": float(values[place]), "coverage": float(coverage[place]), "error": float(risk[place])}
-        for place in places
-    ]
-
-
-def choose_threshold(
-    confidence: Floats,
-    correct: Booleans,
-    target_error: float,
-    *,
-    certainty: float = 0.0,
-    classes: int = 2,
-    effect: float = 1.0,
-) -> Threshold:
-    """Return the smallest threshold at which at most ``target_error`` of the answers given are wrong.
-
-    With a ``certainty`` they are so not only of these pictures but, that certainly, of others like them. From
-    the threshold that confidence itself calls safest, ever smaller ones are tried until the error's upper
-    limit (Clopper and Pearson) passes the target. The first that fails ends the search, so that many tries
-    make no promise weaker (fixed-sequence testing; Angelopoulos et al. 2021, "Learn then Test",
-    arXiv:2110.01052). Where people come back, pictures count as fewer by the design ``effect``, see
-    :mod:`perceived.repeats`.
-
-    A threshold lies half-way between the last picture answered and the first one that is not, so that a last
-    digit decides nothing; where all are answered it is ``1 / classes``, below which no confidence lies.
-
-    Raises:
-        SplitError: even the most confident answers are wrong more often, or too few to tell.
-    """
-    values, coverage, risk = risk_coverage(confidence, correct)
-    good: Integers = np.flatnonzero(risk <= target_error)
-    if certainty:
-        answered = np.rint(coverage * len(correct)).astype(np.int64)
-        doubts = np.cumsum(1 - np.sort(confidence)[::-1])[answered - 1]
-        tried = _to_try(_upper_limit(doubts / effect, answered / effect, certainty), answered)
-        wrong = np.rint(risk * answered)[tried]
-        passes = _upper_limit(wrong / effect, answered[tried] / effect, certainty) <= target_error
-        good = tried[np.logical_and.accumulate(passes)]
-    if not len(good):
-        sure = f" with a certainty of {certainty:.0%}" if certainty else ""
-        raise SplitError(
-            f"No threshold keeps {1 - target_error:.1%} of the answers right{sure}: "
-            f"of all {len(correct)}, {risk[-1]:.1%} are wrong.",
-            expected="a model whose confident answers are right more often than that, and enough of them to tell",
-            mend="allow more with --target-error, label more pictures, or train a better model"
-            + ("; --certainty 0 looks at these pictures alone" if certainty else ""),
-        )
-    last = good[-1]
-    everything = last == len(values) - 1
-    value = 1 / classes if everything else (float(values[last]) + float(values[last + 1])) / 2
-    return Threshold(value=value, coverage=float(coverage[last]), error=float(risk[last]))
-
-
-def _to_try(expected: Floats, answered: Integers) -> Integers:
-    """Return the places of the thresholds to try, in even steps of pictures ``answered`` from the safest on.
-
-    That is the one of the lowest ``expected`` limit, which no label has told.
-    """
-    return np.searchsorted(answered, np.linspace(answered[expected.argmin()], answered[-1], STEPS))
-
-
-def _upper_limit(wrong: Floats, answered: Integers | Floats, certainty: float) -> Floats:
-    """Return the rate that the true error exceeds with a probability of at most ``1 - certainty``."""
-    from scipy.stats import beta
-
-    limit: Floats = np.where(wrong < answered, beta.ppf(certainty, wrong + 1, np.maximum(answered - wrong, 1e-9)), 1.0)
-    return limit
 
 
 def abstention(scored: pl.DataFrame, confidence: Floats, correct: Booleans, threshold: float) -> dict[str, Any]:
@@ -272,7 +166,7 @@ def calibrate(
     if on != "val" or lineage.learnt_on(spec, table) != {"here"}:
         found["notes"] += lineage.notes(spec, workspace, on)  # its own validation pictures are what it is fitted to
     spec = dataclasses.replace(spec, provenance={**spec.provenance, "calibration": found})
-    write(path, spec, target)
+    redescribe.write(path, spec, target)
     folder = target.with_name(f"{target.stem}-calibration")
     storage.write_json(folder / "calibration.json", found)
     drawing = charts.risk_coverage(*curve, target=target_error, chosen=found["threshold"]["coverage"])
@@ -332,24 +226,6 @@ def to_logits(probabilities: Floats, temperature: float | np.float32) -> Floats:
     smallest = float(np.finfo(np.float32).smallest_subnormal)
     logits: npt.NDArray[np.float64] = temperature * np.log(np.maximum(probabilities, smallest))
     return logits
-
-
-def write(model: Path, spec: ModelSpec, out: Path) -> None:
-    """Write the network of ``model`` with another specification as ``out``; it is opened before it gets its name.
-
-    Raises:
-        ModelFileError: the file written would not open.
-    """
-    import onnx
-
-    network = onnx.load(model)
-    kept: Mapping[str, str] = {entry.key: entry.value for entry in network.metadata_props}
-    onnx.helper.set_model_props(network, {**kept, METADATA_KEY: spec.to_json()})
-    network.producer_name = "perceived"
-    with storage.atomic_path(out) as partial:
-        onnx.save(network, partial)
-        if Classifier(partial).spec != spec:
-            raise ModelFileError(f"{out} does not read back as it was written.", mend="report this with the model")
 
 
 def _notes(correct: Booleans, temperature: float, people: People, effect: float) -> list[str]:

@@ -12,14 +12,14 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from perceived import compact, storage
+from perceived import compact, redescribe, storage
 from perceived.classifier import ACTIVATION, INPUT, OUTPUT
 from perceived.errors import ConfigError, ModelFileError
 from perceived.from_onnx import largest_difference
 from perceived.model import Network, explains, planes
 from perceived.models import model_file
 from perceived.preprocess import Pixels, frame
-from perceived.spec import METADATA_KEY, ModelSpec
+from perceived.spec import ModelSpec
 from perceived.wording import counted
 
 OPSET = 20
@@ -71,13 +71,13 @@ def write(network: nn.Module, spec: ModelSpec, check: Pixels, out: Path, *, stor
         if store != "float32":
             compact.store(model.graph, store)
             difference = _agree(model, network, spec, check, partial, store)
-        _save(model, _with_provenance(spec, store, len(check), difference), partial)
+        redescribe.save(model, _with_provenance(spec, store, len(check), difference), partial)
     return out
 
 
 def _agree(model: Any, network: nn.Module, spec: ModelSpec, check: Pixels, partial: Path, store: str) -> float:
     """Write a model and return its largest difference from the network, or refuse one beyond the tolerance."""
-    _save(model, spec, partial)
+    redescribe.save(model, spec, partial)
     difference, tolerance = largest_difference(network, spec, check, partial), TOLERANCES[store]
     if not difference <= tolerance:  # nor if it is no number
         raise ModelFileError(
@@ -156,7 +156,7 @@ def _to_onnx(served: _Served | _Explained, spec: ModelSpec) -> Any:
     )
     assert program is not None
     model = program.model_proto
-    _forget_the_machine(model.graph)
+    _forget_the_machine(model)
     return model
 
 
@@ -174,19 +174,14 @@ def _with_clamps(module: nn.Module) -> nn.Module:
     return module
 
 
-def _forget_the_machine(graph: Any) -> None:
+def _forget_the_machine(model: Any) -> None:
     """Remove the exporter's notes from every node: they name files on the machine that ran it."""
-    del graph.metadata_props[:]
+    graph = model.graph
+    del model.metadata_props[:], graph.metadata_props[:]
     for part in (graph.node, graph.input, graph.output, graph.value_info, graph.initializer):
         for item in part:
             del item.metadata_props[:]
             item.doc_string = ""
-
-
-def _save(model: Any, spec: ModelSpec, path: Path) -> None:
-    onnx.helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
-    model.producer_name = "perceived"
-    onnx.save(model, path)
 
 
 def _with_provenance(spec: ModelSpec, store: str, pictures: int, difference: float) -> ModelSpec:

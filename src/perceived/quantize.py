@@ -24,7 +24,7 @@ import polars as pl
 from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from perceived import calibrate, compact, progress, storage
+from perceived import compact, progress, redescribe, storage
 from perceived.classifier import INPUT, Classifier
 from perceived.data import cache
 from perceived.data import split as splits
@@ -110,7 +110,7 @@ def quantize(
                 f"A loss of {max_loss:.2%} is less than one of these {judged.height:,} pictures: compare on more."
             )
         described = dataclasses.replace(before.spec, provenance={**before.spec.provenance, "int8": found})
-        calibrate.write(rounded, described, target)
+        redescribe.write(rounded, described, target)
     return {**found, "file": str(target)}
 
 
@@ -167,7 +167,7 @@ def _rounded(model: Classifier, pixels: Pixels, folder: Path) -> Path:
                 "QDQKeepRemovableActivations": True,  # so that the float32 network can be had back
             },
         )
-    calibrate.write(bare, model.spec, out)
+    redescribe.write(bare, model.spec, out)
     return out
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from perceived import average, calibrate, export, lineage, recipes
+from perceived import average, export, lineage, recipes, redescribe
 from perceived import train as training
 from perceived.backbones import Input
 from perceived.checkpoint import Run, TrainedModel
@@ -53,7 +53,7 @@ def test_the_mean_of_runs_is_a_run(run: Path, tiny_work: Path, recipe: Recipe, t
     assert spec.provenance["weights"]["mean_of_sha256"] == [weights_sha256(one) for one in (run, on, on)]
     assert export.export(tmp_path / "mean", tmp_path / "mean.onnx").is_file()
     file = Classifier(tmp_path / "mean.onnx").spec
-    calibrate.write(
+    redescribe.write(
         tmp_path / "mean.onnx",
         dataclasses.replace(file, temperature=2.0, mirror_below=1.0, threshold=0.75),
         tmp_path / "calibrated.onnx",

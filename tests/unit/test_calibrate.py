@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from perceived import calibrate, images, lineage, metrics
+from perceived import calibrate, images, lineage, metrics, threshold
 from perceived.classifier import Classifier, calibrated, softmax
 from perceived.data import split as splits
 from perceived.errors import ConfigError, ModelFileError, SplitError
@@ -113,9 +113,9 @@ def test_the_threshold_keeps_its_promise_and_none_smaller_does(found: list[tuple
     good = [value for value, error in errors.items() if error <= target]
     if not good:
         with pytest.raises(SplitError, match="No threshold"):
-            calibrate.choose_threshold(confidence, correct, target)
+            threshold.choose_threshold(confidence, correct, target)
         return
-    chosen = calibrate.choose_threshold(confidence, correct, target)
+    chosen = threshold.choose_threshold(confidence, correct, target)
     answered = confidence >= chosen.value
     assert (~correct[answered]).mean() == pytest.approx(chosen.error)
     assert chosen.error <= target
@@ -130,7 +130,7 @@ def test_a_certain_threshold_keeps_its_promise_on_other_pictures(certainty: floa
     broken = answered = 0
     for _ in range(200):
         confidence = random.uniform(0.5, 1, 4000)
-        chosen = calibrate.choose_threshold(confidence, random.random(4000) < confidence, 0.1, certainty=certainty)
+        chosen = threshold.choose_threshold(confidence, random.random(4000) < confidence, 0.1, certainty=certainty)
         broken += chosen.value < 0.8
         answered += chosen.coverage
     assert (broken <= 16) if certainty else (broken > 75), "of 200, 10 may break, and 16 by chance (p = 0.03)"
@@ -142,7 +142,7 @@ def test_pictures_of_few_people_promise_less() -> None:
     random = np.random.default_rng(2)
     confidence = random.uniform(0.5, 1, 4000)
     right = np.repeat(random.random(200), 20) < confidence
-    alone, again = (calibrate.choose_threshold(confidence, right, 0.1, certainty=0.95, effect=e) for e in (1, 3))
+    alone, again = (threshold.choose_threshold(confidence, right, 0.1, certainty=0.95, effect=e) for e in (1, 3))
     assert alone.coverage > again.coverage
     assert alone.value < again.value
     notes = calibrate._notes(right, 1.0, People(np.repeat(np.arange(200), 20)), 10)
@@ -155,7 +155,7 @@ def test_many_tries_make_no_promise_weaker() -> None:
     found = 0
     for _ in range(150):
         try:
-            calibrate.choose_threshold(random.random(2000), random.random(2000) > 0.031, 0.03, certainty=0.95)
+            threshold.choose_threshold(random.random(2000), random.random(2000) > 0.031, 0.03, certainty=0.95)
         except SplitError:
             continue
         found += 1
@@ -164,14 +164,14 @@ def test_many_tries_make_no_promise_weaker() -> None:
 
 def test_few_pictures_promise_nothing() -> None:
     right = np.ones(90, bool)
-    assert calibrate.choose_threshold(np.full(90, 0.9), right, 0.03).coverage == 1
+    assert threshold.choose_threshold(np.full(90, 0.9), right, 0.03).coverage == 1
     with pytest.raises(SplitError, match=r"97\.0% of the answers right with a certainty of 95%[\s\S]*--certainty 0"):
-        calibrate.choose_threshold(np.full(90, 0.9), right, 0.03, certainty=0.95)
-    assert calibrate.choose_threshold(np.full(100, 0.9), np.ones(100, bool), 0.03, certainty=0.95).coverage == 1
+        threshold.choose_threshold(np.full(90, 0.9), right, 0.03, certainty=0.95)
+    assert threshold.choose_threshold(np.full(100, 0.9), np.ones(100, bool), 0.03, certainty=0.95).coverage == 1
 
 
 def test_risk_and_coverage_by_hand() -> None:
-    values, coverage, risk = calibrate.risk_coverage(
+    values, coverage, risk = threshold.risk_coverage(
         np.array([0.9, 0.6, 0.6, 1.0]), np.array([True, False, True, True])
     )
     assert values.tolist() == [1.0, 0.9, 0.6]
@@ -217,7 +217,7 @@ def test_a_model_file_is_refitted(tiny_model: Path, work: Path, tmp_path: Path) 
     split.write_parquet(work / "split.parquet")
     assert not any("were fitted" in note for note in lineage.notes(new.spec, Workspace(work), "test"))
     curve = report["risk_coverage"]
-    assert [point["coverage"] for point in curve] == pytest.approx(calibrate.COVERAGES, abs=1 / 20)
+    assert [point["coverage"] for point in curve] == pytest.approx(threshold.COVERAGES, abs=1 / 20)
     assert curve[-1]["error"] == pytest.approx(1 - report["accuracy"])
     assert all(one["threshold"] >= other["threshold"] for one, other in itertools.pairwise(curve))
     assert set(report["groups"]) == {"label", "race"}
