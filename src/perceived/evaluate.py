@@ -47,7 +47,7 @@ def evaluate(
     ``out`` is by default ``evaluation-{on}`` inside a run, or ``NAME-evaluation-{on}`` beside an
     ONNX file; the workspace's name is added where a report on another one stands there.
     ``exclude`` is a list for :func:`perceived.exclusions.read`: metrics without its pictures
-    stand beside those of all. Returns what ``report.json`` holds.
+    stand beside those of all. Returns what ``report.json`` holds, and its folder as ``report``.
 
     Raises:
         ModelFileError: the model cannot be opened, or tells other labels apart than the split.
@@ -78,7 +78,7 @@ def evaluate(
     }
     found["notes"] = _notes(found, workspace, lineage.notes(opened.spec, workspace, on))
     _write(folder, found, scored)
-    return found
+    return {**found, "report": str(folder)}
 
 
 def assess(scored: pl.DataFrame, labels: Sequence[str]) -> dict[str, Any]:

@@ -42,17 +42,17 @@ def processor() -> str:
 
 
 def weights() -> Iterator[tuple[str, str, str, str]]:
-    """Yield name, bytes, SHA-256 of each network that ships with a package, and whether it is what was packed.
+    """Yield name and bytes of each network that ships with a package, whether it is what was packed, and its SHA-256.
 
     Their licences lie beside them.
     """
     for file in (*sorted(SHIPPED.glob("*.onnx")), *installed().values()):
         if not file.is_file():
-            yield file.stem, "", "", "no: it is missing; install its package again"
+            yield file.stem, "", "no: it is missing; install its package again", ""
             continue
         packed, found = sums(file.parent), sha256_file(file)
         whole = "yes" if packed.get(file.name) == found else "no: damaged or changed; install the package again"
-        yield file.stem, f"{file.stat().st_size:,}", found, whole if packed else "its package names no hash"
+        yield file.stem, f"{file.stat().st_size:,}", whole if packed else "its package names no hash", found
 
 
 def devices() -> Iterator[tuple[str, str]]:

@@ -98,7 +98,7 @@ def robustness(
 
     ``by`` names columns of the workspace to group by. ``reference`` is the ``robustness.json`` of another
     model, to whose errors the mean corruption error is relative. ``out`` is by default a folder beside
-    the model. Returns what ``robustness.json`` holds.
+    the model. Returns what ``robustness.json`` holds, and its folder as ``report``.
 
     Raises:
         ConfigError: there is no such corruption, or the reference tried other ones.
@@ -141,7 +141,7 @@ def robustness(
     found["mean_corruption_error"] = None if before is None else relative_error(found, before)
     found["reference"] = None if before is None else before["model"]["name"]
     robustness_page.write(folder, found, reference=before, example=trial.example, kinds=kinds)
-    return found
+    return {**found, "report": str(folder)}
 
 
 def sample(rows: pl.DataFrame, limit: int, *, seed: int) -> pl.DataFrame:

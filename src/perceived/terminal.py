@@ -19,21 +19,21 @@ def echo_json(value: Mapping[str, Any], indent: int | None = 2) -> None:
     typer.echo(json.dumps(value, indent=indent, allow_nan=False))
 
 
-def table(headings: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Print rows under headings, as wide as the terminal; unfolded where they go to a file."""
+def table(headings: Sequence[str], rows: Iterable[Iterable[Any]], *, fold: bool = True) -> None:
+    """Print rows under headings, as wide as the terminal; unfolded where they go to a file, or are to be copied."""
     from rich.table import Column, Table
 
     drawn = Table(*(Column(heading, overflow="fold") for heading in headings), box=None, pad_edge=False)
     for row in rows:
         drawn.add_row(*map(str, row))
-    show(drawn)
+    show(drawn, fold=fold)
 
 
-def show(drawn: Any) -> None:
+def show(drawn: Any, *, fold: bool = True) -> None:
     """Print anything Rich can draw; square brackets in it are text, as in ``perceived[train]``."""
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE
+    width = None if fold and (sys.stdout.isatty() or "COLUMNS" in os.environ) else WIDE
     Console(markup=False, highlight=False, width=width).print(drawn)
 
 

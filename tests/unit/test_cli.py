@@ -16,7 +16,7 @@ from rich.table import Table
 
 import perceived
 from perceived import __main__ as command
-from perceived import cli, recipes
+from perceived import cli, recipes, yunet
 from perceived.errors import MissingExtraError, StorageError
 
 
@@ -186,6 +186,11 @@ def test_info_prints_versions_or_a_models_own_words(run, tiny_model):
     assert json.loads(run("info", "--model", tiny_model).out)["name"] == "tiny"
 
 
+def test_info_prints_hashes_in_one_piece_however_narrow_the_terminal(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert yunet.SHA256 in run("info").out
+
+
 def test_prepare(run, called):
     calls = called("perceived.data.table.prepare", SimpleNamespace(table=lambda: Table("a", "b", title="findings")))
     answer = run("prepare", "celeba", "--out", "work", "--strict")
@@ -293,20 +298,19 @@ def test_calibrate(run, called):
     assert calls[1][1]["mirror_below"] is None
 
 
-def test_evaluate(run, called, tmp_path, monkeypatch):
+def test_evaluate(run, called):
     rate = {"value": 0.75, "low": 0.5, "high": None}
     metrics = {"accuracy": rate, "f1": {"male": rate}, "confusion": {"male": {"male": rate}}}
-    calls = called("perceived.evaluate.evaluate", {"metrics": metrics, "cleaned": None, "notes": ["Mind this."]})
-    monkeypatch.chdir(tmp_path)
-    Path("model.onnx").touch()
+    calls = called(
+        "perceived.evaluate.evaluate", {"metrics": metrics, "cleaned": None, "notes": ["Mind this."], "report": "there"}
+    )
     answer = run("evaluate", "model.onnx", "work", "--on", "val")
-    folder = Path("model-evaluation-val")
-    assert calls == [((Path("model.onnx"), Path("work")), {"on": "val", "exclude": None, "out": folder})]
+    assert calls == [((Path("model.onnx"), Path("work")), {"on": "val", "exclude": None, "out": None})]
     assert [line.split() for line in answer.out.splitlines()[1:3]] == [
         ["accuracy", "0.7500", "0.5000", "-"],
         ["f1", "male", "0.7500", "0.5000", "-"],
     ]
-    assert answer.out.splitlines()[3:] == ["Mind this.", f"report: {folder}/report.html"]
+    assert answer.out.splitlines()[3:] == ["Mind this.", "report: there/report.html"]
 
 
 def test_export(run, called):

@@ -33,7 +33,7 @@ def test_a_missing_package_says_how_to_get_it(monkeypatch):
 
 def test_weights_are_named_with_their_hashes():
     found = {name: rest for name, *rest in weights()}
-    assert found["face_detection_yunet_2023mar"] == ["232,589", yunet.SHA256, "yes"]
+    assert found["face_detection_yunet_2023mar"] == ["232,589", "yes", yunet.SHA256]
 
 
 def test_weights_that_are_not_what_was_packed_are_marked(monkeypatch, tmp_path):
@@ -43,7 +43,7 @@ def test_weights_that_are_not_what_was_packed_are_marked(monkeypatch, tmp_path):
         file.write(b"?")
     monkeypatch.setattr("perceived.installed.SHIPPED", tmp_path)
     monkeypatch.setattr("perceived.installed.installed", dict)
-    assert {name: whole.partition(":")[0] for name, _, _, whole in weights()} == {
+    assert {name: whole.partition(":")[0] for name, _, whole, _ in weights()} == {
         "default": "no",
         "face_detection_yunet_2023mar": "yes",
     }
@@ -62,9 +62,9 @@ def test_weights_of_other_packages_are_told_too(monkeypatch, tmp_path):
         "perceived.installed.installed", lambda: {folder.name: folder / "other.onnx" for folder in folders}
     )
     assert list(weights()) == [
-        ("other", "1", digest, "yes"),
-        ("other", "1", digest, "its package names no hash"),
-        ("other", "", "", "no: it is missing; install its package again"),
+        ("other", "1", "yes", digest),
+        ("other", "1", "its package names no hash", digest),
+        ("other", "", "no: it is missing; install its package again", ""),
     ]
 
 

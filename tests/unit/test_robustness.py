@@ -56,6 +56,7 @@ def test_light_decides_for_a_model_that_reads_brightness(work: Path, tiny_model:
         assert {name: curve[4]["accuracy"]["value"] for name, curve in curves.items()} == {
             name: float(name != blind) for name in ("female", "male")
         }
+    assert found.pop("report") == str(tmp_path / "out")
     assert json.loads((tmp_path / "out" / "robustness.json").read_text()) == json.loads(json.dumps(found))
     assert found["model"]["sha256"] == storage.sha256_file(tiny_model)
     page = (tmp_path / "out" / "robustness.html").read_text()

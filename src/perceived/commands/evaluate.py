@@ -23,14 +23,12 @@ def evaluate(
 ) -> None:
     """Score a model. The report has intervals, calibration and the most confident mistakes."""
     from perceived import evaluate as evaluation
-    from perceived.models import report_folder
 
-    folder = out or report_folder(model, f"evaluation-{on}", work, "report.json")
-    found = evaluation.evaluate(model, work, on=on, out=folder, exclude=exclude)
+    found = evaluation.evaluate(model, work, on=on, out=out, exclude=exclude)
     terminal.table((f"on {on}", "value", "95 % from", "to"), terminal.rates(found["metrics"]))
     if cleaned := found["cleaned"]:
         heads = (f"without {cleaned['excluded']:,}", "value", "95 % from", "to")
         terminal.table(heads, terminal.rates(cleaned["metrics"]))
     for note in found["notes"]:
         typer.echo(note)
-    typer.echo(f"report: {folder / 'report.html'}")
+    typer.echo(f"report: {Path(found['report'], 'report.html')}")

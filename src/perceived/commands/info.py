@@ -22,5 +22,5 @@ def info(
         terminal.echo_json(installed.model(model))
         return
     terminal.table(("what", "version"), installed.describe().items())
-    terminal.table(("weights", "bytes", "sha256", "as packed"), installed.weights())
+    terminal.table(("weights", "bytes", "as packed", "sha256"), installed.weights(), fold=False)
     terminal.table(("device", "here"), installed.devices())

@@ -32,12 +32,10 @@ def robustness(
     """Score a model on spoilt pictures. Each kind of corruption comes at five severities."""
     from perceived import robustness as trial
     from perceived.corruptions import KINDS
-    from perceived.models import report_folder
 
-    folder = out or report_folder(model, f"robustness-{on}", work, "robustness.json")
     found = trial.robustness(
         model, work, on=on, kinds=listed(kinds) if kinds else tuple(KINDS), by=listed(groups), limit=limit,
-        reference=reference, out=folder, seed=seed,
+        reference=reference, out=out, seed=seed,
     )  # fmt: skip
     rows = [
         (kind, *(f"{point['accuracy']['value']:.1%}" for point in (found["clean"], *curve)))
@@ -46,4 +44,4 @@ def robustness(
     terminal.table(("corruption", "clean", "1", "2", "3", "4", "5"), rows)
     if found["mean_corruption_error"] is not None:
         typer.echo(f"mean corruption error: {found['mean_corruption_error']:.3f} (of {found['reference']}: 1)")
-    typer.echo(f"report: {folder / 'robustness.html'}")
+    typer.echo(f"report: {Path(found['report'], 'robustness.html')}")
