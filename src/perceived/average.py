@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from perceived import lineage, storage
-from perceived.checkpoint import HEAD, Run, TrainedModel, save_model
+from perceived.checkpoint import Run, TrainedModel, save_model
 from perceived.errors import ConfigError, ModelFileError
 from perceived.model import Network, Norm, affine, norm_state
 from perceived.scoring import weights_sha256
@@ -28,8 +28,8 @@ def average(models: Sequence[Path], out: Path) -> None:
     """Write ``out``, a run's folder, whose best model has the mean of the weights of ``models``.
 
     They are folders of runs, ONNX files or names; one that is named twice counts twice. The mean takes the first
-    model's metadata, except calibration and metrics, and the courses of all; check pictures are those of the first
-    run among them.
+    model's metadata, except calibration and metrics, and the courses of all; check pictures and the statistics of
+    batch norms are those of the first run among them: a file has none to train from.
 
     Raises:
         ConfigError: there are fewer than two models, none of them is a run, or ``out`` is there already.
@@ -37,8 +37,9 @@ def average(models: Sequence[Path], out: Path) -> None:
     """
     if len(models) < 2:
         raise ConfigError("A mean needs several models.", expected="two or more")
-    pictures = next((run for model in models if (run := Run(Path(model)).check_pictures).is_file()), None)
-    if pictures is None:
+    pictures = [Run(Path(model)).check_pictures for model in models]
+    first_run = next((place for place, file in enumerate(pictures) if file.is_file()), None)
+    if first_run is None:
         raise ConfigError(
             "None of the models is a folder that 'perceived train' wrote.",
             expected="a run among them: its check pictures are needed to export the mean",
@@ -49,7 +50,7 @@ def average(models: Sequence[Path], out: Path) -> None:
     for path, one in zip(models, trained, strict=True):
         _require_same(path, one, trained[0])
     network, spec = trained[0].network, trained[0].spec
-    network.load_state_dict(mean([one.network for one in trained]))
+    network.load_state_dict(mean([one.network for one in trained], statistics_of=first_run))
     kept = {key: value for key, value in spec.provenance.items() if key not in UNDONE}
     weights = {**kept.get("weights", {}), "mean_of_sha256": [weights_sha256(Path(model)) for model in models]}
     told = dataclasses.replace(
@@ -62,15 +63,14 @@ def average(models: Sequence[Path], out: Path) -> None:
         threshold=0.5,
         mirror_below=0.0,
     )
-    recipe = spec.provenance["recipe"]
     with storage.atomic_path(Path(out)) as partial:
-        save_model(Run(partial).best, network, told, {key: recipe[key] for key in HEAD})
-        shutil.copyfile(pictures, Run(partial).check_pictures)
+        save_model(Run(partial).best, network, told)
+        shutil.copyfile(pictures[first_run], Run(partial).check_pictures)
 
 
 @torch.inference_mode()
-def mean(networks: Sequence[Network]) -> dict[str, Tensor]:
-    """Return the state whose weights are the mean of the networks', with the batch statistics of the first.
+def mean(networks: Sequence[Network], *, statistics_of: int = 0) -> dict[str, Tensor]:
+    """Return the state whose weights are the mean of the networks', with the batch statistics of one of them.
 
     What a batch norm does to a value, once its statistics are fixed, is to scale and to shift it; the
     means are of scales and shifts. Weights and statistics alone may differ without a difference in either.
@@ -84,14 +84,17 @@ def mean(networks: Sequence[Network]) -> dict[str, Tensor]:
         if isinstance(norm, Norm):
             amounts = [affine(one.get_submodule(name)) for one in networks]
             scale, shift = (torch.stack(part).mean(0) for part in zip(*amounts, strict=True))
-            statistics = [states[0][f"{name}.{key}"] for key in ("running_mean", "running_var")]
+            statistics = [states[statistics_of][f"{name}.{key}"] for key in ("running_mean", "running_var")]
             state = norm_state(scale, shift, *statistics, eps=norm.eps)
             found |= {f"{name}.{key}": value for key, value in state.items()}
     return found
 
 
 def _require_same(path: Path, one: TrainedModel, other: TrainedModel) -> None:
-    kinds = [(each.spec.backbone, each.spec.labels, each.spec.preprocessing) for each in (one, other)]
+    kinds = [
+        (each.spec.backbone, each.spec.labels, each.spec.preprocessing, each.network.average_flip)
+        for each in (one, other)
+    ]
     shapes = [{key: value.shape for key, value in each.network.state_dict().items()} for each in (one, other)]
     if kinds[0] != kinds[1] or shapes[0] != shapes[1]:
         raise ModelFileError(

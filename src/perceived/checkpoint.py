@@ -17,7 +17,7 @@ from torch import Tensor
 
 from perceived import backbones, storage, tensors
 from perceived.classifier import calibrated, look
-from perceived.errors import ModelFileError
+from perceived.errors import DataError, ModelFileError
 from perceived.model import Network, build_head, planes
 from perceived.models import find_trained
 from perceived.spec import METADATA_KEY, ModelSpec
@@ -43,10 +43,19 @@ class Run:
         return self.root / "metrics.jsonl"
 
     def history(self) -> list[dict[str, Any]]:
-        """Return the line of each validation so far."""
+        """Return the line of each validation so far.
+
+        Raises:
+            DataError: the file is damaged.
+        """
         if not self.metrics.is_file():
             return []
-        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        try:
+            return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        except ValueError as error:
+            raise DataError(
+                f"{self.metrics} is damaged: {error}.", mend="restore it, or train in another folder"
+            ) from error
 
     @property
     def curves(self) -> Path:
@@ -88,14 +97,7 @@ class TrainedModel:
         from perceived.classifier import Classifier
 
         spec = Classifier(path).spec
-        head = spec.provenance.get("recipe", {})
-        if not head.keys() >= {*HEAD}:
-            raise ModelFileError(
-                f"{path} does not say how it was trained.",
-                expected="a model that 'perceived export' wrote of a run",
-                mend="start from the RUN that it was exported from",
-            )
-        return cls(spec, from_onnx.fill(_blank(spec, head), spec, path))
+        return cls(spec, from_onnx.fill(_blank(spec, path), spec, path))
 
     @classmethod
     def _of_run(cls, run: Path) -> TrainedModel:
@@ -112,10 +114,10 @@ class TrainedModel:
             state = load_file(path)
         except (SafetensorError, OSError) as error:
             raise ModelFileError(f"{path} is damaged: {error}.", mend="train again, or copy the file again") from error
-        if METADATA_KEY not in metadata or "head" not in metadata:
+        if METADATA_KEY not in metadata:
             raise ModelFileError(f"{path} was not written by perceived.", expected="a specification in its metadata")
         spec = ModelSpec.from_json(metadata[METADATA_KEY])
-        network = _blank(spec, json.loads(metadata["head"]))
+        network = _blank(spec, path)
         try:
             network.load_state_dict(state)
         except RuntimeError as error:
@@ -137,19 +139,21 @@ class TrainedModel:
         return logits
 
 
-def save_model(folder: Path, network: Network, spec: ModelSpec, head: Mapping[str, Any]) -> None:
-    """Write ``model.safetensors``, with the specification in its metadata, and ``model.json`` to read it by eye.
-
-    ``head`` holds what the specification does not: the head's hidden widths, dropout and whether the
-    logits of a picture and its mirror image are averaged.
-    """
-    metadata = {METADATA_KEY: spec.to_json(), "head": json.dumps(dict(head))}
-    tensors.save(folder / MODEL_FILE, network.kept(), metadata=metadata, durable=True)
+def save_model(folder: Path, network: Network, spec: ModelSpec) -> None:
+    """Write ``model.safetensors``, with the specification in its metadata, and ``model.json`` to read it by eye."""
+    tensors.save(folder / MODEL_FILE, network.kept(), metadata={METADATA_KEY: spec.to_json()}, durable=True)
     storage.write_json(folder / "model.json", spec.to_dict())
 
 
-def _blank(spec: ModelSpec, head: Mapping[str, Any]) -> Network:
-    """Return a network of a model's shape, with random weights, in evaluation mode."""
+def _blank(spec: ModelSpec, path: Path) -> Network:
+    """Return a network of the shape of the model in ``path``, with random weights, in evaluation mode."""
+    head = spec.provenance.get("recipe", {})
+    if not head.keys() >= {*HEAD}:
+        raise ModelFileError(
+            f"{path} does not say how it was trained.",
+            expected="a model that 'perceived train' wrote, or 'perceived export' of a run",
+            mend="start from the RUN that it was exported from",
+        )
     backbone = backbones.create(spec.backbone, weights="none")
     expects = backbones.Input.of(spec.preprocessing)
     classifier = build_head(backbone.features, len(spec.labels), head["hidden"], head["dropout"])
@@ -173,7 +177,7 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     record = storage.read_json(folder / STATE_FILE)
     try:
         return load_file(folder / record["tensors"]), record["progress"]
-    except (SafetensorError, OSError, KeyError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError) as error:
         raise ModelFileError(
             f"The resume state in {folder} is damaged: {error}.", mend=f"delete {folder} to start the run afresh"
         ) from error

@@ -231,7 +231,7 @@ def _run(work: Path, out: Path, recipe: Recipe, rows: pl.DataFrame) -> leaderboa
             },
         )
     answers = scoring.kept(
-        rows, folder / "answers.parquet", lambda: checkpoint.TrainedModel.load(folder), title=f"scoring {folder.name}"
+        rows, folder / "answers.parquet", lambda: scoring.load_model(folder), title=f"scoring {folder.name}"
     )
     return leaderboard.Run(folder, answers, storage.read_json(result))
 

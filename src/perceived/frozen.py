@@ -49,7 +49,7 @@ def features(
             )
 
     weights = packaged_weights.digest(
-        {name: value for name, value in network.state_dict().items() if not name.startswith("head.")}
+        {name: value for name, value in network.state_dict().items() if not name.startswith(("head.", "attributes."))}
     )
     told = [cache.cache_key(rows, preprocessing), preprocessing.to_dict(), precision_of(accelerator), weights]
     return _kept(folder, "features", told, rows, compute)

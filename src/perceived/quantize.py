@@ -25,13 +25,13 @@ from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from perceived import compact, progress, redescribe, storage
-from perceived.classifier import INPUT, Classifier
+from perceived.classifier import INPUT, Classifier, Probabilities
 from perceived.data import cache
 from perceived.data import split as splits
 from perceived.errors import ConfigError, ModelFileError
 from perceived.models import beside, find_model, model_file
 from perceived.preprocess import Pixels
-from perceived.scoring import read_split
+from perceived.scoring import read_split, readable, score
 from perceived.workspace import Workspace
 
 PICTURES = 512
@@ -45,7 +45,6 @@ _RANGE = 99.99
 """Percent of the values in a place that its levels span; what lies beyond is cut off."""
 _STRIDE = 16
 """Pictures whose values are in memory at once."""
-_BATCH = 64
 _ROUNDS = 30
 """How often each file answers for one picture, by turns, to compare their time."""
 
@@ -70,7 +69,8 @@ def quantize(
         ConfigError: a setting makes no sense, or ``out`` is no name for a new model.
         ModelFileError: the model cannot be opened, computes in int8 already, or would lose more than
             ``max_loss`` of its accuracy (a share, not points); no file is left.
-        DataError: a picture cannot be read.
+        DataError: a training picture cannot be read.
+        SplitError: none of the pictures to compare on can be read.
     """
     _check(pictures, max_loss)
     path, workspace = find_model(model), Workspace(Path(work))
@@ -84,10 +84,12 @@ def quantize(
     training, judged = read_split(workspace, "train"), read_split(workspace, on)
     shown = training.sample(min(pictures, training.height), seed=seed)
     with tempfile.TemporaryDirectory() as folder:
-        rounded = _rounded(before, _framed(before, workspace, shown, "training pictures"), Path(folder))
-        found = _compare(before, Classifier(rounded), _framed(before, workspace, judged, f"{on} pictures"), judged)
-        lost = round((found["accuracy"]["before"] - found["accuracy"]["after"]) * judged.height)
-        if lost > max_loss * judged.height + 1e-9:  # counted in pictures: shares differ by what rounds off
+        with progress.counter("decoding training pictures") as tick:
+            scales = cache.pixels(shown, before.spec.preprocessing, workspace.cache, progress=tick)
+        rounded = _rounded(before, scales, Path(folder))
+        count, found = _compare(before, Classifier(rounded), judged)
+        lost = round((found["accuracy"]["before"] - found["accuracy"]["after"]) * count)
+        if lost > max_loss * count + 1e-9:  # counted in pictures: shares differ by what rounds off
             raise ModelFileError(
                 f"In int8, {path.name} is right about {found['accuracy']['after']:.2%} of the {on} pictures, "
                 f"and before about {found['accuracy']['before']:.2%}.",
@@ -100,15 +102,14 @@ def quantize(
             "scaled_by": {"split": "train", "pictures": shown.height, "seed": seed},
             "compared_on": {
                 "split": on,
-                "pictures": judged.height,
+                "pictures": count,
+                "unreadable": judged.height - count,
                 "split_sha256": splits.fingerprint(workspace.read_split()),
             },
             **found,
         }
-        if max_loss * judged.height < 1:
-            found["note"] = (
-                f"A loss of {max_loss:.2%} is less than one of these {judged.height:,} pictures: compare on more."
-            )
+        if max_loss * count < 1:
+            found["note"] = f"A loss of {max_loss:.2%} is less than one of these {count:,} pictures: compare on more."
         described = dataclasses.replace(before.spec, provenance={**before.spec.provenance, "int8": found})
         redescribe.write(rounded, described, target)
     return {**found, "file": str(target)}
@@ -119,11 +120,6 @@ def _check(pictures: int, max_loss: float) -> None:
         raise ConfigError(f"{pictures} pictures show nothing of a network.", expected="1 or more, such as 512")
     if not 0 <= max_loss < 1:
         raise ConfigError(f"A loss of accuracy of {max_loss} makes no sense.", expected="a share, such as 0.001")
-
-
-def _framed(model: Classifier, workspace: Workspace, rows: pl.DataFrame, what: str) -> Pixels:
-    with progress.counter(f"decoding {what}") as tick:
-        return cache.pixels(rows, model.spec.preprocessing, workspace.cache, progress=tick)
 
 
 class _Pictures(quantization.CalibrationDataReader):  # type: ignore[misc]
@@ -178,27 +174,35 @@ def _last(path: Path) -> list[str]:
     return [node.name for node in graph.node if outputs & set(node.output)]
 
 
-def _compare(before: Classifier, after: Classifier, pixels: Pixels, rows: pl.DataFrame) -> dict[str, Any]:
-    """Return accuracies, how many answers changed, how much probabilities did, and the share of the time it takes."""
-    old, new = (
-        np.concatenate([one.probabilities(pixels[i : i + _BATCH]) for i in range(0, len(pixels), _BATCH)])
-        for one in (before, after)
-    )
-    labels = before.spec.labels
-    truth = splits.label_indices(rows["label"], labels)
-    right = [answers.argmax(axis=1) == truth for answers in (old, new)]
-    return {
+def _compare(before: Classifier, after: Classifier, rows: pl.DataFrame) -> tuple[int, dict[str, Any]]:
+    """Return of how many pictures two files were asked, and how their answers compare.
+
+    These are accuracies, how many answers changed, how much probabilities did, and the share of the time it takes.
+    """
+    answers: list[tuple[Probabilities, Probabilities]] = []
+
+    def ask(pixels: Pixels) -> Probabilities:
+        answers.append((before.probabilities(pixels), after.probabilities(pixels)))
+        return answers[-1][0]
+
+    with progress.counter(f"scoring {before.spec.name}") as tick:
+        scored = readable(score(rows, ask, before.spec, tick=tick))
+    old, new = (np.concatenate(part) for part in zip(*answers, strict=True))
+    truth = splits.label_indices(scored["label"], before.spec.labels)
+    right = [one.argmax(axis=1) == truth for one in (old, new)]
+    return scored.height, {
         "accuracy": {"before": float(right[0].mean()), "after": float(right[1].mean())},
         "changed_answers": int((old.argmax(axis=1) != new.argmax(axis=1)).sum()),
         "mean_difference": float(np.abs(old - new).mean()),
         "largest_difference": float(np.abs(old - new).max()),
-        "time": _time(before.path, after.path, pixels[:1]),
+        "time": _time(before, after),
     }
 
 
-def _time(before: Path, after: Path, picture: Pixels) -> float:
+def _time(before: Classifier, after: Classifier) -> float:
     """Return the time of one answer on one thread, as a share of what it was: medians, measured by turns."""
-    models = [Classifier(path, threads=1) for path in (before, after)]
+    models = [Classifier(one.path, threads=1) for one in (before, after)]
+    picture = np.zeros((1, before.spec.preprocessing.height, before.spec.preprocessing.width, 3), np.uint8)
     seconds = np.empty((_ROUNDS, len(models)))
     for row in seconds:
         for i, model in enumerate(models):

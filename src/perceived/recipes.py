@@ -205,7 +205,7 @@ def _are_sizes(sizes: tuple[Any, ...]) -> bool:
     numbers = all(type(value) in (int, float) and value >= 0 for size in sizes for value in size)
     sides = all(type(side) is int and side > 0 for _, *pair in sizes for side in pair)
     shares = [share for share, _, _ in sizes]
-    return numbers and sides and shares[:1] == [0] and shares == sorted(shares) and shares[-1] < 1
+    return numbers and sides and shares[:1] == [0] and shares == sorted(set(shares)) and shares[-1] < 1
 
 
 def study() -> Recipe:

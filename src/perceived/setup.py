@@ -19,7 +19,7 @@ from torch import nn
 from perceived import backbones, from_onnx, lineage, storage
 from perceived.acceleration import precision_of
 from perceived.backbones import Backbone
-from perceived.checkpoint import HEAD, Run, TrainedModel
+from perceived.checkpoint import Run, TrainedModel
 from perceived.data import feed
 from perceived.data import split as splits
 from perceived.data.feed import Feed
@@ -54,11 +54,6 @@ class Setup:
     frozen: list[nn.Module]
     preprocessing: Preprocessing
     config: Mapping[str, Any]
-
-    @property
-    def head(self) -> dict[str, Any]:
-        """What rebuilds the head of the trained network."""
-        return {key: self.config["recipe"][key] for key in HEAD}
 
     def spec(self, line: Mapping[str, Any]) -> ModelSpec:
         """Return the specification of the model as it stands after a validation.
@@ -136,9 +131,9 @@ def prepare_run(
             for line in () if quiet else changes_of_place(storage.read_json(run.config), config):
                 say(line)
         else:
-            storage.write_json(run.config, config)
+            storage.write_json(run.config, config, durable=True)
         if not run.check_pictures.is_file():
-            with storage.atomic_path(run.check_pictures) as partial, open(partial, "wb") as file:
+            with storage.atomic_path(run.check_pictures, durable=True) as partial, open(partial, "wb") as file:
                 np.save(file, check_pictures)
     return Setup(recipe, run, pictures, network, frozen, preprocessing, config)
 

@@ -104,7 +104,9 @@ class Space:
         return {name: ways[name](name) for name in self.names}
 
     def recipe_of(self, values: Values) -> Recipe:
-        """Return the recipe with these values, rounded to what is worth typing."""
+        """Return the recipe with these values, rounded to what is worth typing; with its own, the recipe as it is."""
+        if dict(values) == self.own():
+            return self.recipe
         settings: dict[str, Any] = {
             "head_learning_rate": _short(values["head_learning_rate"]),
             "hidden": self.heads[values["hidden"]],

@@ -2,7 +2,8 @@
 
 Everything is written below one folder. A stage is recorded in ``study.json`` when it is done, under a
 key of all it was made from; running the study again redoes what is missing or was made from something
-else, and whatever follows it. Training resumes in the middle.
+else, and whatever follows it. Training resumes in the middle; where it has begun, a study of other
+pictures or another recipe is refused before anything is touched.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,8 +24,9 @@ from perceived import evaluate as evaluation
 from perceived import explore as exploration
 from perceived import export as exporter
 from perceived import train as training
+from perceived.checkpoint import Run
 from perceived.data import preview, split, table
-from perceived.errors import InputError, WeightsError
+from perceived.errors import InputError, ResumeError, WeightsError
 from perceived.pages import study as study_page
 from perceived.pages.study import Files
 from perceived.predictor import Predictor
@@ -32,6 +34,8 @@ from perceived.spec import LABELS
 from perceived.workspace import Workspace
 
 PICTURES = 1000
+WHAT_IS_LEARNT = {"draw": "other pictures", "augment": "another recipe"}
+"""Stages before training whose choices training depends on, and what is said where they are others now."""
 ANSWERED = 8
 """Test pictures that the exported model answers, half of either label."""
 
@@ -86,6 +90,7 @@ def run(
     plan = Plan(count=count, seed=seed, recipe=recipes.get("demo", settings), photographs=chosen)
     files = Files(Path(out))
     done: dict[str, Any] = storage.read_json(files.record) if files.record.is_file() else {}
+    _require_same(plan, files, done)
     key, redo = perceived.__version__, False
     for number, stage in enumerate(STAGES, 1):
         key = storage.sha256_json([key, stage.name, stage.choices(plan)])
@@ -94,9 +99,22 @@ def run(
         if redo:
             started = time.perf_counter()
             stage.do(plan, files)
-            done[stage.name] = {"key": key, "seconds": round(time.perf_counter() - started, 1)}
+            seconds = round(time.perf_counter() - started, 1)
+            done[stage.name] = {"key": key, "choices": stage.choices(plan), "seconds": seconds}
             storage.write_json(files.record, done)
     return files.page
+
+
+def _require_same(plan: Plan, files: Files, done: Mapping[str, Any]) -> None:
+    """Refuse another study where a network has begun to learn, whose pictures would be drawn anew under it."""
+    asked = {stage.name: stage.choices(plan) for stage in STAGES if stage.name in WHAT_IS_LEARNT}
+    other = [name for name in asked if done.get(name, {}).get("choices", asked[name]) != asked[name]]
+    if other and Run(files.run).config.is_file():
+        raise ResumeError(
+            f"{files.root} holds a study of {WHAT_IS_LEARNT[other[0]]}, and a network that learns from it.",
+            expected="the settings that it was begun with",
+            mend="use them again, or give another folder with --out",
+        )
 
 
 def _draw_faces(plan: Plan, files: Files) -> None:
@@ -122,13 +140,7 @@ def _split(plan: Plan, files: Files) -> None:
 
 def _augment(plan: Plan, files: Files) -> None:
     first = Workspace(files.work).read_split()["path"][0]
-    preview.preview(
-        Path(first),
-        files.preview,
-        augmentation=plan.recipe.augmentation,
-        degradation=plan.recipe.degradation,
-        seed=plan.seed,
-    )
+    preview.preview(Path(first), files.preview, plan.recipe, seed=plan.seed)
 
 
 def _train(plan: Plan, files: Files) -> None:

@@ -350,10 +350,10 @@ def _judge(progress: Progress, recipe: Recipe, line: Mapping[str, Any]) -> None:
 def _record(setup: Setup, learner: Learner, line: Mapping[str, Any], history: list[dict[str, Any]]) -> None:
     """Write the metrics, the curves and, if it is the best so far, the model."""
     run, recipe = setup.run, setup.recipe
-    storage.write_text(run.metrics, "".join(json.dumps(entry) + "\n" for entry in history))
+    storage.write_text(run.metrics, "".join(json.dumps(entry) + "\n" for entry in history), durable=True)
     curves.draw(history, run.curves, title=recipe.name)
     if learner.progress.best_step == learner.progress.step:
-        checkpoint.save_model(run.best, learner.answering, setup.spec(line), setup.head)
+        checkpoint.save_model(run.best, learner.answering, setup.spec(line))
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

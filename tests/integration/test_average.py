@@ -59,6 +59,8 @@ def test_the_mean_of_runs_is_a_run(run: Path, tiny_work: Path, recipe: Recipe, t
         tmp_path / "calibrated.onnx",
     )
     average.average([tmp_path / "calibrated.onnx", run], tmp_path / "of-file")
+    for key in (key for key in before if "running" in key):
+        assert torch.equal(before[key], weights(tmp_path / "of-file")[key]), "a file has none, so they are the run's"
     again = TrainedModel.load(tmp_path / "of-file").spec
     assert (again.temperature, again.mirror_below, again.threshold) == (1.0, 0.0, 0.5)
     assert "export" in file.provenance
@@ -71,6 +73,10 @@ def test_the_mean_of_runs_is_a_run(run: Path, tiny_work: Path, recipe: Recipe, t
         average.average([Path("default"), tmp_path / "mean.onnx"], tmp_path / "file")
     with pytest.raises(ModelFileError, match="default is of another network"):
         average.average([run, Path("default")], tmp_path / "other")
+    once = tmp_path / "once"
+    training.train(tiny_work, dataclasses.replace(recipe, epochs=0.2, average_flip=False), once, init=run, quiet=True)
+    with pytest.raises(ModelFileError, match="once is of another network"):
+        average.average([run, once], tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 

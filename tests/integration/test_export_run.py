@@ -28,9 +28,16 @@ def run(tmp_path):
     head = {"hidden": [8], "dropout": 0.2, "average_flip": True}
     network = Network(backbone.network, build_head(backbone.features, 2, [8], 0.2), backbone.input, average_flip=True)
     framing = Preprocessing(height=40, width=32, mean=backbone.input.mean, std=backbone.input.std)
-    spec = ModelSpec(name="tiny", backbone=BACKBONE, labels=("female", "male"), preprocessing=framing, temperature=0.8)
+    spec = ModelSpec(
+        name="tiny",
+        backbone=BACKBONE,
+        labels=("female", "male"),
+        preprocessing=framing,
+        temperature=0.8,
+        provenance={"recipe": head},
+    )
     folder = tmp_path / "run"
-    checkpoint.save_model(checkpoint.Run(folder).best, network.eval(), spec, head)
+    checkpoint.save_model(checkpoint.Run(folder).best, network.eval(), spec)
     np.save(checkpoint.Run(folder).check_pictures, CHECK)
     return folder
 
@@ -39,7 +46,7 @@ def test_the_file_answers_as_the_run_does(run, tmp_path):
     trained = checkpoint.TrainedModel.load(run)
     served = Classifier(export(run, tmp_path / "model.onnx"), threads=1)
     assert np.abs(served.probabilities(CHECK) - trained.probabilities(CHECK)).max() <= TOLERANCES["float32"]
-    assert dataclasses.replace(served.spec, provenance={}) == trained.spec
+    assert dataclasses.replace(served.spec, provenance=trained.spec.provenance) == trained.spec
 
 
 def test_a_run_without_check_pictures_is_not_exported(run, tmp_path):

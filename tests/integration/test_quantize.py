@@ -74,6 +74,7 @@ def test_what_was_found_stands_in_the_file(model: Path, work: Path, tmp_path: Pa
     assert told["compared_on"] == {
         "split": "val",
         "pictures": rows.filter(split="val").height,
+        "unreadable": 0,
         "split_sha256": splits.fingerprint(rows),
     }
     assert told["time"] > 0
@@ -110,17 +111,25 @@ def test_a_loss_is_allowed_to_the_picture(
     model: Path, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, allowed: bool
 ) -> None:
     """0.925 - 0.924 is more than 0.001 to a computer."""
-    rows = pl.DataFrame({"label": ["male"] * 4000, "path": [""] * 4000})
-    monkeypatch.setattr(quantize, "read_split", lambda *_: rows)
-    monkeypatch.setattr(quantize, "_framed", lambda *_: np.zeros((1, 32, 32, 3), np.uint8))
     monkeypatch.setattr(quantize, "_rounded", lambda *_: model)
     found = {"accuracy": {"before": 3700 / 4000, "after": after / 4000}}
-    monkeypatch.setattr(quantize, "_compare", lambda *_: found)
+    monkeypatch.setattr(quantize, "_compare", lambda *_: (4000, found))
     if allowed:
         assert quantize.quantize(model, work, out=tmp_path / "out.onnx")["accuracy"] == found["accuracy"]
     else:
         with pytest.raises(ModelFileError, match=r"a loss of at most 0\.10%"):
             quantize.quantize(model, work, out=tmp_path / "out.onnx")
+
+
+def test_pictures_that_cannot_be_read_are_counted_as_evaluation_counts_them(
+    model: Path, work: Path, tmp_path: Path
+) -> None:
+    rows = pl.read_parquet(work / "split.parquet")
+    first = rows.filter(split="val")["id"][0]
+    gone = pl.when(id=first).then(pl.lit(str(tmp_path / "gone.png"))).otherwise(pl.col("path"))
+    rows.with_columns(path=gone).write_parquet(work / "split.parquet")
+    told = quantize.quantize(model, work, out=tmp_path / "out.onnx", pictures=32, max_loss=0.2)["compared_on"]
+    assert (told["pictures"], told["unreadable"]) == (rows.filter(split="val").height - 1, 1)
 
 
 def test_misuse_is_told(model: Path, work: Path, tmp_path: Path, run: Callable[..., SimpleNamespace]) -> None:

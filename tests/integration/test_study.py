@@ -12,7 +12,7 @@ import pytest
 
 from perceived import export, recipes, setup, study
 from perceived.checkpoint import Run
-from perceived.errors import ConfigError, InputError, StorageError, WeightsError
+from perceived.errors import ConfigError, InputError, ResumeError, StorageError, WeightsError
 from perceived.pages import study as study_page
 from perceived.pages.study import Files
 
@@ -164,6 +164,17 @@ def test_an_interrupted_study_goes_on_where_it_was(
     again = times(files)
     assert again[str(files.work / "examples.parquet")] == after[str(files.work / "examples.parquet")]
     assert again[str(files.page)] > after[str(files.page)], "what follows a stage that was redone is redone"
+
+
+@pytest.mark.parametrize("change", [{"count": COUNT + 2}, {"seed": 1}, {"settings": ("epochs=3",)}])
+def test_another_study_is_refused_before_it_touches_anything(
+    files: Files, settings: tuple[str, ...], change: dict[str, Any]
+) -> None:
+    asked: dict[str, Any] = {"count": COUNT, "settings": settings}
+    before = times(files)
+    with pytest.raises(ResumeError, match=r"a study of (other pictures|another recipe)"):
+        study.run(files.root, **{**asked, **change, "settings": (*settings, *change.get("settings", ()))})
+    assert times(files) == before
 
 
 def test_weights_out_of_reach_leave_the_stages_before_and_a_way_out(

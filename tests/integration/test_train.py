@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from perceived import export, from_onnx, lineage, recipes, storage
+from perceived import checkpoint, export, from_onnx, lineage, recipes, storage
 from perceived import train as training
 from perceived.checkpoint import Run, TrainedModel
 from perceived.classifier import Classifier
@@ -160,6 +160,17 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(
     assert without_time[0] == without_time[1]
 
 
+def test_damage_to_what_a_run_keeps_is_told(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.metrics.write_text('{"step": 1}\n\0\0\0')
+    with pytest.raises(DataError, match=r"metrics\.jsonl is damaged"):
+        run.history()
+    run.last.mkdir()
+    (run.last / "state.json").write_text("[]")
+    with pytest.raises(ModelFileError, match=r"resume state in .* is damaged"):
+        checkpoint.load_state(run.last)
+
+
 def test_a_run_can_be_watched_while_it_goes_on(run: Path, watched: list[tuple[int, int, float]]) -> None:
     assert [steps for *steps, _ in watched] == [[6, 6], [12, 12], [18, 18]]
     assert all(0 <= age < 60 for *_, age in watched)
@@ -294,6 +305,11 @@ def test_cached_features_train_only_the_head(tiny_work: Path, tiny: tuple[str, .
     fewer = recipes.get("last-layer", [*tiny, "precision=fp32", "validation_limit=10"])
     training.train(work, fewer, tmp_path / "fewer", quiet=True)
     assert len(kept()) == 3, "those of training are the same"
+    examples = Workspace(work).read_examples()
+    examples.with_columns(Male=pl.col("label") == "male", Smiling=pl.lit(True)).write_parquet(Workspace(work).examples)
+    beside = recipes.get("last-layer", [*tiny, "precision=fp32", "attribute_weight=0.3"])
+    training.train(work, beside, tmp_path / "beside", quiet=True)
+    assert len(kept()) == 3, "what is learnt beside the label is no part of the backbone"
     random = recipes.get("last-layer", [*tiny, "precision=fp32", "seed=1"])
     training.train(work, random, tmp_path / "other", quiet=True)
     assert len(kept()) == 5, "another backbone has features of its own"

@@ -237,16 +237,12 @@ def test_explore(run, called):
 def test_augment(run, called):
     calls = called("perceived.data.preview.preview", Path("face-augmented.png"))
     answer = run("augment", "some/face.jpg")
-    recipe = recipes.get("study")
-    seen = {"augmentation": recipe.augmentation, "degradation": recipe.degradation, "framing": None, "seed": 0}
-    assert calls == [((Path("some/face.jpg"), Path("face-augmented.png")), seen)]
+    assert calls == [((Path("some/face.jpg"), Path("face-augmented.png"), recipes.get("study")), {"seed": 0})]
     assert answer.out == "preview: face-augmented.png\n"
     assert run("augment", "some/face.jpg", "--recipe", "small").code == 0
-    assert calls[1][1]["degradation"] == recipes.get("small").degradation
-    framing = calls[1][1]["framing"]
-    assert (framing.height, framing.width, framing.alignment, framing.margin) == (128, 128, "five-point", 0.1)
+    assert calls[1][0][2] == recipes.get("small")
     run("augment", "some/face.jpg", "--set", "augmentation.rotate=90")
-    assert calls[2][1]["augmentation"].rotate == 90
+    assert calls[2][0][2].augmentation.rotate == 90
     assert run("augment", "some/face.jpg", "--recipe", "none").code == 2
 
 

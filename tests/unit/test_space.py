@@ -16,6 +16,8 @@ def test_the_recipe_lies_in_its_own_space(name: str) -> None:
     recipe = recipes.get(name)
     space = Space.around(recipe)
     assert space.recipe_of(space.own()) == recipe
+    odd = dataclasses.replace(recipe, head_learning_rate=0.00012345, dropout=0.7)
+    assert Space.around(odd).recipe_of(Space.around(odd).own()) == odd, "not rounded, and no value brought into bounds"
 
 
 def test_stages_go_from_the_picture_to_the_head() -> None:

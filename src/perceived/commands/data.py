@@ -174,9 +174,6 @@ def augment(
     from perceived import recipes as known
     from perceived.data import preview
 
-    target, chosen = out or Path(f"{image.stem}-augmented.png"), known.get(recipe, settings or [])
-    framing = chosen.framing() if chosen.alignment else None
-    preview.preview(
-        image, target, augmentation=chosen.augmentation, degradation=chosen.degradation, framing=framing, seed=seed
-    )
+    target = out or Path(f"{image.stem}-augmented.png")
+    preview.preview(image, target, known.get(recipe, settings or []), seed=seed)
     typer.echo(f"preview: {target}")

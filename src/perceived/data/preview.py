@@ -10,42 +10,27 @@ import torch
 
 from perceived import images, storage
 from perceived.data import degrade, warp
-from perceived.data.augment import STRONG, Augmentation, draw
-from perceived.data.degrade import Degradation
+from perceived.data.augment import draw
 from perceived.detector import YuNet, largest_face
-from perceived.preprocess import Pixels, Preprocessing, frame
-
-HEIGHT = 218
-"""Pixels of an aligned picture of CelebA, from its upper to its lower edge."""
+from perceived.preprocess import Pixels, frame
+from perceived.recipes import Recipe
 
 
-def preview(
-    image_path: Path,
-    out: Path,
-    *,
-    augmentation: Augmentation = STRONG,
-    degradation: Degradation = degrade.UNSPOILT,
-    framing: Preprocessing | None = None,
-    count: int = 10,
-    seed: int = 0,
-) -> Path:
+def preview(image_path: Path, out: Path, recipe: Recipe, *, count: int = 10, seed: int = 0) -> Path:
     """Write a PNG of one picture and ``count`` random variations of it, two rows with the original first.
 
-    They are what training with these settings sees of the picture in its first epoch, ``count`` rows of it: framed
-    by ``framing``, its largest face where that has an alignment, or whole, 218 pixels high.
+    They are what training by ``recipe`` sees of the picture in its first epoch, ``count`` rows of it, and so is the
+    original: framed, in the size in which training ends; its largest face, where the recipe has an alignment.
 
     Raises:
         ImageError: the picture cannot be decoded.
     """
-    original = images.load(str(image_path))
-    if framing is None:
-        width = max(1, round(original.shape[1] * HEIGHT / original.shape[0]))
-        framing = Preprocessing(height=HEIGHT, width=width, mean=(0, 0, 0), std=(1, 1, 1))
+    original, framing = images.load(str(image_path)), recipe.framing()
     face = largest_face(YuNet().detect(original)) if framing.alignment else None
     pixels = frame(original, framing, face)
     rows = np.arange(count)
-    spoilt = degrade.batch(np.repeat(pixels[None], count, axis=0), degradation, rows, seed=seed, epoch=0)
-    variation = draw(augmentation, rows, seed=seed, epoch=0)
+    spoilt = degrade.batch(np.repeat(pixels[None], count, axis=0), recipe.degradation, rows, seed=seed, epoch=0)
+    variation = draw(recipe.augmentation, rows, seed=seed, epoch=0)
     batch = warp.apply(spoilt, variation, pixels.shape[:2], torch.device("cpu"))
     varied = batch.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     sheet = _contact_sheet(pixels, cast(Pixels, varied))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
+from perceived import recipes
 from perceived.data import augment, preview, warp
 from perceived.data.augment import STRONG, Augmentation, Variation
-from perceived.data.degrade import Degradation
+from perceived.data.degrade import UNSPOILT, Degradation
 from perceived.detector import YuNet, largest_face
 from perceived.errors import ImageError
-from perceived.preprocess import Pixels, Preprocessing, frame
+from perceived.preprocess import Pixels, frame
 
 CPU = torch.device("cpu")
 STILL = Augmentation(mirror=0.0)
@@ -102,7 +104,7 @@ def test_the_warp_for_the_cpu_is_quicker_there_than_grid_sample() -> None:
 def test_the_preview_shows_the_original_and_ten_variations(tmp_path: Path) -> None:
     source = tmp_path / "face.png"
     Image.fromarray(blobs(1, 218, 178)[0]).save(source)
-    out = preview.preview(source, tmp_path / "preview.png")
+    out = preview.preview(source, tmp_path / "preview.png", recipes.study())
     sheet = np.asarray(Image.open(out))
     assert sheet.shape == (2 * 218 + 6, 6 * (178 + 6) + 6, 3)
     tiles = [sheet[y : y + 218, x : x + 178] for y in (0, 224) for x in range(190, 1100, 184)]
@@ -112,33 +114,41 @@ def test_the_preview_shows_the_original_and_ten_variations(tmp_path: Path) -> No
 def test_the_preview_shows_the_faults_that_training_sees(tmp_path: Path) -> None:
     source = tmp_path / "face.png"
     Image.fromarray(blobs(1, 218, 178)[0]).save(source)
-    whole = np.asarray(Image.open(preview.preview(source, tmp_path / "whole.png", augmentation=Augmentation())))
-    covered = preview.preview(
-        source, tmp_path / "covered.png", augmentation=Augmentation(), degradation=Degradation(cover=1)
+    plain = dataclasses.replace(recipes.study(), augmentation=Augmentation())
+    covered = dataclasses.replace(plain, degradation=Degradation(cover=1))
+    whole, sheet = (
+        np.asarray(Image.open(preview.preview(source, tmp_path / name, recipe)))
+        for name, recipe in (("whole.png", plain), ("covered.png", covered))
     )
-    sheet = np.asarray(Image.open(covered))
     assert np.array_equal(sheet[:, :178], whole[:, :178]), "the original is as it was"
     assert not np.array_equal(sheet[:, 184:], whole[:, 184:])
 
 
 def test_the_preview_shows_the_face_that_training_sees(portraits: list[Pixels], tmp_path: Path) -> None:
-    framing = Preprocessing(height=64, width=64, mean=(0, 0, 0), std=(1, 1, 1), alignment="five-point")
+    recipe = recipes.get("small", ["sizes=[[0,64,64]]", "margin=0", "degradation.cover=0"])
+    still = dataclasses.replace(recipe, augmentation=Augmentation(mirror=0), degradation=UNSPOILT)
     canvas = np.zeros((436, 534, 3), np.uint8)
     canvas[100:318, 200:378] = portraits[0]
     Image.fromarray(canvas).save(tmp_path / "face.png")
-    drawn = preview.preview(
-        tmp_path / "face.png", tmp_path / "p.png", augmentation=Augmentation(mirror=0), framing=framing
-    )
-    sheet = np.asarray(Image.open(drawn)).astype(int)
-    face = frame(canvas, framing, largest_face(YuNet().detect(canvas)))
+    sheet = np.asarray(Image.open(preview.preview(tmp_path / "face.png", tmp_path / "p.png", still))).astype(int)
+    face = frame(canvas, still.framing(), largest_face(YuNet().detect(canvas)))
     assert sheet.shape == (2 * 64 + 6, 6 * (64 + 6) + 6, 3)
     assert np.array_equal(sheet[35:99, :64], face)
     assert np.abs(sheet[:64, 76:140] - face).max() <= 1
+
+
+def test_the_preview_cuts_a_picture_of_another_shape_as_training_does(tmp_path: Path) -> None:
+    picture = blobs(1, 400, 400)[0]
+    Image.fromarray(picture).save(tmp_path / "square.png")
+    sheet = np.asarray(Image.open(preview.preview(tmp_path / "square.png", tmp_path / "p.png", recipes.fast())))
+    height, width = recipes.fast().input_size
+    assert sheet.shape == (2 * height + 6, 6 * (width + 6) + 6, 3)
+    assert np.array_equal(sheet[(height + 6) // 2 :][:height, :width], frame(picture, recipes.fast().framing()))
 
 
 def test_the_preview_of_something_else_is_refused(tmp_path: Path) -> None:
     text = tmp_path / "face.jpg"
     text.write_text("not a picture")
     with pytest.raises(ImageError):
-        preview.preview(text, tmp_path / "preview.png")
+        preview.preview(text, tmp_path / "preview.png", recipes.study())
     assert not (tmp_path / "preview.png").exists()
