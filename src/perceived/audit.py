@@ -129,7 +129,7 @@ def audit(
     _note_oddities(rows, table, reading)
     everyone = groups.Grouping(("all",), (("all rows",),), np.zeros(table.height, np.int32))
     columns = {name: groups.encode(table, name) for name in dict.fromkeys(chain.from_iterable(chosen))}
-    crossed = (groups.cross([columns[name] for name in names]) for names in chosen)
+    crossed = [groups.cross([columns[name] for name in names]) for names in chosen]
     found, draws = [], []
     for grouping in crossed:
         audited, drawn = _audit_grouping(grouping, rows, small=small, permutations=permutations, seed=seed)
@@ -147,7 +147,7 @@ def audit(
         "groupings": found,
         "worst": gaps.worst_of_all(found, draws),
         "method": _method(small, permutations, seed, found),
-        "notes": [*reading.notes, *_notes(found, small), *_note_people(rows.people)],
+        "notes": [*reading.notes, *_notes(found, small), *_note_people(people, crossed, small)],
     }
 
 
@@ -278,11 +278,26 @@ def _note_oddities(rows: _Rows, table: pl.DataFrame, reading: Reading) -> None:
         )
 
 
-def _note_people(people: People) -> list[str]:
+def _note_people(people: People, groupings: Sequence[groups.Grouping], small: int) -> list[str]:
     if not people.come_back:
         return []
     alike = "Those of one person are read alike: intervals and tests count them as fewer (design effects)."
-    return [f"{people.shown}. {alike}"]
+    notes = [f"{people.shown}. {alike}"]
+    few = [
+        f"{' × '.join(grouping.by)}: {name} ({counted(int(there), 'person', 'people')})"
+        for grouping in groupings
+        for name, rows, there in zip(
+            grouping.names, np.bincount(grouping.codes), people.among(grouping.codes, len(grouping.values)), strict=True
+        )
+        if there < small <= rows
+    ]
+    if few:
+        named = "; ".join(few[:6]) + ("; …" if len(few) > 6 else "")
+        notes.append(
+            f"Of fewer than {small} people, though of more rows, are {named}. How alike their pictures are read "
+            "cannot be known well there: intervals are too narrow, and gaps less sure than their p-values say."
+        )
+    return notes
 
 
 def _notes(found: Sequence[Mapping[str, Any]], small: int) -> list[str]:

@@ -195,9 +195,9 @@ def fit(
     confidence = calibrated(logits.astype(np.float32), temperature, power).max(axis=1).astype(np.float64)
     curve = risk_coverage(confidence, correct)
     people = People.of(scored)
-    effect = people.effect(correct.astype(np.float64))
+    come_back = people.codes if people.come_back else None
     threshold = choose_threshold(
-        confidence, correct, target_error, certainty=certainty, classes=len(spec.labels), effect=effect
+        confidence, correct, target_error, certainty=certainty, classes=len(spec.labels), people=come_back
     )
     found = {
         "pictures": scored.height,
@@ -215,7 +215,7 @@ def fit(
         | {"coverage": threshold.coverage, "error": threshold.error},
         "risk_coverage": points(curve),
         "groups": abstention(scored, confidence, correct, threshold.value),
-        "notes": _notes(correct, temperature, people, effect),
+        "notes": _notes(correct, temperature, people),
     }
     fitted = dataclasses.replace(spec, temperature=temperature, power=power, threshold=threshold.value)
     return fitted, found, curve[1:]
@@ -228,7 +228,7 @@ def to_logits(probabilities: Floats, temperature: float | np.float32) -> Floats:
     return logits
 
 
-def _notes(correct: Booleans, temperature: float, people: People, effect: float) -> list[str]:
+def _notes(correct: Booleans, temperature: float, people: People) -> list[str]:
     """Return what a reader must know before the figures."""
     notes = ["Fitted and measured on the same pictures: the figures flatter it a little. Evaluate it on others."]
     if correct.all():
@@ -236,7 +236,7 @@ def _notes(correct: Booleans, temperature: float, people: People, effect: float)
     elif not TEMPERATURES[0] * 1.01 < temperature < TEMPERATURES[1] / 1.01:
         notes.append("The temperature ended at its bound: these answers say too little of how sure the model may be.")
     if people.come_back:
-        notes.append(f"{people.shown}: for the threshold they count as {len(correct) / effect:,.0f} independent ones.")
+        notes.append(f"{people.shown}: the threshold reckons that all of a person's may be wrong together.")
     if (wrong := int((~correct).sum())) < 30:
         notes.append(f"Only {wrong} answers are wrong: with so few, temperature and threshold are rough.")
     return notes

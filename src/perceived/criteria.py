@@ -33,8 +33,9 @@ def check(criteria: Sequence[str], found: Mapping[str, Any]) -> list[dict[str, A
     ``race:worst_group_accuracy<0.9`` looks at the grouping ``race`` alone, otherwise the worst of all
     groupings counts. A figure that the rows cannot support fails: it cannot be vouched for, and neither can the
     worst group or a gap of answers where a group of enough rows, or a label in it, is hardly ever answered
-    (:func:`perceived.gaps.worst`). Groupings that nobody named (pairs, and those of ``all``) are passed over where the
-    rows do not support their figure. Where a figure that is known meets the condition, it is the one reported.
+    (:func:`perceived.gaps.worst`), or where fewer than half of the groups have enough rows for it. Groupings that
+    nobody named, here or for the audit (pairs, and those of ``all``), are passed over where the rows do not support
+    their figure. Where a figure that is known meets the condition, it is the one reported.
 
     Raises:
         ConfigError: a criterion is not of this form, or names an unknown figure or grouping.
@@ -78,26 +79,42 @@ def _judge(text: str, found: Mapping[str, Any]) -> dict[str, Any]:
     value, where = pick(known, key=lambda pair: pair[0], default=(None, "the rows do not support this figure"))
     if value is not None and OPERATORS[sign](value, limit):
         return {"criterion": text, "failed": True, "value": value, "where": where}
-    missing = _missing(name, values, groupings)
+    missing = _missing(name, values, groupings, named=by is not None)
     if missing:
         return {"criterion": text, "failed": True, "value": None, "where": missing}
-    if few := sum(len(_few(name, grouping)) for grouping in groupings):
+    if few := sum(_few(name, grouping) for grouping in groupings):
         where += f"; not counting {counted(few, 'rate')} of few rows"
     return {"criterion": text, "failed": value is None, "value": value, "where": where}
 
 
-def _few(name: str, grouping: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the rates that are of too few rows to have a part in a figure."""
+def _rates(name: str, grouping: Mapping[str, Any]) -> list[list[Mapping[str, Any]]]:
+    """Return the rates of the groups that have a part in a figure if they are of enough rows, by kind of rate."""
     parts = ({figure: gaps.WORST[kind] for figure, kind in _WORST.items()} | gaps.TESTED).get(name, ())
-    rates = (
-        group["recall"][part.partition("/")[2]] if part in gaps.RECALLS else group[part]
-        for group in grouping["groups"] for part in parts
-    )  # fmt: skip
-    return [rate for rate in rates if rate["few"]]
+    return [
+        [
+            group["recall"][part.partition("/")[2]] if part in gaps.RECALLS else group[part]
+            for group in grouping["groups"]
+        ]
+        for part in parts
+    ]
+
+
+def _few(name: str, grouping: Mapping[str, Any]) -> int:
+    """Return how many rates are of too few rows to have a part in a figure."""
+    return sum(rate["few"] for rates in _rates(name, grouping) for rate in rates)
+
+
+def _mostly_few(name: str, grouping: Mapping[str, Any]) -> str | None:
+    """Say of how many groups a figure is, where those are fewer than half."""
+    for rates in _rates(name, grouping):
+        enough = sum(rate["n"] > 0 and not rate["few"] for rate in rates)
+        if 2 * enough < len(rates):
+            return f"{enough} of {counted(len(rates), 'group')} have enough rows for this figure"
+    return None
 
 
 def _missing(
-    name: str, values: Sequence[tuple[float | None, str]], groupings: Sequence[Mapping[str, Any]]
+    name: str, values: Sequence[tuple[float | None, str]], groupings: Sequence[Mapping[str, Any]], *, named: bool
 ) -> str | None:
     """Return what is not known and would have to be, for a figure that otherwise does not meet its condition."""
     if name in _OVERALL:
@@ -105,9 +122,13 @@ def _missing(
     for grouping in groupings:
         if name in _OF_ANSWERED and grouping["worst"]["unanswered"]:
             return f"{' × '.join(grouping['by'])}: {grouping['worst']['unanswered'][0]} is hardly ever answered"
-    for (value, where), grouping in zip(values, groupings, strict=True):
-        if value is None and grouping["named"]:
-            return f"{where}: the rows do not support this figure"
+    for (value, _), grouping in zip(values, groupings, strict=True):
+        if named or grouping["named"]:
+            by = " × ".join(grouping["by"])
+            if value is None:
+                return f"{by}: the rows do not support this figure"
+            if few := _mostly_few(name, grouping):
+                return f"{by}: only {few}"
     return None
 
 

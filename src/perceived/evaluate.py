@@ -55,12 +55,12 @@ def evaluate(
         DataError: the workspace was never split, or the list of pictures to exclude is none.
     """
     model, workspace = Path(model), Workspace(Path(work))
+    folder = report_folder(model, f"evaluation-{on}", work, "report.json") if out is None else Path(out)
     rows = read_split(workspace, on)
     excluded = exclusions.read(Path(exclude)) if exclude else None
     if excluded is not None:
         _without(rows, excluded)
     opened = load_model(model)
-    folder = report_folder(model, f"evaluation-{on}", work, "report.json") if out is None else Path(out)
     storage.check_folder(folder)
     started = time.perf_counter()
     with progress.counter(f"scoring {opened.spec.name}") as tick:

@@ -50,8 +50,9 @@ def measure(
     A rate of fewer than ``small`` rows takes no part: of three rows, the worst is as likely as not
     100 or 0 %. The p-value is the chance of a gap at least as wide if group and answer had nothing to
     do with each other; for equalised odds, within either label. A gap of fewer than two groups is None,
-    and where all rows are answered alike there is nothing to test. ``effects`` are design effects ``(groups,)`` by
-    rate, by which tests count fewer rows: see :mod:`perceived.repeats`.
+    and where all rows are answered alike there is nothing to test. ``of`` how many groups a gap is the widest stands
+    beside it: of equalised odds, those that have enough rows of that label. ``effects`` are design effects
+    ``(groups,)`` by rate, by which tests count fewer rows: see :mod:`perceived.repeats`.
     """
     generator = np.random.default_rng(seed)
     rates = _rates(grouping, counts, small, effects)
@@ -197,6 +198,7 @@ def _gap(rates: Sequence[_Rate], permutations: int, generator: np.random.Generat
                 "rate": rate.name,
                 "lowest": rate.groups[int(shares.argmin())],
                 "highest": rate.groups[int(shares.argmax())],
+                "of": len(rate.groups),
             }
     varied = [rate for rate in rates if rate.varies]
 

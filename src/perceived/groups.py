@@ -295,7 +295,8 @@ def describe(
 class Confidences:
     """The rows whose probability is known, sorted by ``confidence``: that of the likelier label.
 
-    ``rows`` are their places in the table, ``right`` says whether the likelier label is the true one.
+    ``rows`` are their places in the table, ``right`` says whether the likelier label is the true one; where neither
+    is likelier, it is half right.
     """
 
     rows: npt.NDArray[np.int64]
@@ -309,7 +310,8 @@ class Confidences:
         confidence = np.maximum(male, 1 - male)
         order = np.argsort(confidence, kind="stable")
         rows = rows[order]
-        return cls(rows, confidence[order], ((male[order] > 0.5) == (label[rows] == _MALE)).astype(np.float64))
+        right = (male[order] > 0.5) == (label[rows] == _MALE)
+        return cls(rows, confidence[order], np.where(male[order] == 0.5, 0.5, right))
 
 
 def calibrations(

@@ -120,7 +120,9 @@ def group_codes(groups: npt.NDArray[np.int64], known: Booleans) -> Integers:
 
 
 def people(identity: polars.Series) -> Integers:
-    """Return codes ``(n,)`` of the people on pictures; one whose ``identity`` is null is of a person of its own."""
+    """Return codes ``(n,)`` of the people on pictures; one whose ``identity`` is null or blank is of its own person."""
+    if not identity.dtype.is_numeric():
+        identity = identity.cast(str).str.strip_chars().replace("", None)
     return group_codes(identity.rank("dense").fill_null(0).cast(int).to_numpy(), identity.is_not_null().to_numpy())
 
 

@@ -16,6 +16,7 @@ import polars as pl
 
 from perceived import metrics
 from perceived.significance import Floats
+from perceived.wording import counted
 
 Codes = npt.NDArray[np.integer]
 Rows = npt.NDArray[np.bool_] | Codes | slice
@@ -49,12 +50,7 @@ class People:
     @property
     def shown(self) -> str:
         """How many rows there are, of how many people, in words."""
-        return f"{len(self.codes):,} pictures show about {self.count:,} people"
-
-    def effect(self, values: Floats) -> float:
-        """Return the design effect of the mean of ``values``, one of each row."""
-        others = self.others(np.zeros(len(self.codes), np.int64), 1)
-        return float(design_effect(others, self.correlation(values))[0])
+        return f"{len(self.codes):,} pictures show about {counted(self.count, 'person', 'people')}"
 
     def correlation(self, values: Floats, rows: Rows = ALL) -> float:
         """Return the intraclass correlation, 0 to 1, of the ``values`` of some rows; 1 where it cannot be told.
@@ -88,6 +84,11 @@ class People:
                 np.bincount(cells // self.count, w, minlength=count) for w in (found, found * (found - 1.0))
             )
         return np.asarray(np.divide(pairs, total, out=np.zeros(count), where=total > 0), np.float64)
+
+    def among(self, groups: Codes, count: int) -> npt.NDArray[np.int64]:
+        """Return how many people are in each of ``count`` groups, whose codes ``groups`` are, ``(n,)``."""
+        cells = np.unique(groups.astype(np.int64) * self.count + self.codes)
+        return np.bincount(cells // self.count, minlength=count)
 
 
 def design_effect(others: Floats, correlation: float) -> Floats:

@@ -111,6 +111,7 @@ def robustness(
             f"There is no corruption {unknown[0]!r}." if unknown else "There is nothing to try.",
             expected=f"some of {', '.join(KINDS)}, on 2 pictures or more",
         )
+    folder = report_folder(model, f"robustness-{on}", work, "robustness.json") if out is None else Path(out)
     rows = sample(answers.read_workspace(work, on), limit, seed=seed)
     chosen = _groupings(rows, by)
     tried: dict[str, Any] = {"split": on, "seed": seed}
@@ -118,7 +119,6 @@ def robustness(
     if before is not None:
         _require_same(before, tried, reference)
     opened = scoring.load_model(model)
-    folder = report_folder(model, f"robustness-{on}", work, "robustness.json") if out is None else Path(out)
     storage.check_folder(folder)
     trial = Trial(opened, kinds, seed=seed)
     with progress.counter(f"{counted(len(trial.conditions), 'version')} of each picture") as tick:

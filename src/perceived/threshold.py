@@ -58,7 +58,7 @@ def choose_threshold(
     *,
     certainty: float = 0.0,
     classes: int = 2,
-    effect: float = 1.0,
+    people: Integers | None = None,
 ) -> Threshold:
     """Return the smallest threshold at which at most ``target_error`` of the answers given are wrong.
 
@@ -66,8 +66,8 @@ def choose_threshold(
     the threshold that confidence itself calls safest, ever smaller ones are tried until the error's upper
     limit (Clopper and Pearson) passes the target. The first that fails ends the search, so that many tries
     make no promise weaker (fixed-sequence testing; Angelopoulos et al. 2021, "Learn then Test",
-    arXiv:2110.01052). Where people come back, pictures count as fewer by the design ``effect``, see
-    :mod:`perceived.repeats`.
+    arXiv:2110.01052). ``people``, the same code for pictures of one person, says that they come back: then all of
+    a person's pictures count as if they were wrong or right together, see :func:`_alike`.
 
     A threshold lies half-way between the last picture answered and the first one that is not, so that a last
     digit decides nothing; where all are answered it is ``1 / classes``, below which no confidence lies.
@@ -79,9 +79,10 @@ def choose_threshold(
     good: Integers = np.flatnonzero(risk <= target_error)
     if certainty:
         answered = np.rint(coverage * len(correct)).astype(np.int64)
+        effect = np.ones(len(answered)) if people is None else _alike(confidence, people)[answered - 1]
         doubts = np.cumsum(1 - np.sort(confidence)[::-1])[answered - 1]
         tried = _to_try(_upper_limit(doubts / effect, answered / effect, certainty), answered)
-        wrong = np.rint(risk * answered)[tried]
+        wrong, effect = np.rint(risk * answered)[tried], effect[tried]
         passes = _upper_limit(wrong / effect, answered[tried] / effect, certainty) <= target_error
         good = tried[np.logical_and.accumulate(passes)]
     if not len(good):
@@ -90,13 +91,30 @@ def choose_threshold(
             f"No threshold keeps {1 - target_error:.1%} of the answers right{sure}: "
             f"of all {len(correct)}, {risk[-1]:.1%} are wrong.",
             expected="a model whose confident answers are right more often than that, and enough of them to tell",
-            mend="allow more with --target-error, label more pictures, or train a better model"
+            mend="allow more with --target-error, label more pictures"
+            + (" of other people" if people is not None else "")
+            + ", or train a better model"
             + ("; --certainty 0 looks at these pictures alone" if certainty else ""),
         )
     last = good[-1]
     everything = last == len(values) - 1
     value = 1 / classes if everything else (float(values[last]) + float(values[last + 1])) / 2
     return Threshold(value=value, coverage=float(coverage[last]), error=float(risk[last]))
+
+
+def _alike(confidence: Floats, people: Integers) -> Floats:
+    """Return the design effect (:mod:`perceived.repeats`) of the surest 1, 2, … pictures, were a person's all alike.
+
+    How alike they are cannot be learnt from the answers: a model that is sure and wrong about one person in a hundred
+    shows nothing of it where that person is not among these.
+    """
+    codes = people[np.argsort(-confidence, kind="stable")]
+    places = np.argsort(codes, kind="stable")
+    ordered = codes[places]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    earlier = np.empty(len(codes), np.int64)  # pictures of the same person among those that are surer
+    earlier[places] = np.arange(len(codes)) - np.repeat(starts, np.diff([*starts, len(codes)]))
+    return np.asarray(np.cumsum(2 * earlier + 1) / np.arange(1, len(codes) + 1), np.float64)
 
 
 def _to_try(expected: Floats, answered: Integers) -> Integers:

@@ -8,9 +8,9 @@ NOTHING = "–"
 """Stands where there is no number."""
 
 
-def counted(number: int, noun: str) -> str:
-    """Return ``1 picture``, ``0 pictures``, ``1,200 pictures``; for nouns whose plural ends with a plain s."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return ``1 picture``, ``0 pictures``, ``1,200 pictures``; a ``plural`` is given where it is not a plain s."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or noun + 's'}"
 
 
 def first_line(error: BaseException) -> str:

@@ -17,7 +17,7 @@ from perceived import audit, criteria, gaps, groups, metrics
 from perceived.answers import Reading
 from perceived.errors import ConfigError
 from perceived.pages import audit as audit_page
-from perceived.pages import audit_charts
+from perceived.pages import audit_charts, markdown
 
 LABELS = ("female", "male")
 
@@ -459,6 +459,42 @@ def test_many_small_groups_are_told_of_once() -> None:
     assert [note for note in notes if "fewer than 30 rows" in note] == [
         "In 8 of 8 groupings, some groups have fewer than 30 rows: they stand in the tables, marked, and outside gaps."
     ]
+
+
+def test_a_gap_says_of_how_many_groups_it_is_and_one_of_few_cannot_be_vouched_for(tmp_path: Path) -> None:
+    """Of ten countries, eight have no woman: their men say nothing of how alike women are read."""
+    countries = [f"c{i // 60}" for i in range(600)]
+    rows = table(600, country=countries, label=["female", "male"] * 60 + ["male"] * 480, region=["N", "S"] * 300)
+    found = audit.audit(rows.with_columns(answer="label"), ["country"], permutations=9)
+    assert by(found, "country")["gaps"]["accuracy_gap"]["of"] == 10
+    audit.judge(found, ["equalized_odds_difference>0.5", "accuracy_gap>0.5", "worst_group_recall<0.5"])
+    odds, accuracy, recall = found["criteria"]
+    assert (odds["failed"], accuracy["failed"], recall["failed"]) == (True, False, True)
+    assert odds["where"] == "country: only 2 of 10 groups have enough rows for this figure"
+    audit_page.write(tmp_path, audit.audit(rows, ["country"], permutations=9), title="t")
+    assert re.search(r"equalised odds \|.*\| 2 of 10 \|", (tmp_path / "audit.md").read_text())
+    assert "2 of 10 groups" in (tmp_path / "audit.html").read_text()
+    paired = audit.audit(rows.with_columns(answer="label"), ["country", "region"], permutations=9)
+    assert audit.judge(paired, ["region:equalized_odds_difference>0.5"])
+    assert not audit.judge(paired, ["country*region:equalized_odds_difference>0.5"]), "named here, if not for the audit"
+
+
+def test_groups_of_many_rows_and_few_people_are_told() -> None:
+    rows = table(700, race=["A"] * 600 + ["B"] * 100, identity=[i // 60 for i in range(600)] + [*range(100, 200)])
+    notes = audit.audit(rows, ["race"], permutations=9)["notes"]
+    assert "Of fewer than 30 people, though of more rows, are race: A (10 people)." in notes[-1]
+    assert not any("fewer than 30 people" in note for note in audit.audit(rows, ["race"], small=10)["notes"])
+
+
+def test_a_probability_of_a_half_is_half_right() -> None:
+    everyone = groups.Grouping(("all",), (("all",),), np.zeros(200, np.int32))
+    known = groups.Confidences.of(np.full(200, 0.5), np.ones(200, np.int32))
+    assert groups.calibrations(everyone, known)[0]["overconfidence"]["value"] == 0
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\u2028", "\x0b"])
+def test_no_name_ends_a_row_of_a_table(end: str) -> None:
+    assert markdown.plain(f"R{end}D & ~co~") == "R D \\& \\~co\\~"
 
 
 @pytest.mark.parametrize("limit", ["5", "-0.1", "1e9"])

@@ -140,13 +140,46 @@ def test_a_certain_threshold_keeps_its_promise_on_other_pictures(certainty: floa
 def test_pictures_of_few_people_promise_less() -> None:
     """20 pictures a person, alike: they count as fewer, so the threshold is surer and answers fewer."""
     random = np.random.default_rng(2)
-    confidence = random.uniform(0.5, 1, 4000)
-    right = np.repeat(random.random(200), 20) < confidence
-    alone, again = (threshold.choose_threshold(confidence, right, 0.1, certainty=0.95, effect=e) for e in (1, 3))
+    confidence, person = random.uniform(0.5, 1, 4000), np.repeat(np.arange(200), 20)
+    right = random.random(200)[person] < confidence
+    alone, again = (
+        threshold.choose_threshold(confidence, right, 0.1, certainty=0.95, people=p) for p in (None, person)
+    )
     assert alone.coverage > again.coverage
     assert alone.value < again.value
-    notes = calibrate._notes(right, 1.0, People(np.repeat(np.arange(200), 20)), 10)
-    assert "4,000 pictures show about 200 people: for the threshold they count as 400 independent ones." in notes
+    notes = calibrate._notes(right, 1.0, People(person))
+    assert any(note.startswith("4,000 pictures show about 200 people: the threshold reckons") for note in notes)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.floats(0.5, 1)), min_size=1))
+def test_pictures_of_one_person_are_one_to_the_threshold(rows: list[tuple[int, float]]) -> None:
+    """The effect of the surest k pictures is the sum of squares of how many each person has, by their number."""
+    people, confidence = (np.array(column) for column in zip(*rows, strict=True))
+    surest = people[np.argsort(-confidence, kind="stable")]
+    by_hand = [(np.bincount(surest[:k]) ** 2).sum() / k for k in range(1, len(rows) + 1)]
+    assert threshold._alike(confidence, people).tolist() == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize(("counted", "least", "most"), [(True, 0, 6), (False, 12, 60)])
+def test_people_whom_a_model_is_surely_wrong_about_do_not_break_the_promise(
+    counted: bool, least: int, most: int
+) -> None:
+    """One person in fifty is surely read wrongly, on all of 20 pictures: often nobody of them is in the sample."""
+    random, broken = np.random.default_rng(0), 0
+    person = np.repeat(np.arange(200), 20)
+    for _ in range(60):
+        logit = random.normal(3.2, 2, 4000)
+        turned = (random.random(200) < 0.02)[person]
+        confidence = 1 / (1 + np.exp(-np.abs(logit)))
+        people = person if counted else None
+        try:
+            chosen = threshold.choose_threshold(confidence, (logit > 0) != turned, 0.03, certainty=0.95, people=people)
+        except SplitError:
+            continue
+        sure = 1 / (1 + np.exp(-np.abs(logits := random.normal(3.2, 2, 100_000)))) >= chosen.value
+        error = (logits[sure] <= 0).mean()
+        broken += 0.98 * error + 0.02 * (1 - error) > 0.03
+    assert least <= broken <= most, "of 60, 3 may break, and 6 by chance"
 
 
 def test_many_tries_make_no_promise_weaker() -> None:

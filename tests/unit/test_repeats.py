@@ -16,6 +16,8 @@ def test_who_is_not_known_is_somebody_of_their_own() -> None:
     people = People.of(table)
     assert (people.count, people.come_back) == (4, True)
     assert not People.of(table.drop("identity")).come_back
+    written = pl.DataFrame({"identity": ["ann", "", " ann", " ", None, "bo"]})
+    assert People.of(written).codes.tolist() == [0, 2, 0, 3, 4, 1], "what is blank in a file is nobody's name"
 
 
 def test_pictures_that_are_always_alike_are_one() -> None:

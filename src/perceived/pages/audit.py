@@ -81,7 +81,7 @@ def as_markdown(found: Mapping[str, Any], *, title: str) -> str:
         lines += [f"In {missed} of the rows no face was found; with these as errors {correct} are right.", ""]
     lines += markdown.table(HEADS, [cells(found["overall"])])
     lines += ["", "## Gaps", "", f"p-values by permutation, after {found['method']['correction']}.", ""]
-    heads = ("by", "gap", "value", "lowest", "highest", "p", "p, corrected")
+    heads = ("by", "gap", "value", "lowest", "highest", "groups", "p", "p, corrected")
     lines += markdown.table(heads, [row for grouping in found["groupings"] for row in _gap_rows(grouping)])
     for grouping in found["groupings"]:
         lines += ["", *by_group(grouping, level="##")]
@@ -130,7 +130,7 @@ def _gap_rows(grouping: Mapping[str, Any]) -> list[tuple[str, ...]]:
     by = " × ".join(grouping["by"])
     return [
         (by, GAP_NAMES[name], report.points(gap["value"]).replace("+", ""), gap["lowest"], gap["highest"],
-         report.p_value(gap["p"]), report.p_value(gap["p_holm"]))
+         f"{gap['of']} of {len(grouping['groups'])}", report.p_value(gap["p"]), report.p_value(gap["p_holm"]))
         for name, gap in grouping["gaps"].items()
         if gap["value"]
     ]  # fmt: skip

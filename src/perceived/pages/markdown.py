@@ -13,4 +13,5 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1)
 
 def plain(text: str) -> str:
     """Escape what Markdown would read in a name."""
-    return "".join(f"\\{c}" if c in "\\|*_`<[#" else c for c in text.replace("\n", " "))
+    line = "".join(c if c.isprintable() else " " for c in text)  # line breaks of every kind end a table
+    return "".join(f"\\{c}" if c in "\\|*_`<[#&~" else c for c in line)
