@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perceived import lineage, models, results_file, storage
+from perceived import gaps, lineage, models, results_file, storage
 from perceived.data.known import DATASETS, Dataset
 from perceived.errors import ConfigError
 from perceived.pages import audit as audit_page
@@ -148,7 +148,8 @@ def render(
         "seconds": seconds,
         "energy": energy,
         "emissions": emissions,
-        "by_group": lambda grouping: "\n".join(audit_page.by_group(grouping, level="###")),
+        "by_group": lambda found, grouping: "\n".join(audit_page.by_group(found, grouping, level="###")),
+        "told": gaps.told,
         "tested_on": lambda found: _tested_on(found, datasets),
         "mean": lambda curve, name: sum(point[name]["value"] for point in curve) / len(curve),
     }

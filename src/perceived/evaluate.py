@@ -19,6 +19,7 @@ from perceived import exclusions, lineage, metrics, progress, scoring, storage
 from perceived.data import celeba
 from perceived.data import split as splits
 from perceived.errors import SplitError
+from perceived.exclusions import Exclusions
 from perceived.models import report_folder
 from perceived.pages import charts, report
 from perceived.scoring import load_model, read_split, score, weights_sha256
@@ -59,7 +60,7 @@ def evaluate(
     rows = read_split(workspace, on)
     excluded = exclusions.read(Path(exclude)) if exclude else None
     if excluded is not None:
-        _without(rows, excluded)
+        _without(rows, excluded.ids)
     opened = load_model(model)
     storage.check_folder(folder)
     started = time.perf_counter()
@@ -115,17 +116,18 @@ def assess(scored: pl.DataFrame, labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def clean(scored: pl.DataFrame, labels: Sequence[str], excluded: Sequence[str]) -> dict[str, Any]:
+def clean(scored: pl.DataFrame, labels: Sequence[str], excluded: Exclusions) -> dict[str, Any]:
     """Return the metrics of a table that :func:`score` made without some of its pictures, and how many those were.
 
     Raises:
         SplitError: no picture is left, or none that could be read.
     """
-    kept = _without(scored, excluded)
+    kept = _without(scored, excluded.ids)
     found = assess(kept, labels)
     return {
         "excluded": scored.height - kept.height,
-        "listed": len(set(excluded)),
+        "listed": len(set(excluded.ids)),
+        "labels_were_read": excluded.were_read,
         **{key: found[key] for key in ("pictures", "labels", "accuracy_of_all", "metrics")},
     }
 
@@ -192,9 +194,14 @@ def _notes(found: Mapping[str, Any], workspace: Workspace, seen: list[str]) -> l
     if cleaned := found["cleaned"]:
         notes.append(
             f"{cleaned['excluded']:,} of the pictures are among the {cleaned['listed']:,} to exclude; without them, "
-            f"{cleaned['metrics']['accuracy']['value']:.2%} of the answers are right. Where only pictures on which a "
-            "model contradicts the label were looked at, that figure is an upper bound: wrong labels that the model "
-            "repeats are still in it."
+            f"{cleaned['metrics']['accuracy']['value']:.2%} of the answers are right. "
+            + (
+                "Where only pictures on which a model contradicts the label were looked at, that figure is an upper "
+                "bound: wrong labels that the model repeats are still in it."
+                if cleaned["labels_were_read"]
+                else "Nobody has read these labels, as the list has no column reading: where a model contradicts them, "
+                "it may be the model that is wrong, and that figure says nothing of how good it is."
+            )
         )
     if not found["mistakes"]:
         notes.append(

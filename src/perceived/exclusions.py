@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from pathlib import Path
 
 from perceived import columns
@@ -13,9 +14,16 @@ READINGS = ("wrong", "ambiguous", "right")
 KEPT = "right"
 
 
-def read(path: Path) -> list[str]:
-    """Return the ids that a CSV file leaves out: its column ``id``, or where it has a column ``reading``, those
-    that were not read as ``right``.
+@dataclass(frozen=True, slots=True)
+class Exclusions:
+    """The ids that a list leaves out, and whether its labels were read: it has a column ``reading``."""
+
+    ids: list[str]
+    were_read: bool
+
+
+def read(path: Path) -> Exclusions:
+    """Return what a CSV file leaves out: its column ``id``, or of a list that was read, what is not ``right``.
 
     Raises:
         DataError: there is no such file, it has no column ``id``, or a reading is none of :data:`READINGS`.
@@ -37,7 +45,7 @@ def read(path: Path) -> list[str]:
             mend="take labels.csv of 'perceived labels', or the readings saved from its page",
         )
     if "reading" not in heads:
-        return [row["id"] for row in rows]
+        return Exclusions([row["id"] for row in rows], were_read=False)
     for line, row in enumerate(rows, 2):
         if row["reading"] not in READINGS:
             raise DataError(
@@ -45,4 +53,4 @@ def read(path: Path) -> list[str]:
                 expected=f"one of {', '.join(READINGS)}",
                 mend="correct it, or take the line out",
             )
-    return [row["id"] for row in rows if row["reading"] != KEPT]
+    return Exclusions([row["id"] for row in rows if row["reading"] != KEPT], were_read=True)

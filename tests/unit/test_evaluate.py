@@ -108,6 +108,10 @@ def test_a_score_without_excluded_pictures_stands_beside_that_of_all(
     assert "Without 2 pictures" in page
     assert "85.71%" in page
     assert "Without" not in (tmp_path / "raw" / "report.html").read_text()
+    listed.write_text("id,label\n003.png,male\n")
+    unread = evaluate.evaluate(tiny_model, work, out=tmp_path / "unread", exclude=listed)["notes"]
+    assert any("Nobody has read these labels" in note for note in unread)
+    assert not any("upper bound" in note for note in unread)
 
 
 def test_a_list_that_excludes_every_picture_is_refused_before_any_is_scored(

@@ -8,16 +8,17 @@ import pytest
 
 from perceived import exclusions
 from perceived.errors import DataError
+from perceived.exclusions import Exclusions
 
 
 def test_every_id_or_those_not_read_as_right(tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     path.write_text("id,label\na.jpg,male\nb.jpg,female\n")
-    assert exclusions.read(path) == ["a.jpg", "b.jpg"]
+    assert exclusions.read(path) == Exclusions(["a.jpg", "b.jpg"], were_read=False)
     path.write_text("\ufeffid,label,reading\na.jpg,male,wrong\nb.jpg,female,right\nc.jpg,male,ambiguous\n", "utf-8")
-    assert exclusions.read(path) == ["a.jpg", "c.jpg"]
+    assert exclusions.read(path) == Exclusions(["a.jpg", "c.jpg"], were_read=True)
     path.write_text("id;reading\na.jpg;wrong\nb.jpg;right\n")
-    assert exclusions.read(path) == ["a.jpg"]
+    assert exclusions.read(path).ids == ["a.jpg"]
 
 
 @pytest.mark.parametrize(

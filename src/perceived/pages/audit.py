@@ -25,8 +25,6 @@ GAP_NAMES = {
     "abstention_gap": "abstention",
     "missed_gap": "missed faces",
 }
-HEADS = ("group", "n", "accuracy", *(f"recall, {label}" for label in LABELS), "abstained", "overconfidence")
-"""Of a table in Markdown. Overconfidence, unlike calibration error, is not the larger for a smaller group."""
 
 
 def write(out: Path, found: Mapping[str, Any], *, title: str) -> None:
@@ -79,25 +77,25 @@ def as_markdown(found: Mapping[str, Any], *, title: str) -> str:
     if found["overall"]["missed"]["value"]:
         missed, correct = (f"{found['overall'][name]['value']:.1%}" for name in ("missed", "correct"))
         lines += [f"In {missed} of the rows no face was found; with these as errors {correct} are right.", ""]
-    lines += markdown.table(HEADS, [cells(found["overall"])])
+    lines += _table(found, [found["overall"]])
     lines += ["", "## Gaps", "", f"p-values by permutation, after {found['method']['correction']}.", ""]
     heads = ("by", "gap", "value", "lowest", "highest", "groups", "p", "p, corrected")
     lines += markdown.table(heads, [row for grouping in found["groupings"] for row in _gap_rows(grouping)])
     for grouping in found["groupings"]:
-        lines += ["", *by_group(grouping, level="##")]
+        lines += ["", *by_group(found, grouping, level="##")]
     lines += ["", "## Left out", ""]
     lines += [f"- {why}: {count:,}" for why, count in found["excluded"].items()] or ["Nothing."]
     return "\n".join(lines) + "\n"
 
 
-def by_group(grouping: Mapping[str, Any], *, level: str) -> list[str]:
-    """Return a heading and a table of the groups of a grouping; of many, the worst, and all that are small."""
+def by_group(found: Mapping[str, Any], grouping: Mapping[str, Any], *, level: str) -> list[str]:
+    """Return a heading and a table of the groups of an audit's grouping; of many, the worst, and all that are small."""
     groups = audit_charts.shown(grouping["groups"])
     groups = [*groups, *(group for group in grouping["groups"] if group["small"] and group not in groups)]
     heading = " × ".join(grouping["by"])
     if len(groups) < len(grouping["groups"]):
         heading += f" ({len(groups)} of {len(grouping['groups'])} groups: those read worst, and those of few rows)"
-    return [f"{level} By {markdown.plain(heading)}", "", *markdown.table(HEADS, [cells(group) for group in groups])]
+    return [f"{level} By {markdown.plain(heading)}", "", *_table(found, groups)]
 
 
 def _draw(found: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
@@ -136,11 +134,20 @@ def _gap_rows(grouping: Mapping[str, Any]) -> list[tuple[str, ...]]:
     ]  # fmt: skip
 
 
-def cells(group: Mapping[str, Any]) -> tuple[str, ...]:
-    rates = [group["accuracy"], *(group["recall"][label] for label in LABELS), group["abstention"]]
-    size = f"{group['n']:,}{' (few)' if group['small'] else ''}"
-    over = group["overconfidence"]["value"]
-    return (group["name"], size, *map(_interval, rates), signed(None if over is None else over * 100, 1))
+def _table(found: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a table of some groups; where nobody in the audit abstains, it has no column for it.
+
+    Overconfidence, unlike calibration error, is not the larger for a smaller group.
+    """
+    abstained = ("abstained",) if found["overall"]["abstention"]["value"] else ()
+    heads = ("group", "n", "accuracy", *(f"recall, {label}" for label in LABELS), *abstained, "overconfidence")
+    rows = []
+    for group in groups:
+        rates = [group["accuracy"], *group["recall"].values(), *([group["abstention"]] if abstained else [])]
+        size = f"{group['n']:,}{' (few)' if group['small'] else ''}"
+        over = group["overconfidence"]["value"]
+        rows.append((group["name"], size, *map(_interval, rates), signed(None if over is None else over * 100, 1)))
+    return markdown.table(heads, rows)
 
 
 def _interval(rate: Mapping[str, Any]) -> str:

@@ -60,9 +60,10 @@ def spoilt(example: Pixels, kind: str, seed: int) -> list[Pixels]:
 
 
 def answered(curve: Sequence[Found]) -> float | None:
-    """Return the mean accuracy of the answers that were sure enough, over the severities that have any."""
-    values = [point["answered"]["value"] for point in curve if point["answered"]["value"] is not None]
-    return float(np.mean(values)) if values else None
+    """Return the accuracy of all answers that were sure enough, of whichever severity."""
+    given = np.array([1 - point["abstention"]["value"] for point in curve])
+    right = np.array([point["answered"]["value"] or 0 for point in curve])
+    return float((given * right).sum() / given.sum()) if given.any() else None
 
 
 def curve(found: Found, kind: str, reference: Found | None = None) -> Draw:
