@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perceived import demo_faces, images, yunet
-from perceived.detector import Detector, YuNet
+from perceived.detector import YuNet
 from perceived.types import Face
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
@@ -97,7 +97,7 @@ def portraits(count: int, seed: int = 0) -> list[Pixels]:
         return [images.load(path) for path in sorted(Path(folder).rglob("*.jpg"))]
 
 
-def measure_scenes(detector: Detector, count: int, sizes: tuple[int, int]) -> dict[str, Any]:
+def measure_scenes(detector: YuNet, count: int, sizes: tuple[int, int]) -> dict[str, Any]:
     """Search made scenes of 12 megapixels with 25 faces each."""
     people, rng = portraits(100), np.random.default_rng(0)
     pasted = found = false = 0
@@ -119,7 +119,7 @@ def measure_scenes(detector: Detector, count: int, sizes: tuple[int, int]) -> di
     }
 
 
-def measure_photos(detector: Detector, folder: Path, quarters: int = 0) -> dict[str, Any]:
+def measure_photos(detector: YuNet, folder: Path, quarters: int = 0) -> dict[str, Any]:
     """Search the annotated photographs, turned by ``quarters``."""
     with open(folder / "labels.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -133,7 +133,7 @@ def measure_photos(detector: Detector, folder: Path, quarters: int = 0) -> dict[
     return {"single": single, "found": found, "share": round(found / single, 4), "more_boxes": extra, "groups": group}
 
 
-def measure_crops(detector: Detector, paths: Sequence[Path], side: int | None = None) -> dict[str, Any]:
+def measure_crops(detector: YuNet, paths: Sequence[Path], side: int | None = None) -> dict[str, Any]:
     """Search pictures of one face each, reduced to ``side`` pixels on their longer side if that is given."""
     found = 0
     for path in paths:
@@ -145,7 +145,7 @@ def measure_crops(detector: Detector, paths: Sequence[Path], side: int | None = 
     return {"pictures": len(paths), "found": found, "share": round(found / len(paths), 4)}
 
 
-def measure_time(detector: Detector, folder: Path, repeats: int) -> dict[str, Any]:
+def measure_time(detector: YuNet, folder: Path, repeats: int) -> dict[str, Any]:
     """Time one photograph of one person at common sizes, and a faceless picture of each size."""
     photo = images.load(folder / "1836335410_de8313a64e.jpg")
     times = {}

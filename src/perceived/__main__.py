@@ -8,28 +8,38 @@ from types import FrameType
 
 from perceived.errors import STOPPED
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Of control-C, of those who run programs for others, and of a terminal that is closed."""
+
 
 def main() -> None:
-    """Run the command line; control-C ends it without a word, while it is still being imported, too."""
-    stopped = False
+    """Run the command line; a signal ends it without a word and with nothing left behind, while it is imported, too."""
+    received = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal stopped
-        stopped = True
+        received.append(number)
         signal.default_int_handler(number, frame)
 
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, stop)
+    for number in SIGNALS:
+        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
+            signal.signal(number, stop)
     try:
         from perceived import cli
 
         cli.main()
     except KeyboardInterrupt:
-        sys.exit(STOPPED)
-    except ImportError:  # which extensions in C make of control-C
-        if not stopped:
+        sys.exit(_code(received))
+    except ImportError:  # which extensions in C make of an interrupt
+        if not received:
             raise
-        sys.exit(STOPPED)
+        sys.exit(_code(received))
+    except SystemExit as end:
+        sys.exit(_code(received) if end.code == STOPPED else end.code)
+
+
+def _code(received: list[int]) -> int:
+    """Return the exit code that shells know for the signal that came last."""
+    return 128 + (received or [signal.SIGINT])[-1]
 
 
 if __name__ == "__main__":

@@ -59,6 +59,8 @@ class Client:
     ) -> None:
         if not _is_address(url):
             raise ConfigError(f"{url!r} is no server's address.", expected="like http://127.0.0.1:8000")
+        if not timeout > 0:
+            raise ConfigError(f"A timeout of {timeout} s leaves no time to answer.", expected="more than 0 seconds")
         if tries < 1:
             raise ConfigError(f"{tries} tries can ask nothing.", expected="1 or more")
         if key and not (key.isascii() and key.isprintable() and " " not in key):
@@ -259,7 +261,7 @@ class Client:
 def _is_address(url: str) -> bool:
     try:
         parsed = httpx2.URL(url)
-    except httpx2.InvalidURL:
+    except (httpx2.InvalidURL, TypeError):  # TypeError: it is no string
         return False
     return parsed.scheme in ("http", "https") and bool(parsed.host)
 

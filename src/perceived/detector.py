@@ -11,7 +11,7 @@ The constants come from measurements: ``docs/results/detection.json``, ``benchma
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -69,7 +69,7 @@ INSIDE = 0.7
 class Detector(Protocol):
     """What finds faces."""
 
-    def detect(self, image: Pixels) -> list[Face]:
+    def detect(self, image: Pixels, /) -> Iterable[Face]:
         """Return the faces in RGB uint8 ``(h, w, 3)``, best first; boxes and landmarks in its pixels."""
         ...
 

@@ -150,7 +150,7 @@ def of_pillow(image: Image.Image, *, source: str = "") -> Pixels:
     name = source or "The picture"
     check_size(image.size, name)
     try:
-        image.load()
+        _load(image)
         return _upright(image, _orientation(image))
     except _DAMAGE as error:
         raise _unreadable(b"", name, error) from error
@@ -230,10 +230,13 @@ def _open(data: bytes) -> Image.Image:
 def _load_pixels(image: Image.Image, scale: tuple[int, int]) -> Image.Image:
     """Decode an opened picture at the smallest cheap scale that is at least ``scale``, as stored."""
     image.draft(None, scale)
-    warns = image.format == "TIFF" and image.width * image.height > (Image.MAX_IMAGE_PIXELS or 0)
-    with _quiet() if warns else contextlib.nullcontext():
-        image.load()  # which looks at a TIFF's size once more
+    _load(image)
     return image
+
+
+def _load(image: Image.Image) -> None:
+    with _quiet() if image.format == "TIFF" else contextlib.nullcontext():
+        image.load()  # which looks at a TIFF's size and all of its EXIF data once more
 
 
 def is_heic(data: bytes) -> bool:

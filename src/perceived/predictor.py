@@ -15,13 +15,14 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from perceived import found
 from perceived.classifier import Classifier, whole
 from perceived.crop import bounds, cut
 from perceived.detector import MOST_PIXELS, Detector, YuNet
 from perceived.devices import providers
-from perceived.errors import ConfigError, ImageError, InputError, ModelFileError
+from perceived.errors import ConfigError, ImageError, ModelFileError
 from perceived.given import ONE, Source, decode, decode_reduced, name_of, several
-from perceived.images import MAX_PIXELS
+from perceived.images import MAX_PIXELS, Decoded
 from perceived.models import find_model
 from perceived.prefetch import ahead, processors
 from perceived.preprocess import Pixels, frame, frame_corners
@@ -32,9 +33,6 @@ from perceived.types import Face, Picture, Prediction
 CPU_BATCH, BATCH = 4, 32
 """Faces that go through the network together: few on a CPU, whose caches hold few (16 took half as long again
 as 4, face for face, measured with a MobileNetV2 of 160 pixels), many elsewhere."""
-LANDMARKS = 5
-FAR = 1e6
-"""Pixels beyond which no picture reaches."""
 SURROUNDINGS = 0.5
 """Share of a face's box that is added on every side for a model without an alignment: its pictures were
 portraits, and this is about how CelebA's aligned ones are cut."""
@@ -172,7 +170,7 @@ class Predictor:
             InputError: ``crops`` is no list of pictures.
             ImageError: a crop cannot be read.
         """
-        waiting = (self._as_face(crop) for crop in several(crops))
+        waiting = (self._as_face(crop, number) for number, crop in enumerate(several(crops)))
         answers: list[Prediction] = []
         while batch := list(islice(waiting, self.batch_size)):
             answers += self._classify([face for face, _ in batch], [pixels for _, pixels in batch])
@@ -210,9 +208,15 @@ class Predictor:
             ImageError: the picture cannot be read.
         """
         name = name or name_of(picture)
-        pixels, width, height = decode_reduced(picture, name, at_least=MAX_PIXELS if keep else self._enough)
-        found, scale = self._find(pixels), width / pixels.shape[1]
-        faces = self.selection.of([face.scaled(scale) for face in found] if scale > 1 else found, width, height)
+        return self._prepared(self._decode(picture, name, keep=keep), name, keep=keep)
+
+    def _decode(self, picture: Source, name: str, *, keep: bool) -> Decoded:
+        return decode_reduced(picture, name, at_least=MAX_PIXELS if keep else self._enough)
+
+    def _prepared(self, decoded: Decoded, name: str, *, keep: bool) -> Prepared:
+        pixels, width, height = decoded
+        there, scale = self._find(pixels), width / pixels.shape[1]
+        faces = self.selection.of([face.scaled(scale) for face in there] if scale > 1 else there, width, height)
         row, image = self._row(name, width=width, height=height), pixels if keep else None
         if len(faces) <= self.batch_size:
             return Prepared(row, faces, [self._frame(pixels, face, scale) for face in faces], image)
@@ -286,28 +290,24 @@ class Predictor:
             picture, name = named
             if isinstance(picture, ImageError):
                 return Prepared(self._row(name, error=str(picture)))
+            name = name or name_of(picture)
             try:
-                return self.prepare_one(picture, name=name, keep=keep)
-            except InputError as error:
-                return Prepared(self._row(name or name_of(picture), error=str(error)))
+                decoded = self._decode(picture, name, keep=keep)
+            except ImageError as error:
+                return Prepared(self._row(name, error=str(error)))
+            return self._prepared(decoded, name, keep=keep)  # a detector that fails does not make bad pictures
 
         waiting = zip(pictures, chain(names, repeat("")), strict=False)
         return ahead(prepare, waiting, threads=self.threads, most=most)
 
-    def _as_face(self, crop: Source) -> tuple[Face, Pixels]:
-        pixels = decode(crop, name_of(crop))
+    def _as_face(self, crop: Source, number: int) -> tuple[Face, Pixels]:
+        pixels = decode(crop, f"Crop {number}, {name_of(crop)},")
         return whole(pixels.shape[1], pixels.shape[0]), frame(pixels, self.spec.preprocessing)
 
     def _find(self, pixels: Pixels) -> Sequence[Face]:
         if self._detector is None:
             return [whole(pixels.shape[1], pixels.shape[0])]
-        found = self._detector.detect(pixels)
-        if not isinstance(found, Iterable):
-            raise _not_faces(found)
-        found = list(found)
-        for face in found:
-            _check_face(face, width=pixels.shape[1], height=pixels.shape[0])
-        return found
+        return found.faces(self._detector.detect(pixels), width=pixels.shape[1], height=pixels.shape[0])
 
     def _frame(self, pixels: Pixels, face: Face, scale: float = 1) -> Pixels:
         """Frame a face as the model's preprocessing says; without an alignment, what is around its box.
@@ -355,37 +355,6 @@ def _batches(prepared: Iterable[Prepared], size: int) -> Iterator[list[Prepared]
             batch, faces = [], 0
     if batch:
         yield batch
-
-
-def _not_faces(found: object) -> InputError:
-    return InputError(
-        f"The detector returned a value of type {type(found).__name__}.", expected="a list of perceived.Face"
-    )
-
-
-def _check_face(face: Face, *, width: int, height: int) -> None:
-    """Raise :class:`InputError` if what a detector says of a face in a picture cannot be."""
-    if not isinstance(face, Face):
-        raise _not_faces(face)
-    box = face.box
-    if not (-FAR < box.x0 <= box.x1 < FAR and -FAR < box.y0 <= box.y1 < FAR):
-        raise InputError(
-            f"The detector found a face at {box.x0:g},{box.y0:g} to {box.x1:g},{box.y1:g}.",
-            expected="boxes of x0,y0 above and left of x1,y1, in pixels",
-        )
-    if box.x1 <= 0 or box.y1 <= 0 or box.x0 >= width or box.y0 >= height:
-        raise InputError(
-            f"The detector found a face at {box.x0:g},{box.y0:g} to {box.x1:g},{box.y1:g}, outside the picture.",
-            expected=f"boxes in pixels of the picture that it was given, {width}×{height}",
-        )
-    if face.landmarks is None:
-        return
-    points = np.asarray(face.landmarks, np.float64)
-    if points.shape != (LANDMARKS, 2) or not (np.abs(points) < FAR).all():
-        raise InputError(
-            f"The detector found a face with the landmarks {face.landmarks}.",
-            expected=f"{LANDMARKS} points (x, y) in pixels, or None",
-        )
 
 
 def _yunet(min_face: int | None) -> YuNet:

@@ -258,16 +258,24 @@ def test_a_model_file_is_used_as_its_page_says(root: Path, desk: Path, shared_da
     shutil.copy(model, "model.onnx")
     classifier, detector = Classifier(model), YuNet()
     paths = sorted(shared_data.rglob("fairface-mini/**/*.jpg"))[:40]
-    framed = np.stack([framed_face(images.load(path), classifier.spec.preprocessing, detector) for path in paths])
+    pictures = [images.load(path) for path in paths]
+    framed = np.stack([framed_face(picture, classifier.spec.preprocessing, detector) for picture in pictures])
     said: dict[str, Any] = {}
-    (snippet,) = blocks(page, "python")
-    exec(compile(snippet, "onnx.md", "exec"), said)
+    for snippet in blocks(page, "python"):
+        exec(compile(snippet, "onnx.md", "exec"), said)
+    far = []
+    for picture, ours in zip(pictures, framed, strict=True):
+        face = largest_face(detector.detect(picture))
+        assert face is not None
+        far.append(np.abs(said["framed"](picture, np.array(face.landmarks)).astype(int) - ours).mean())
+    assert max(far) < 1.5
+    assert np.median(far) == 0, "the same to the last bit, unless it is averaged down"
     expected = classifier.predict(framed)
     assert [label for label, _ in said["answers"](framed)] == [one.perceived_gender for one in expected]
     assert [p for _, p in said["answers"](framed)] == pytest.approx([one.confidence for one in expected], abs=1e-5)
     assert {"uncertain", "female", "male"} == {one.perceived_gender for one in expected}
     places = [[float(number) for number in cell.split(",")] for cell in re.findall(r"0\.\d+, 0\.\d+", page)]
-    assert places == [list(place) for place in ALIGNMENTS["five-point"]]
+    assert places[:5] == said["PLACES"].tolist() == [list(place) for place in ALIGNMENTS["five-point"]]
     about = json.loads(said["session"].get_modelmeta().custom_metadata_map["perceived"])
     for key in (*about.keys() - {"spec_version", "name", "backbone"}, *about["calibration"]):
         assert f"`{key}`" in page

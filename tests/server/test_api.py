@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -225,6 +228,42 @@ def test_logs_are_json_without_names_or_pictures(http, encoded, caplog):
     assert "secret" not in text
     assert "private" not in text
     assert "127.0.0.1" not in text
+
+
+def test_a_key_is_asked_for_under_any_prefix(tiny_model):
+    """As Ray Serve and other mounts hand a request on: the prefix stands in the path, and in root_path too."""
+    from perceived.server import app, service, settings
+
+    chosen = settings.Settings(model=str(tiny_model), detect=False, api_key="sesame")
+    application = app.create_app(service.Service(chosen, service.open_predictor(chosen)))
+    transport = httpx2.ASGITransport(application, root_path="/faces")
+
+    async def ask(path, **headers):
+        async with httpx2.AsyncClient(transport=transport, base_url="http://here") as http:
+            return (await http.get(path, headers=headers)).status_code
+
+    async def asked():
+        return [
+            *[await ask(path) for path in ("/faces/v1/models", "/faces/metrics", "/v1/models")],
+            await ask("/faces/v1/models", **{"X-API-Key": "sesame"}),
+        ]
+
+    assert asyncio.run(asked()) == [401, 401, 401, 200]
+
+
+def test_a_line_that_is_not_ours_is_json_too(tmp_path):
+    """What other packages log goes by way of the last resort otherwise, as bare words that a caller may provoke."""
+    code = """if True:
+        import logging
+        from perceived.server import logs
+        logs.configure()
+        logging.getLogger("python_multipart").warning("Expected boundary character")
+        logging.getLogger("uvicorn.access").warning("127.0.0.1 asked")
+        logging.getLogger("uvicorn.error").info("Started")
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    said = [json.loads(line)["message"] for line in done.stderr.splitlines()]
+    assert said == ["Expected boundary character", "Started"]
 
 
 def test_a_key_opens_the_api_and_not_the_page(start_server, encoded):

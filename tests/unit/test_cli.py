@@ -16,7 +16,7 @@ from rich.table import Table
 
 import perceived
 from perceived import __main__ as command
-from perceived import cli, recipes, yunet
+from perceived import cli, images, recipes, yunet
 from perceived.errors import MissingExtraError, StorageError
 
 
@@ -100,6 +100,19 @@ def test_a_folder_that_is_gone_is_told(run, monkeypatch, tmp_path):
 def test_a_split_of_contradictions_is_refused(run, tmp_path, words, message):
     answer = run("split", tmp_path, *words)
     assert (answer.code, message in answer.err) == (2, True)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+def test_a_signal_leaves_nothing_half_done(tiny_model, portraits, tmp_path, wait_until, number, code):
+    """It comes while a picture of standard input is waited for, when the one before is answered."""
+    images.save_png(portraits[0], tmp_path / "a.png")
+    words = ["predict", tmp_path / "a.png", "-", "--model", tiny_model, "--out", tmp_path / "out.jsonl"]
+    command = [sys.executable, "-m", "perceived", *map(str, words)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        wait_until(lambda: any(tmp_path.glob(".out.jsonl*")))
+        running.send_signal(number)
+        assert running.wait(timeout=60) == code
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -27,6 +27,7 @@ CORE = {
     "devices",
     "errors",
     "extras",
+    "found",
     "given",
     "images",
     "installed",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import math
 import os
 import pickle
@@ -13,6 +14,7 @@ from array import array
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -222,21 +224,54 @@ def test_a_detector_of_ones_own_that_gives_impossible_boxes_is_told(tiny_model, 
         def detect(self, image):
             return [Face(box=Box(**dict(zip(("x0", "y0", "x1", "y1"), corners, strict=True))))]
 
-    predictor = Predictor(tiny_model, detector=Confused())
-    with pytest.raises(InputError, match="The detector found a face at"):
-        predictor.predict(np.zeros((64, 64, 3), np.uint8))
-    (row,) = predictor.predict([np.zeros((64, 64, 3), np.uint8)])
-    assert row.error.startswith("The detector found a face at")
+    predictor, picture = Predictor(tiny_model, detector=Confused()), np.zeros((64, 64, 3), np.uint8)
+    for given in (picture, [picture], [b"no picture", picture]):
+        with pytest.raises(InputError, match="The detector found a face at"):
+            predictor.predict(given)
 
 
-@pytest.mark.parametrize("points", [((1, 2),) * 3, ((math.nan, 2),) * 5, ((1e30, 2),) * 5, ((1, 2, 3),) * 5])
+@pytest.mark.parametrize("box", [None, (0, 0, 9, 9), SimpleNamespace(x0="left", y0=0, x1=9, y1=9)])
+def test_a_detector_of_ones_own_that_gives_no_box_is_told(tiny_model, box):
+    class Confused:
+        def detect(self, image):
+            return [Face(box=box)]
+
+    with pytest.raises(InputError, match="a face with the box"):
+        Predictor(tiny_model, detector=Confused()).predict(np.zeros((64, 64, 3), np.uint8))
+
+
+def test_a_detector_that_fails_in_a_list_does_not_make_bad_pictures(tiny_model):
+    class Broken:
+        def detect(self, image):
+            raise ModelFileError("The graphics card is gone.")
+
+    with pytest.raises(ModelFileError, match="card is gone"):
+        Predictor(tiny_model, detector=Broken()).predict([halves(0, 255)] * 3)
+
+
+def test_what_other_detectors_count_in_becomes_plain_numbers(tiny_model):
+    class Float32:
+        def detect(self, image):
+            x0, y0, x1, y1 = np.array([1, 2, 50, 30], np.float32)
+            points = np.arange(10, dtype=np.float32).reshape(5, 2)
+            return [Face(box=Box(x0=x0, y0=y0, x1=x1, y1=y1), detection_score=np.float32(0.9), landmarks=points)]
+
+    one, other = (Predictor(tiny_model, detector=Float32()).predict(halves(0, 255)) for _ in range(2))
+    assert one == other
+    assert json.loads(json.dumps(one.to_dict()))["faces"][0]["box"] == [1, 2, 50, 30]
+    assert json.loads(json.dumps(one.to_dict()))["faces"][0]["landmarks"][4] == [8, 9]
+
+
+@pytest.mark.parametrize(
+    "points", [((1, 2),) * 3, ((math.nan, 2),) * 5, ((1e30, 2),) * 5, ((1, 2, 3),) * 5, ((1, 2),) * 4 + ((1,),), "eyes"]
+)
 def test_a_detector_of_ones_own_that_gives_impossible_landmarks_is_told(tiny_model, points):
     class Confused:
         def detect(self, image):
             yield Face(box=Box(x0=0, y0=0, x1=9, y1=9), landmarks=points)
 
-    (row,) = Predictor(tiny_model, detector=Confused()).predict([np.zeros((64, 64, 3), np.uint8)])
-    assert row.error.startswith("The detector found a face with the landmarks")
+    with pytest.raises(InputError, match="The detector found a face with the landmarks"):
+        Predictor(tiny_model, detector=Confused()).predict([np.zeros((64, 64, 3), np.uint8)])
 
 
 def test_a_detector_of_ones_own_may_give_faces_one_by_one(tiny_model):
@@ -260,8 +295,8 @@ def test_crops_are_answered_without_looking_for_faces(tiny_model):
     answers = model.predict_faces([halves(0, 0), halves(255, 255), halves(0, 0)])
     assert [answer.perceived_gender for answer in answers] == ["female", "male", "female"]
     assert answers[0].face == Face(box=Box(x0=0, y0=0, x1=60, y1=40))
-    with pytest.raises(ImageError):
-        model.predict_faces([b"no picture"])
+    with pytest.raises(ImageError, match=r"Crop 3, <bytes>,"):
+        model.predict_faces([halves(0, 0)] * 3 + [b"no picture"])
 
 
 def test_pictures_are_taken_a_bounded_number_ahead(tiny_model):

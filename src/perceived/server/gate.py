@@ -89,7 +89,7 @@ class Gate:
 
     def _may_pass(self, scope: Scope, headers: Headers) -> bool:
         """Compare keys by their hashes, in a time that tells neither length nor content."""
-        if self._key is None or scope["method"] == "OPTIONS" or not scope["path"].startswith(GUARDED):
+        if self._key is None or scope["method"] == "OPTIONS" or not _path(scope).startswith(GUARDED):
             return True
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         given = bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
@@ -104,12 +104,18 @@ class Gate:
             headers["Connection"] = "close"
 
     def _record(self, scope: Scope, status: int, seconds: float, fields: dict[str, object]) -> None:
-        route = scope["path"] if scope["path"] in self._routes else "other"
+        route = _path(scope) if _path(scope) in self._routes else "other"
         metrics.REQUESTS.labels(route, status).inc()
         metrics.SECONDS.labels(route).observe(seconds)
         logs.event(
             "request", method=scope["method"][:16], route=route, status=status, ms=round(seconds * 1000, 1), **fields
         )
+
+
+def _path(scope: Scope) -> str:
+    """Return the path that routes know: without the prefix under which the server is mounted."""
+    path, root = str(scope["path"]), str(scope.get("root_path", ""))
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
 
 def _unauthorized() -> ASGIApp:

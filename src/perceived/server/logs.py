@@ -26,17 +26,16 @@ class JsonLines(logging.Formatter):
 
 
 def configure() -> None:
-    """Send the logs of this server, of uvicorn and of the event loop, and warnings, to standard error as JSON lines."""
+    """Send the logs of this process, whoever writes them, and warnings, to standard error as JSON lines."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.captureWarnings(True)
-    for name in ("perceived.server", "uvicorn.error", "asyncio", "py.warnings"):
+    logging.getLogger().handlers = [handler]
+    for name in ("perceived.server", "uvicorn", "uvicorn.error"):
         logger = logging.getLogger(name)
-        logger.handlers = [handler]
-        logger.setLevel(logging.WARNING if name == "asyncio" else logging.INFO)
-        logger.propagate = False
-    logging.getLogger("uvicorn.access").handlers = []
-    logging.getLogger("uvicorn.access").propagate = False
+        logger.handlers = []
+        logger.setLevel(logging.INFO)
+    logging.getLogger("uvicorn.access").disabled = True  # its lines hold addresses
 
 
 def fault(message: str, **fields: object) -> None:

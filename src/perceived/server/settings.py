@@ -33,17 +33,17 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, protected_namespaces=())
 
-    host: str = Field("127.0.0.1", min_length=1)
+    host: str = Field(default="127.0.0.1", min_length=1)
     """An empty one would listen to everybody."""
-    port: int = Field(8000, ge=0, le=65535)
-    workers: int = Field(1, ge=1, le=64)
+    port: int = Field(default=8000, ge=0, le=65535)
+    workers: int = Field(default=1, ge=1, le=64)
     model: str = "default"
     device: str = "cpu"
     """What runs the model: a name of :data:`perceived.devices.DEVICES`."""
-    threshold: float | None = Field(None, ge=0, le=1)
+    threshold: float | None = Field(default=None, ge=0, le=1)
     detect: bool = True
     """Whether to look for faces; otherwise each picture is taken as one."""
-    min_face: int | None = Field(None, ge=1)
+    min_face: int | None = Field(default=None, ge=1)
     """Smallest face answered, in pixels; ``None`` leaves it to the detector."""
     threads: int = Field(default_factory=_share_of_processors, ge=1, le=256)
     """Pictures that are answered at the same time in each worker, each on one CPU thread."""
@@ -55,22 +55,22 @@ class Settings(BaseSettings):
 
     max_body: int = 64 * 2**20
     max_file: int = 20 * 2**20
-    max_pixels: int = Field(50_000_000, ge=64)
-    max_files: int = Field(64, ge=1)
-    max_faces: int = Field(256, ge=1)
+    max_pixels: int = Field(default=50_000_000, ge=64)
+    max_files: int = Field(default=64, ge=1)
+    max_faces: int = Field(default=256, ge=1)
     """Faces answered in one picture, the largest."""
-    max_connections: int = Field(512, ge=1)
+    max_connections: int = Field(default=512, ge=1)
     max_memory: int = 256 * 2**20
     """Request bodies held at the same time, in each worker."""
-    queue: int = Field(256, ge=1)
+    queue: int = Field(default=256, ge=1)
     """Pictures that may wait, in each worker."""
 
-    header_timeout: float = Field(10, gt=0)
-    body_timeout: float = Field(30, gt=0)
-    answer_timeout: float = Field(60, gt=0)
-    drain: float = Field(1, ge=0)
+    header_timeout: float = Field(default=10, gt=0)
+    body_timeout: float = Field(default=30, gt=0)
+    answer_timeout: float = Field(default=60, gt=0)
+    drain: float = Field(default=1, ge=0)
     """How long a server that was told to stop goes on taking requests of connections it has."""
-    stop_timeout: int = Field(90, ge=1)
+    stop_timeout: int = Field(default=90, ge=1)
     """How long it then waits for answers that are under way."""
 
     @field_validator("api_key")
