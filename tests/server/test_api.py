@@ -366,3 +366,17 @@ def test_faces_of_nobody_are_drawn_where_nothing_can_be_written(http, monkeypatc
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
     answer = http.get("/demo.jpg")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
+
+
+def test_the_scheme_of_a_key_is_written_in_any_case(start_server):
+    with start_server(api_key="sesame") as url:
+        for scheme in ("Bearer", "bearer", "BEARER"):
+            assert httpx2.get(f"{url}/v1/models", headers={"Authorization": f"{scheme} sesame"}).is_success
+            assert httpx2.get(f"{url}/v1/models", headers={"Authorization": f"{scheme} Sesame"}).status_code == 401
+
+
+def test_an_answer_is_kept_by_nobody_on_its_way(http, encoded):
+    answered = http.post("/v1/predict", files=files(("a", encoded(0))))
+    refused = http.post("/v1/predict", files=files(("a", b"x")), params={"threshold": "2"})
+    assert (answered.status_code, refused.status_code) == (200, 422)
+    assert {answer.headers["cache-control"] for answer in (answered, refused)} == {"no-store"}

@@ -260,3 +260,11 @@ def test_pictures_of_a_caller_who_hung_up_are_dropped_at_once(start_server, metr
             go_on.set()
         assert httpx2.post(f"{url}/v1/predict", files={"files": ("here.png", encoded(9))}, timeout=60).is_success
     assert answered[-2:] == ["left-0.png", "here.png"]
+
+
+def test_one_file_too_many_is_refused_however_the_files_are_sent(http):
+    for count, expected in ((64, 200), (65, 413)):
+        as_json = http.post("/v1/predict", json={"pictures": [{"data": ""}] * count})
+        form = http.post("/v1/predict", files=[("files", (f"{i}.png", b"x")) for i in range(count)])
+        assert (as_json.status_code, form.status_code) == (expected, expected)
+    assert refusal(as_json) == refusal(form) == (413, "too-many-files")
