@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
 import threading
@@ -10,6 +11,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -325,3 +327,76 @@ def test_a_key_travels_with_each_request(start_server, picture):
             assert client.predict(picture("a.png", 0)).faces
         with Client(url) as client, pytest.raises(InputError, match="401"):
             client.predict(picture("b.png", 0))
+
+
+def test_the_server_is_told_a_files_name_and_none_of_its_folders(start_server, tiny_model, picture):
+    told: list[str] = []
+
+    class Listening(Predictor):
+        def prepare_one(self, picture, *, name="", **options):
+            told.append(name)
+            return super().prepare_one(picture, name=name, **options)
+
+    path = picture("a.png", 10)
+    with start_server(Listening(tiny_model, detect=False)) as url, Client(url) as client:
+        told.clear()  # what the server tries itself with as it starts
+        assert client.predict(path).source == str(path)
+    assert told == ["a.png"]
+
+
+@pytest.fixture
+def slept(monkeypatch) -> list[float]:
+    """The seconds that the client would have waited, which it does not."""
+    waits: list[float] = []
+    monkeypatch.setattr("perceived.client.time", SimpleNamespace(sleep=waits.append, time=time.time))
+    return waits
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_whatever_says_that_it_will_pass_is_asked_again(busy, slept, status):
+    server = busy((status, {}, b""), (status, {"Retry-After": "7"}, b""), GOOD)
+    with Client(server.url) as client:
+        assert client.predict(b"x").width == 1
+    first, second = slept
+    assert 0 < first <= 1
+    assert 7 <= second <= 8
+
+
+def test_a_fault_is_not_asked_about_again(busy, slept):
+    server = busy((500, {}, b""), GOOD)
+    with Client(server.url) as client, pytest.raises(ServerError, match="500"):
+        client.predict(b"x")
+    assert (len(server.asked), slept) == (1, [])
+
+
+def test_an_hour_is_not_waited_for(busy, slept):
+    server = busy((503, {"Retry-After": "3600"}, b""), GOOD)
+    with Client(server.url) as client, pytest.raises(ServerError, match="503"):
+        client.predict(b"x")
+    assert (len(server.asked), slept) == (1, [])
+
+
+def test_a_minute_is_waited_for(busy, slept):
+    server = busy((503, {"Retry-After": "60"}, b""), GOOD)
+    with Client(server.url) as client:
+        assert client.predict(b"x").width == 1
+    assert [60 <= wait <= 61 for wait in slept] == [True]
+
+
+def test_a_request_gathers_eight_megabytes_at_most_unless_one_picture_has_more(busy):
+    """Were the count not begun anew with each request, the last two would travel apart."""
+    row = {"width": 1, "height": 2, "faces": [], "error": None}
+    together = [2, 1, 2]
+    server = busy(*((200, {}, json.dumps({"pictures": [row] * count}).encode()) for count in together))
+    with Client(server.url) as client:
+        answers = client.predict([bytes(2**20 * size) for size in (4, 4, 9, 4, 4)])
+    assert (len(answers), len(server.asked)) == (5, 3)
+
+
+def test_a_proxy_of_the_environment_sees_no_pictures(address, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with Client(address) as client:
+        assert client.ready()
