@@ -6,6 +6,7 @@ import runpy
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -265,3 +266,75 @@ def test_boxes_end_where_the_picture_does(portraits: list[images.Pixels]) -> Non
     (face,) = FINDER.detect(crop)
     assert 0 <= face.box.x0 < face.box.x1 <= crop.shape[1]
     assert 0 <= face.box.y0 < face.box.y1 <= crop.shape[0]
+
+
+def test_small_faces_are_found_by_a_second_look(
+    portraits: list[images.Pixels], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of faces 24 pixels high in a picture of 640 × 480, the first look alone is sure of a few."""
+    pictures = [on_grey(resized(portrait, 20, 24), 213, 160, 640, 480) for portrait in portraits[:8]]
+    assert sum(len(FINDER.detect(picture)) for picture in pictures) >= 7
+    monkeypatch.setattr(detector, "SECOND_LOOKS", 0)
+    assert sum(len(FINDER.detect(picture)) for picture in pictures) <= 4
+
+
+def test_second_looks_are_for_doubtful_finds_and_are_a_hundred_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = [0.95, 0.86, *[0.84] * 70, *[0.3] * 70]
+    rows = np.zeros((len(scores), 15), np.float32)
+    rows[:, 0] = np.arange(len(scores)) * 4
+    rows[:, 2:4] = rows[:, :2] + 3
+    rows[:, 14] = scores
+    finder, looked = YuNet(), []
+    monkeypatch.setattr(finder, "_search_tiles", lambda image, scale: rows)
+    monkeypatch.setattr(finder, "_look_again", lambda image, row: looked.append(row[14]) or row[None][:0])
+    kept = finder._search(np.zeros((8, 8, 3), np.uint8), [1.0])
+    assert looked == pytest.approx([0.84] * 70 + [0.3] * 30)
+    assert kept[:, 14] == pytest.approx(scores[:72])
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "min_face", "expected"),
+    [
+        (100, 80, 10, [1.92, 2.0]),  # doubled
+        (320, 400, 10, [0.48, 1.6]),  # as far as one tile goes
+        (640, 500, 10, [0.3, 1.0]),
+        (100, 80, 40, [1.92, 2.0]),
+    ],
+)
+def test_a_small_picture_is_searched_enlarged(height: int, width: int, min_face: int, expected: list[float]) -> None:
+    assert detector._scales(height, width, min_face) == pytest.approx(expected)
+
+
+def test_a_large_picture_is_searched_down_to_all_the_pixels_there_may_be() -> None:
+    assert detector._scales(4000, 4000, 10)[-1] == 1
+    assert detector._scales(8000, 8000, 10)[-1] == pytest.approx(0.5)
+    assert detector._scales(8000, 8000, 40)[-1] == pytest.approx(0.25)
+
+
+def test_boxes_that_a_tiles_edge_cuts_are_left_to_its_neighbours() -> None:
+    """Of the left and the right tile of a picture of 1000 × 500; nothing is cut at the picture's own edges."""
+    boxes = [(-5, -5, 40, 40), (0, 300, 40, 520), (600, 50, 645, 90), (300, 50, 340, 90), (620, 50, 639.5, 90)]
+    rows = np.array([[*box, *[0] * 11] for box in boxes], np.float32)
+    assert detector._whole(rows, 0, 0, 1000, 500).tolist() == [True, True, False, True, False]
+    assert detector._whole(rows, 360, 0, 1000, 500).tolist() == [False, False, True, True, True]
+    upended = rows[:, [1, 0, 3, 2, *range(4, 15)]]
+    assert detector._whole(upended, 0, 0, 500, 1000).tolist() == [True, True, False, True, False]
+
+
+def test_what_a_tiles_edge_cuts_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of the two tiles shows a box at its right edge, which is the picture's own in the right one alone."""
+    finder = YuNet()
+    row = np.array([[600, 50, 645, 90, *[620, 70] * 5, 0.9]], np.float32)
+    monkeypatch.setattr(finder, "_network", SimpleNamespace(find=lambda tile, threshold: row))
+    kept = finder._search_tiles(np.zeros((500, 1000, 3), np.uint8), 1.0)
+    assert kept[:, :4].tolist() == [[960, 50, 1005, 90]]
+
+
+def test_a_box_inside_another_is_the_same_face() -> None:
+    """However small it is, unless more than three tenths of it lie outside."""
+    large = [0, 0, 100, 100]
+    boxes = [large, [40, 40, 60, 60], [85, 40, 105, 60], [87, 40, 107, 60], [60, 60, 160, 160]]
+    rows = np.array([[*box, *[0] * 10, 0.9 - 0.1 * index] for index, box in enumerate(boxes)], np.float32)
+    assert detector._same(rows[0], rows[1:]).tolist() == [True, True, False, False]
+    assert detector._same(rows[1], rows[:1]).tolist() == [True]
+    assert detector._merge(rows)[:, :4].tolist() == [large, boxes[3], boxes[4]]
