@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perceived.errors import ConfigError
-from perceived.preprocess import ALIGNMENTS, FACE_BOX, Preprocessing, center_box, frame, similarity
+from perceived.preprocess import ALIGNMENTS, FACE_BOX, INTERPOLATIONS, Preprocessing, center_box, frame, similarity
 from perceived.types import Box, Face
 
 SIDE = 64
@@ -104,3 +104,30 @@ def test_unknown_framing_asks_for_a_newer_version():
         Preprocessing(height=8, width=8, mean=(0, 0, 0), std=(1, 1, 1), alignment="by-horoscope")
     with pytest.raises(ConfigError, match="leaves nothing"):
         Preprocessing(height=8, width=8, mean=(0, 0, 0), std=(1, 1, 1), margin=-0.5)
+
+
+def test_a_large_face_is_averaged_down_so_that_fine_patterns_turn_grey():
+    board = np.indices((220, 220)).sum(axis=0) % 2 * 255
+    image = np.repeat(board.astype(np.uint8)[:, :, None], 3, axis=2)
+    framed = frame(image, FRAMING, around((TEMPLATE - 0.5) * SIDE * 3 + 110))
+    assert np.abs(framed.astype(int) - 127).max() < 40
+
+
+def test_a_picture_is_resized_by_the_interpolation_that_the_model_names():
+    image = np.random.default_rng(0).integers(0, 2, (50, 40, 3), dtype=np.uint8) * 200 + 20
+    framed = {
+        name: frame(image, Preprocessing(height=32, width=24, mean=(0, 0, 0), std=(1, 1, 1), interpolation=name))
+        for name in INTERPOLATIONS
+    }
+    assert len({pixels.tobytes() for pixels in framed.values()}) == len(INTERPOLATIONS) == 4
+    assert set(np.unique(framed["nearest"])) == {20, 220}
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 64), (64, 96)])
+def test_a_framing_that_is_not_square_has_the_template_as_large_as_its_longer_side(height, width):
+    points = (TEMPLATE - 0.5) * 100 + 100
+    framing = Preprocessing(height=height, width=width, mean=(0, 0, 0), std=(1, 1, 1), alignment="five-point")
+    framed = frame(draw_face(points, (200, 200), 2), framing, around(points))
+    assert framed.shape == (height, width, 3)
+    for point in (TEMPLATE - 0.5) * 96 + np.array([width, height]) / 2:
+        assert np.hypot(*(brightest(framed, point) - point)) < 0.35
