@@ -612,3 +612,53 @@ def test_an_address_is_told_to_be_one(predictor, address):
 def test_an_empty_path_is_told(predictor):
     with pytest.raises(ImageError, match="path is empty"):
         predictor.predict("")
+
+
+class InTheMiddle:
+    """A detector that takes the middle 40 × 60 pixels of 300 × 200 as a face, and notes what it was shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[int, ...]] = []
+
+    def detect(self, image: Pixels) -> list[Face]:
+        self.shown.append(image.shape)
+        return [Face(box=Box(x0=130.0, y0=70.0, x1=170.0, y1=130.0))]
+
+
+def as_jpeg(pixels: Pixels) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG")
+    return file.getvalue()
+
+
+def test_a_detector_of_ones_own_is_shown_the_whole_picture(tiny_model, monkeypatch):
+    monkeypatch.setattr(prediction, "MOST_PIXELS", 300 * 200 // 4)
+    detector = InTheMiddle()
+    (face,) = Predictor(tiny_model, detector=detector).predict(as_jpeg(np.zeros((200, 300, 3), np.uint8))).faces
+    assert detector.shown == [(200, 300, 3)]
+    assert face.box == Box(x0=130, y0=70, x1=170, y1=130)
+
+
+def test_pixels_that_come_with_their_answers_are_the_whole_pictures(tiny_model, monkeypatch):
+    monkeypatch.setattr(prediction, "MOST_PIXELS", 300 * 200 // 4)
+    ((answer, pixels),) = Predictor(tiny_model).stream_with_pixels([as_jpeg(np.zeros((200, 300, 3), np.uint8))])
+    assert pixels.shape == (200, 300, 3)
+    assert (answer.width, answer.height) == (300, 200)
+
+
+def test_a_crowds_pixels_come_with_its_answers(tiny_model):
+    model = Predictor(tiny_model, detector=Halves(5), batch_size=2)
+    ((answer, pixels),) = model.stream_with_pixels([halves(0, 255)])
+    assert len(answer.faces) == 5
+    np.testing.assert_array_equal(pixels, halves(0, 255))
+
+
+def test_a_model_without_alignment_sees_half_a_box_around_each_face(tiny_model):
+    """A white face on black, with white beyond half a box: a quarter of what is seen is white."""
+    image = np.full((200, 300, 3), 255, np.uint8)
+    image[40:160, 110:190] = 0
+    image[70:130, 130:170] = 255
+    model = Predictor(tiny_model, detector=InTheMiddle())
+    (face,) = model.predict(image).faces
+    assert face.probability["female"] == pytest.approx(1 / (1 + math.exp(-(128 - 255 / 4) / 16)), abs=0.01)
+    assert model.corners(image, face).tolist() == [[110, 40], [190, 40], [110, 160]]
