@@ -268,3 +268,64 @@ def test_predict_sends_videos_to_the_other_command(run, tiny_model, clip):
 def test_what_is_no_path_is_no_video():
     with pytest.raises(ImageError, match="bytes is no video"):
         next(frames(b"clip.mp4"))
+
+
+def test_a_video_that_was_filmed_sideways_is_turned_upright(tmp_path):
+    """What is bright in the upper left of the stored frame is in the upper right of the one that is shown."""
+    path = tmp_path / "phone.mp4"
+    image = np.full((48, 96, 3), 30, np.uint8)
+    image[:16, :32] = 230
+    with Recorder(path) as recorder:
+        for step in range(3):
+            recorder.write(image, step / 10)
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 44
+    assert data[matrix : matrix + 36] == np.array([1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30], ">i4").tobytes()
+    data[matrix : matrix + 36] = np.array([0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30], ">i4").tobytes()
+    path.write_bytes(data)
+    for frame in frames(path):
+        assert frame.image.shape == (96, 48, 3)
+        bright = frame.image[..., 0] > 130
+        assert bright[2:30, 34:46].all()
+        assert not bright[:, :30].any()
+        assert not bright[34:].any()
+
+
+def test_time_counts_from_the_first_frame(tmp_path):
+    path = tmp_path / "late.mkv"
+    with Recorder(path) as recorder:
+        for step in range(3):
+            recorder.write(np.zeros((64, 64, 3), np.uint8), 5 + step / 10)
+    with av.open(str(path)) as container:
+        assert next(container.decode(video=0)).time == pytest.approx(5)
+    assert [frame.seconds for frame in frames(path)] == pytest.approx([0, 0.1, 0.2], abs=0.002)
+
+
+def test_frames_of_the_same_time_are_written_one_after_the_other(tmp_path):
+    path = tmp_path / "crowded.mkv"
+    with Recorder(path) as recorder:
+        for shade, seconds in ((0, 0.0), (80, 0.0), (160, 0.0), (240, 0.1)):
+            recorder.write(np.full((64, 64, 3), shade, np.uint8), seconds)
+    read = list(frames(path))
+    assert [frame.seconds for frame in read] == pytest.approx([0, 0.001, 0.002, 0.1])
+    assert [int(frame.image.mean()) for frame in read] == pytest.approx([0, 80, 160, 240], abs=6)
+
+
+def test_frames_that_have_no_time_follow_at_the_videos_rate(tmp_path, monkeypatch):
+    path = tmp_path / "slow.avi"
+    with av.open(str(path), "w") as written:
+        stream = written.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for _ in range(4):
+            written.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
+        written.mux(stream.encode())
+    decoded = video._decoded
+
+    def timeless(container, stream, lost):
+        for frame in decoded(container, stream, lost):
+            frame.pts = None
+            yield frame
+
+    monkeypatch.setattr(video, "_decoded", timeless)
+    assert [frame.seconds for frame in frames(path)] == pytest.approx([0, 0.1, 0.2, 0.3])
