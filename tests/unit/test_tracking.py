@@ -86,3 +86,17 @@ def test_overlap_is_symmetric_and_a_share(x, y, width, height):
     assert iou(one, other) == iou(other, one)
     assert 0 <= iou(one, other) <= 1
     assert iou(other, other) == 1
+
+
+def test_a_face_that_lies_on_two_tracks_goes_on_with_the_nearer_alone():
+    tracker = Tracker()
+    tracker.follow([seen(0), seen(4)], 0)
+    (track,) = tracker.follow([seen(1)], 0.1)
+    assert (track.number, [one.frames for one in tracker.tracks]) == (1, [2, 1])
+
+
+@pytest.mark.parametrize(("shift", "number"), [(5, 1), (6, 2)])
+def test_a_face_may_move_by_half_its_width_and_not_by_more(shift, number):
+    tracker = Tracker()
+    tracker.follow([seen(0)], 0)
+    assert tracker.follow([seen(shift)], 0.1)[0].number == number
