@@ -70,7 +70,7 @@ def frames(source: str | os.PathLike[str], *, lost: list[str] | None = None) -> 
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             for index, frame in enumerate(_decoded(container, stream, [] if lost is None else lost)):
-                time = index / float(stream.average_rate or 25) if frame.time is None else frame.time
+                time = index / float(stream.guessed_rate or 25) if frame.time is None else frame.time
                 start = time if start is None else start
                 upright = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
                 yield Frame(seconds=max(0.0, time - start), image=np.ascontiguousarray(upright, np.uint8))

@@ -294,7 +294,13 @@ def test_a_key_that_no_header_can_carry_is_told_and_not_shown(key):
     assert key.strip() not in str(caught.value)
 
 
-@pytest.mark.parametrize("address", ["localhost:8000", "", "http://", "http://[::1", "http://a:b", "ftp://a"])
+@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
+def test_a_timeout_that_leaves_no_time_is_refused(timeout):
+    with pytest.raises(ConfigError, match="leaves no time"):
+        Client("http://127.0.0.1:9", timeout=timeout)
+
+
+@pytest.mark.parametrize("address", ["localhost:8000", "", "http://", "http://[::1", "http://a:b", "ftp://a", None])
 def test_an_address_must_be_one(address):
     with pytest.raises(ConfigError, match="no server's address"):
         Client(address)
