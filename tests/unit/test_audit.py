@@ -13,8 +13,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from perceived import audit, criteria, gaps, groups, metrics
+from perceived import audit, criteria, gaps, groups, metrics, significance
 from perceived.answers import Reading
+from perceived.data import split as splits
 from perceived.errors import ConfigError
 from perceived.pages import audit as audit_page
 from perceived.pages import audit_charts, markdown
@@ -665,3 +666,44 @@ def test_readings_are_not_changed(answers_table: pl.DataFrame) -> None:
     assert found["excluded"] == {"labels without a prediction": 3}
     assert found["notes"][0] == "a note"
     assert reading == Reading({"labels without a prediction": 3}, ["a note"])
+
+
+def test_a_model_s_own_doubt_and_pictures_that_it_cannot_read_are_audited_and_where_it_learnt_is_told(
+    make_model: Callable[..., Path], picture: Callable[..., Path], tmp_path: Path
+) -> None:
+    rows = [(f"{shade}.png", str(picture(f"{shade}.png", shade))) for shade in (250, 140, 5)]
+    (tmp_path / "torn.png").write_bytes(b"no picture")
+    rows.append(("torn.png", str(tmp_path / "torn.png")))
+    split = pl.DataFrame(rows, schema=["id", "path"], orient="row").with_columns(label=pl.lit("male"))
+    split = split.with_columns(split=pl.lit("val"), identity=pl.lit(None, pl.Int64))
+    split.write_parquet(tmp_path / "split.parquet")
+    split.rename({"split": "partition"}).write_parquet(tmp_path / "examples.parquet")
+    courses = {"one": {"seconds": 1.0, "pictures_sha256": splits.pictures_fingerprint(split)}}
+    model = make_model(tmp_path / "m.onnx", threshold=0.9, provenance={"courses": courses})
+    table, reading = audit.audit_workspace(model, tmp_path, on="val")
+    assert table["answer"].to_list() == ["male", "uncertain", "female", "missed"]
+    assert table["probability_male"].is_null().to_list() == [False, False, False, True]
+    assert reading.notes == ["The checkpoint was chosen on these pictures, so the figures flatter it a little."]
+    always, _ = audit.audit_workspace(model, tmp_path, on="val", always_answer=True)
+    assert always["answer"].to_list() == ["male", "male", "female", "missed"]
+
+
+def test_the_worst_group_has_the_interval_of_its_own_design_effect() -> None:
+    """Ten men, too few to count, stand before two groups of a hundred, of whom 90 and 80 are read right."""
+    grouping = groups.Grouping(("place",), (("few",), ("good",), ("bad",)), np.zeros(0, np.int32))
+    counts = np.zeros((3, 2, 4), np.int64)
+    counts[:, 1, :2] = [[5, 5], [10, 90], [20, 80]]
+    found, _ = gaps.worst(grouping, counts, small=30, effects={"accuracy": np.array([9.0, 1.0, 4.0])})
+    assert (found["accuracy"]["group"], found["accuracy"]["n"]) == ("bad", 100)
+    low, high = significance.wilson(20, 25)
+    assert (found["accuracy"]["low"], found["accuracy"]["high"]) == (pytest.approx(low), pytest.approx(high))
+
+
+@pytest.mark.parametrize(("effect", "enough"), [(2.0, True), (2.1, False)])
+def test_a_calibration_error_has_an_interval_where_each_bin_has_a_row_that_counts(effect: float, enough: bool) -> None:
+    """Thirty rows of alike pictures are as few as fifteen, one for each bin."""
+    everyone = groups.Grouping(("all",), (("all",),), np.zeros(30, np.int32))
+    known = groups.Confidences.of(np.linspace(0.6, 0.9, 30), np.tile([0, 1], 15).astype(np.int32))
+    (found,) = groups.calibrations(everyone, known, effects=np.array([effect]))
+    assert found["calibration_error"]["value"] is not None
+    assert (found["calibration_error"]["low"] is not None) == enough
