@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -322,3 +323,66 @@ def test_what_cannot_be_calibrated_is_refused(tiny_model: Path, work: Path, tmp_
     with pytest.raises(SplitError, match="No threshold"):
         calibrate.calibrate(tiny_model, work, target_error=0.0, out=tmp_path / "none.onnx")
     assert not (tmp_path / "none.onnx").exists()
+
+
+def bent_answers(wrong: int) -> pl.DataFrame:
+    """Return answers, scored mildly, to so many pictures that ``wrong`` are wrong; a power of 1.8 mends their bend."""
+    logits, truth = answers(4000, 1.0, seed=1)
+    centred = logits - logits.mean(axis=1, keepdims=True)
+    bent = np.sign(centred) * np.abs(centred) ** (1 / 1.8)
+    mild = softmax(bent / calibrate._MILD)
+    columns = {f"probability_{label}": mild[:, i] for i, label in enumerate(LABELS)}
+    scored = pl.DataFrame({"label": [LABELS[i] for i in truth], **columns})
+    return scored[: int(np.flatnonzero(logits.argmax(axis=1) != truth)[wrong - 1]) + 1]
+
+
+def test_a_power_is_fitted_from_a_hundred_wrong_answers_on_and_is_none_below(tiny_model: Path) -> None:
+    before = dataclasses.replace(Classifier(tiny_model).spec, power=1.5)
+    for wrong, power in ((100, pytest.approx(1.8, rel=0.2)), (99, 1.0)):
+        scored = bent_answers(wrong)
+        spec, found, _ = calibrate.fit(scored, before, target_error=0.3, certainty=0)
+        assert scored.height * (1 - found["accuracy"]) == pytest.approx(wrong)
+        assert found["power"] == {"before": 1.5, "after": power}
+        assert spec.power == found["power"]["after"]
+
+
+def test_a_group_s_error_is_of_its_answers_and_not_of_its_pictures() -> None:
+    rows = [("a", 0.9, True), ("a", 0.8, False), ("a", 0.6, False), ("a", 0.6, True), ("b", 0.6, True)]
+    scored = pl.DataFrame({"label": "male", "race": [race for race, *_ in rows]})
+    confidence, correct = (np.array([row[i] for row in rows]) for i in (1, 2))
+    assert calibrate.abstention(scored, confidence, correct, 0.7) == {
+        "label": {"male": {"pictures": 5, "abstention": pytest.approx(0.6), "error": 0.5}},
+        "race": {
+            "a": {"pictures": 4, "abstention": 0.5, "error": 0.5},
+            "b": {"pictures": 1, "abstention": 1.0, "error": None},
+        },
+    }
+
+
+def test_pictures_that_cannot_be_read_are_counted(tiny_model: Path, work: Path, tmp_path: Path) -> None:
+    rows = pl.read_parquet(work / "split.parquet")
+    Path(rows["path"][7]).write_bytes(b"no picture")
+    Path(rows["path"][30]).unlink()
+    out = tmp_path / "better.onnx"
+    found = calibrate.calibrate(tiny_model, work, target_error=0.1, certainty=0, out=out)
+    assert (found["unreadable"], found["pictures"]) == (2, 58)
+    assert Classifier(out).spec.provenance["calibration"]["unreadable"] == 2
+
+
+@pytest.mark.parametrize(
+    ("learnt", "on", "told"),
+    [(True, "val", None), (True, "train", "These are training pictures"), (False, "val", "learnt on another split")],
+)
+def test_a_model_fitted_to_what_it_has_learnt_says_so_but_for_its_own_validation_pictures(
+    make_model: Callable[..., Path], work: Path, tmp_path: Path, learnt: bool, on: str, told: str | None
+) -> None:
+    split = pl.read_parquet(work / "split.parquet").with_columns(split=pl.lit(on))
+    split.write_parquet(work / "split.parquet")
+    pictures = splits.pictures_fingerprint(split) if learnt else "0" * 64
+    courses = {"one": {"seconds": 1.0, "pictures_sha256": pictures}}
+    model = make_model(tmp_path / "m.onnx", provenance={"courses": courses})
+    found = calibrate.calibrate(model, work, on=on, target_error=0.1, certainty=0)
+    of_fit = ("Fitted and measured on the same pictures", "Only ")
+    of_past = [note for note in found["notes"] if not note.startswith(of_fit)]
+    assert len(of_past) == (told is not None)
+    assert told is None or told in of_past[0]
