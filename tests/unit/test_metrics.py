@@ -203,3 +203,15 @@ def test_chunks_do_not_change_the_interval(monkeypatch: pytest.MonkeyPatch) -> N
     whole = _accuracy_interval(correct, groups, 1)
     monkeypatch.setattr(metrics, "_CHUNK_CELLS", 50 * 7)
     assert _accuracy_interval(correct, groups, 1) == whole
+
+
+def test_resamples_without_a_row_of_a_class_say_nothing_of_its_recall() -> None:
+    """One man, who is recognised: a third of the resamples lack him."""
+    truth = np.array([1] + [0] * 9)
+
+    def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
+        return {"male": metrics.recall(metrics.confusion(truth, truth, classes=2, weights=weights))[..., 1]}
+
+    assert np.isnan(statistics(metrics.resample(np.arange(10), 100, np.random.default_rng(0)))["male"]).any()
+    found = metrics.bootstrap(statistics, np.arange(10), resamples=100)
+    assert found == {"male": metrics.Estimate(1.0, 1.0, 1.0)}

@@ -80,3 +80,8 @@ def test_equal_groups_of_people_who_come_back_are_not_found_to_differ(each: int,
     assert found / runs <= 0.12
     assert naive / runs >= 0.2, "this test would see nothing"
     assert covered / runs >= 0.9
+
+
+def test_people_whose_pictures_are_read_unlike_count_no_more_than_strangers() -> None:
+    people = People(np.repeat(np.arange(50), 2))
+    assert people.correlation(np.tile([1.0, 0.0], 50)) == 0, "not below"
