@@ -538,3 +538,47 @@ def test_a_damaged_model_file_is_named(run: Path, tmp_path: Path) -> None:
     (best / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ModelFileError, match="damaged"):
         TrainedModel.load(tmp_path)
+
+
+def test_a_weight_that_is_no_number_is_not_kept_though_every_loss_was_one(
+    tiny_work: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn, short = training._learn, dataclasses.replace(recipe, epochs=1.0, sizes=((0.0, 24, 24),), precision="fp32")
+
+    def spoil(learner: training.Learner, *rest: Any) -> torch.Tensor:
+        loss = learn(learner, *rest)
+        if learner.progress.step == 5:  # the last before the validation
+            next(learner.network.parameters()).data[0] = float("nan")
+            assert learner.sums.isfinite().all()
+        return loss
+
+    monkeypatch.setattr(training, "_learn", spoil)
+    with pytest.raises(DivergedError, match=r"by step 6 .* a weight was NaN"):
+        training.train(tiny_work, short, tmp_path / "run", quiet=True)
+    assert not any(path.exists() for path in (Run(tmp_path / "run").best, Run(tmp_path / "run").last))
+
+
+def after_one_step(work: Path, recipe: Recipe, out: Path, **changes: Any) -> dict[str, torch.Tensor]:
+    """Return the state of a run of one step."""
+    one = dataclasses.replace(recipe, epochs=0.1, sizes=((0.0, 24, 24),), precision="fp32", **changes)
+    assert training.train(work, one, out, quiet=True)["step"] == 1
+    return last_state(out)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_batch_norms_take_statistics_of_the_pictures_unless_they_are_frozen(
+    tiny_work: Path, recipe: Recipe, tmp_path: Path, frozen: bool
+) -> None:
+    state = after_one_step(tiny_work, recipe, tmp_path, freeze_batch_norm=frozen)
+    means = [value for key, value in state.items() if key.startswith("network.") and key.endswith("running_mean")]
+    assert len(means) > 5
+    assert all(bool((mean == 0).all()) == frozen for mean in means), "they begin at 0"
+
+
+def test_weights_decay_as_much_as_the_recipe_says(tiny_work: Path, recipe: Recipe, tmp_path: Path) -> None:
+    """At a rate of 0.002, a decay of 100 takes a fifth of a weight in a step."""
+    key = "network.backbone.layer4.0.conv1.weight"
+    whole, less = (
+        after_one_step(tiny_work, recipe, tmp_path / str(decay), weight_decay=decay)[key] for decay in (0.0, 100.0)
+    )
+    assert less.norm() / whole.norm() == pytest.approx(0.8, abs=0.02)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from perceived import recipes
+from perceived.acceleration import accelerator_for
 from perceived.backbones import Input
 from perceived.checkpoint import load_state, save_state
-from perceived.model import Network
-from perceived.train import Learner, Progress, _moving_average, attribute_loss
+from perceived.data.feed import Feed
+from perceived.model import Network, build_head
+from perceived.schedule import Schedule
+from perceived.train import Learner, Progress, _learn, _moving_average, attribute_loss
 
 INPUT = Input(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), interpolation="bilinear")
 
@@ -88,3 +93,15 @@ def test_attributes_are_answered_in_training_alone() -> None:
     assert network.eval()(pixels).shape == (4, 2)
     assert not any("attributes" in key for key in network.kept())
     assert len(network.kept()) == len(network.state_dict()) - 2
+
+
+def test_dropout_leaves_out_others_in_each_step_and_the_same_ones_when_that_is_taken_again() -> None:
+    """Pictures are all alike and the rate is 0: nothing but what is left out makes a difference."""
+    network = Network(nn.Identity(), build_head(64, 2, (), dropout=0.5), INPUT)
+    optimizer = torch.optim.SGD([{"params": list(network.parameters()), "lr": 0.0, "peak": 0.0}])
+    one = Learner(network, network, optimizer, None, [], torch.zeros(3), Progress())
+    features, labels = np.ones((8, 64), np.float32), np.zeros(8, np.int64)
+    feed = Feed(features, labels, features, labels, "", "", {})
+    schedule, accelerator = Schedule(recipes.get("last-layer", ["batch_size=8"]), 8), accelerator_for("fp32")
+    first, second, again = (_learn(one, schedule, feed, step, accelerator).item() for step in (0, 1, 0))
+    assert first == again != second
