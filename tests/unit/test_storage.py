@@ -277,3 +277,10 @@ def test_json_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Out of range float"):
         storage.write_json(tmp_path / "nan.json", float("nan"))
     assert not (tmp_path / "nan.json").exists()
+
+
+def test_equal_values_have_equal_hashes_in_whichever_order_their_keys_come() -> None:
+    one, other = ({"a": 1, "b": {"c": [1, 2], "d": None}}, {"b": {"d": None, "c": [1, 2]}, "a": 1})
+    assert list(one) != list(other)
+    assert storage.sha256_json(one) == storage.sha256_json(other)
+    assert storage.sha256_json(one) != storage.sha256_json({**one, "b": {"c": [2, 1], "d": None}})

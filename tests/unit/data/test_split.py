@@ -279,3 +279,15 @@ def test_real_pictures(shared_data: Path, tmp_path: Path) -> None:
     assert split.count(made, "split")["train"] == {"female": 1000, "male": 1000}
     with pytest.raises(SplitError, match="the test partition holds 250 female and 250 male"):
         split.make(tmp_path, train=2000, val=500, test=502)
+
+
+@pytest.mark.parametrize(("column", "value"), [("id", "other.jpg"), ("label", "male"), ("split", "val")])
+def test_a_fingerprint_tells_pictures_labels_and_sides_apart_wherever_they_lie(column: str, value: str) -> None:
+    frame = examples({name: {"female": 1, "male": 1} for name in split.SPLITS}).rename({"partition": "split"})
+    first = frame.with_row_index().with_columns(
+        pl.when(pl.col("index") == 0).then(pl.lit(value)).otherwise(pl.col(column)).alias(column)
+    )
+    assert first[column][0] != frame[column][0]
+    assert split.fingerprint(first) != split.fingerprint(frame)
+    assert split.pictures_fingerprint(first) != split.pictures_fingerprint(frame)
+    assert split.fingerprint(frame.with_columns(path=pl.lit("/elsewhere"))) == split.fingerprint(frame)
