@@ -753,3 +753,24 @@ def test_a_table_is_not_written_under_the_name_of_another_format(run, tiny_model
     done = run("predict", picture("a.png", 20), "--model", tiny_model, "--out", tmp_path / "answers.parquet")
     assert (done.code, "a format that is not written here" in done.err) == (2, True)
     assert not (tmp_path / "answers.parquet").exists()
+
+
+def test_resume_refuses_answers_of_another_schema(run, tiny_model, picture, tmp_path):
+    log = tmp_path / "log.jsonl"
+    words = ("predict", picture("a.png", 20), "--no-detect", "--model", tiny_model, "--resume", log)
+    assert run(*words).code == 0
+    (row,) = answers(log.read_text())
+    log.write_text(json.dumps({**row, "schema": row["schema"] + 1}) + "\n")
+    before = log.read_bytes()
+    answer = run(*words)
+    assert (answer.code, log.read_bytes()) == (2, before)
+    assert f"schema {row['schema'] + 1}" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"), [("a.ndjson", '{"schema": 1'), ("a.NDJSON", '{"schema": 1'), ("a.CSV", "source,width,height,")]
+)
+def test_the_ending_of_a_name_says_the_form_however_it_is_written(run, tiny_model, picture, tmp_path, name, begins):
+    done = run("predict", picture("a.png", 20), "--no-detect", "--model", tiny_model, "--out", tmp_path / name)
+    assert done.code == 0
+    assert (tmp_path / name).read_text().startswith(begins)

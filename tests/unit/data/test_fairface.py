@@ -208,3 +208,15 @@ def test_exploring_attributes_needs_attributes(folder: Path, tmp_path: Path) -> 
     prepared(folder, tmp_path)
     with pytest.raises(DataError, match=r"none of CelebA's attributes: it is of fairface"):
         explore(tmp_path / "work")
+
+
+def test_of_several_folders_of_pictures_the_fullest_is_taken(folder: Path, tmp_path: Path) -> None:
+    whole, part = folder / "margin125", folder / "margin025"
+    for side in ("train", "val"):
+        (part / side).mkdir(parents=True)
+        shutil.copy(folder / side / "1.jpg", part / side)
+        (whole / side).parent.mkdir(exist_ok=True)
+        (folder / side).rename(whole / side)
+    _, examples = prepared(folder, tmp_path, strict=True)
+    assert examples.height == 168
+    assert examples["path"][0] == str(whole / "train" / "1.jpg")

@@ -291,3 +291,22 @@ def test_whole_annotations_have_the_true_counts(shared_data: Path, tmp_path: Pat
     assert sum(counts["female"] for counts in report.counts.values()) == 118_165
     assert sum(counts["male"] for counts in report.counts.values()) == 84_434
     assert sum(report.counts["train"].values()) == 162_770
+
+
+def test_paths_may_be_text(faces: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert table.prepare(faces.write(tmp_path).name, "work").examples == 24
+    assert Workspace(tmp_path / "work").read_examples().height == 24
+
+
+def test_text_tables_may_begin_with_a_byte_order_mark(faces: Any, tmp_path: Path) -> None:
+    """As editors on Windows leave it: before a count, before names, before the first row."""
+    data = faces.write(tmp_path, "original")
+    for path in data.rglob("*.txt"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    report = table.prepare(data, tmp_path / "work")
+    examples = Workspace(tmp_path / "work").read_examples()
+    assert only(report) == {}
+    assert examples["id"].to_list() == [row[0] for row in faces.rows]
+    assert examples["identity"].to_list() == [100 + i // 2 for i in range(24)]
+    assert examples["bbox_x"].to_list() == list(range(24))
