@@ -25,7 +25,8 @@ What the commands call, and you may. `import perceived` loads nothing heavy: eac
 and says which extra it needs where one is missing. Errors are subclasses of `perceived.PerceivedError`; their text says
 what happened, what was expected and how to mend it.
 
-`Pixels` are RGB uint8, `(height, width, 3)`. A `Source` of a picture is a path, its bytes, a Pillow image or `Pixels`.
+`Pixels` are RGB uint8, `(height, width, 3)`. A `Source` of a picture is a path, its bytes, a Pillow image or `Pixels`;
+annotations take it from `perceived.given`.
 """
 ENTRIES = {
     "Answer": (
@@ -141,7 +142,10 @@ def _is_private(target: ast.expr) -> bool:
 def _signature(function: Function, *, called: str = "", without_self: bool = False) -> str:
     given = function.args
     defaults = [*[None] * (len(given.args) - len(given.defaults)), *given.defaults]
-    positional = list(map(_argument, given.args, defaults))[without_self:]
+    positional = list(map(_argument, given.args, defaults))
+    if given.posonlyargs:
+        positional = [*map(ast.unparse, given.posonlyargs), "/", *positional]
+    positional = positional[without_self:]
     named = list(map(_argument, given.kwonlyargs, given.kw_defaults))
     every = [*positional, *(["*"] if named else []), *named]
     name = called or function.name

@@ -17,8 +17,7 @@ import polars as pl
 
 from perceived import lineage, metrics, progress, redescribe, storage
 from perceived.classifier import Classifier, Probabilities, calibrated, look, raised, softmax
-from perceived.data import sampling
-from perceived.data import split as splits
+from perceived.data import sampling, split as splits
 from perceived.errors import ConfigError
 from perceived.metrics import Booleans, Floats, Integers
 from perceived.models import beside, find_model, model_file

@@ -16,8 +16,7 @@ from typing import Any
 from perceived import gaps, lineage, models, results_file, storage
 from perceived.data.known import DATASETS, Dataset
 from perceived.errors import ConfigError
-from perceived.pages import audit as audit_page
-from perceived.pages import report
+from perceived.pages import audit as audit_page, report
 from perceived.spec import ModelSpec
 
 

@@ -21,8 +21,7 @@ from typing import Any
 
 import polars as pl
 
-from perceived import checkpoint, leaderboard, metrics, recipes, scoring, storage
-from perceived import train as training
+from perceived import checkpoint, leaderboard, metrics, recipes, scoring, storage, train as training
 from perceived.backbones import require_known
 from perceived.data import split as splits
 from perceived.errors import ConfigError, DivergedError, PictureSizeError, ResumeError, WeightsError

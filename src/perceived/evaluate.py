@@ -16,8 +16,7 @@ import numpy as np
 import polars as pl
 
 from perceived import exclusions, lineage, metrics, progress, scoring, storage
-from perceived.data import celeba
-from perceived.data import split as splits
+from perceived.data import celeba, split as splits
 from perceived.errors import SplitError
 from perceived.exclusions import Exclusions
 from perceived.models import report_folder

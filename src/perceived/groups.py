@@ -22,8 +22,7 @@ from perceived.answers import ANSWERS, MISSED
 from perceived.data.source import AGE, AGES, age_band
 from perceived.errors import ConfigError
 from perceived.metrics import CALIBRATION_BINS, equal_mass_bins
-from perceived.repeats import ALL as ALL_ROWS
-from perceived.repeats import People, Rows, design_effect
+from perceived.repeats import ALL as ALL_ROWS, People, Rows, design_effect
 from perceived.significance import Counts, Floats, gap_interval, wilson
 from perceived.spec import LABELS, UNCERTAIN
 

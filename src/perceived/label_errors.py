@@ -16,8 +16,7 @@ import numpy as np
 import polars as pl
 
 from perceived import confident, duplicates, lineage, progress, recipes, scoring, storage
-from perceived.data import cache
-from perceived.data import split as splits
+from perceived.data import cache, split as splits
 from perceived.data.split import SPLITS
 from perceived.errors import ConfigError, SplitError
 from perceived.pages import label_errors as label_errors_page

@@ -26,8 +26,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from perceived import compact, progress, redescribe, storage
 from perceived.classifier import INPUT, Classifier, Probabilities
-from perceived.data import cache
-from perceived.data import split as splits
+from perceived.data import cache, split as splits
 from perceived.errors import ConfigError, ModelFileError
 from perceived.models import beside, find_model, model_file
 from perceived.preprocess import Pixels

@@ -22,8 +22,7 @@ from perceived.errors import ConfigError
 from perceived.models import report_folder
 from perceived.pages import robustness as robustness_page
 from perceived.preprocess import Pixels
-from perceived.repeats import ALL as ALL_ROWS
-from perceived.repeats import People, Rows
+from perceived.repeats import ALL as ALL_ROWS, People, Rows
 from perceived.significance import wilson
 from perceived.spec import LABELS
 from perceived.wording import counted

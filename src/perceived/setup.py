@@ -20,8 +20,7 @@ from perceived import backbones, from_onnx, lineage, storage
 from perceived.acceleration import precision_of
 from perceived.backbones import Backbone
 from perceived.checkpoint import Run, TrainedModel
-from perceived.data import feed
-from perceived.data import split as splits
+from perceived.data import feed, split as splits
 from perceived.data.feed import Feed
 from perceived.errors import ConfigError, ModelFileError, PictureSizeError, ResumeError
 from perceived.frozen import features, opinion

@@ -19,11 +19,18 @@ from typing import Any, TypeAlias
 import polars as pl
 
 import perceived
-from perceived import demo_faces, draw, images, progress, recipes, storage
-from perceived import evaluate as evaluation
-from perceived import explore as exploration
-from perceived import export as exporter
-from perceived import train as training
+from perceived import (
+    demo_faces,
+    draw,
+    evaluate as evaluation,
+    explore as exploration,
+    export as exporter,
+    images,
+    progress,
+    recipes,
+    storage,
+    train as training,
+)
 from perceived.checkpoint import Run
 from perceived.data import preview, split, table
 from perceived.errors import InputError, ResumeError, WeightsError

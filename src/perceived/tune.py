@@ -23,8 +23,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from perceived import recipes, storage
-from perceived import train as training
+from perceived import recipes, storage, train as training
 from perceived.checkpoint import Run
 from perceived.data import split as splits
 from perceived.errors import ConfigError, DivergedError, ResumeError

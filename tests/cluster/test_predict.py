@@ -18,8 +18,7 @@ import pyarrow.parquet as pq
 from ray.exceptions import RayActorError
 
 from perceived import Predictor, demo_faces
-from perceived.cluster import connection
-from perceived.cluster import predict as cluster
+from perceived.cluster import connection, predict as cluster
 from perceived.cluster.predict import predict
 from perceived.errors import ClusterError, ConfigError, ModelFileError
 from perceived.types import Picture

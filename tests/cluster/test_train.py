@@ -13,11 +13,9 @@ import pytest
 
 pytest.importorskip("ray", reason="needs the extra perceived[cluster]")
 
-from perceived import recipes
-from perceived import train as training
+from perceived import recipes, train as training
 from perceived.checkpoint import Run
-from perceived.cluster import connection
-from perceived.cluster import train as cluster
+from perceived.cluster import connection, train as cluster
 from perceived.cluster.folder import Folder
 from perceived.errors import ClusterError, ConfigError, DataError, MissingExtraError, ResumeError
 from perceived.schedule import Schedule

@@ -10,8 +10,7 @@ import pytest
 pytest.importorskip("ray", reason="needs the extra perceived[cluster]")
 pytest.importorskip("optuna", reason="needs the extra perceived[tune]")
 
-from perceived import compare, recipes, tune
-from perceived import train as training
+from perceived import compare, recipes, train as training, tune
 from perceived.checkpoint import Run
 from perceived.cluster import trials as cluster
 from perceived.cluster.trials import trials

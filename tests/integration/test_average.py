@@ -11,8 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from perceived import average, export, lineage, recipes, redescribe
-from perceived import train as training
+from perceived import average, export, lineage, recipes, redescribe, train as training
 from perceived.backbones import Input
 from perceived.checkpoint import Run, TrainedModel
 from perceived.classifier import Classifier

@@ -15,8 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from perceived import compare, leaderboard, recipes, scoring, storage
-from perceived import train as training
+from perceived import compare, leaderboard, recipes, scoring, storage, train as training
 from perceived.errors import ConfigError, DivergedError, ImageError, ResumeError, SplitError, WeightsError
 from perceived.schedule import Schedule
 

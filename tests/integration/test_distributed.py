@@ -14,8 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from perceived import backbones, recipes, scoring
-from perceived import train as training
+from perceived import backbones, recipes, scoring, train as training
 from perceived.checkpoint import Run, TrainedModel
 from perceived.recipes import Recipe
 from perceived.schedule import Schedule

@@ -13,8 +13,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from perceived import compact, export, quantize, recipes
-from perceived import train as training
+from perceived import compact, export, quantize, recipes, train as training
 from perceived.checkpoint import Run
 from perceived.classifier import Classifier
 from perceived.data import split as splits

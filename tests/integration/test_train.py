@@ -23,8 +23,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from perceived import checkpoint, export, from_onnx, lineage, recipes, storage
-from perceived import train as training
+from perceived import checkpoint, export, from_onnx, lineage, recipes, storage, train as training
 from perceived.checkpoint import Run, TrainedModel
 from perceived.classifier import Classifier
 from perceived.data import feed

@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 
-from perceived import recipes, storage
-from perceived import train as training
+from perceived import recipes, storage, train as training
 from perceived.errors import ConfigError, DivergedError, ResumeError
 from perceived.recipes import Recipe
 from perceived.space import NAMES, Space

@@ -17,8 +17,7 @@ from perceived import audit, criteria, gaps, groups, metrics, significance
 from perceived.answers import Reading
 from perceived.data import split as splits
 from perceived.errors import ConfigError
-from perceived.pages import audit as audit_page
-from perceived.pages import audit_charts, markdown
+from perceived.pages import audit as audit_page, audit_charts, markdown
 
 LABELS = ("female", "male")
 

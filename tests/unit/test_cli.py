@@ -15,8 +15,7 @@ import pytest
 from rich.table import Table
 
 import perceived
-from perceived import __main__ as command
-from perceived import cli, images, recipes, yunet
+from perceived import __main__ as command, cli, images, recipes, yunet
 from perceived.errors import MissingExtraError, StorageError
 
 

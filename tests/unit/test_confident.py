@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from perceived import confident
 
@@ -65,8 +64,7 @@ def test_planted_errors_are_found_and_their_number_is_estimated() -> None:
 
 @pytest.mark.parametrize(("rows", "classes", "seed"), [(50, 2, 0), (500, 2, 1), (500, 3, 2), (3000, 2, 3)])
 def test_cleanlab_says_the_same(rows: int, classes: int, seed: int) -> None:
-    from cleanlab import count
-    from cleanlab import filter as filtering
+    from cleanlab import count, filter as filtering
 
     labels, _, probabilities = noisy(rows, classes, seed)
     found = confident.judge(labels, probabilities)

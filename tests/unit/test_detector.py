@@ -12,8 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from perceived import detector, images, yunet
 from perceived.detector import YuNet, largest_face

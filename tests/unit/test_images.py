@@ -14,8 +14,7 @@ import cv2
 import numpy as np
 import PIL
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from PIL import Image, ImageCms
 
 from perceived import colour, images, integrity, jpeg

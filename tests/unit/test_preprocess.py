@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from perceived.errors import ConfigError
 from perceived.preprocess import ALIGNMENTS, FACE_BOX, INTERPOLATIONS, Preprocessing, center_box, frame, similarity

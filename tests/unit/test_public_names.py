@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from perceived.errors import MissingExtraError
 LIGHT = {
     "Box",
     "Classifier",
+    "Detector",
     "Face",
     "ImageError",
     "InputError",
@@ -82,6 +84,15 @@ def test_every_module_of_the_reference_is_loaded_when_it_is_asked_for():
     assert perceived.data.degrade.Degradation
     with pytest.raises(AttributeError, match=r"'perceived\.data' has no attribute 'splitt'"):
         _ = perceived.data.splitt
+
+
+def test_type_checkers_know_every_module_of_the_reference(root):
+    """As ``module as module``, without which some of them take a name for one that is not exported."""
+    reference = (root / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
+    used = set(re.findall(r"^### perceived\.(\w+)\.", reference, re.MULTILINE))
+    source = (root / "src" / "perceived" / "__init__.py").read_text(encoding="utf-8")
+    known = set(re.findall(r"^        (\w+) as \1,$", source, re.MULTILINE))
+    assert known >= used | set(perceived._STAGES)
 
 
 def test_a_misspelt_name_is_found_by_a_type_checker(tmp_path):

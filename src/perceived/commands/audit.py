@@ -57,8 +57,7 @@ def audit(
         raise ConfigError(
             "An audit needs labels, from one place.", mend="give either --labels LABELS.csv or a folder WORK"
         )
-    from perceived import answers, criteria, storage
-    from perceived import audit as auditing
+    from perceived import answers, audit as auditing, criteria, storage
     from perceived.pages import audit as audit_page
 
     is_model = answers.is_model(source)

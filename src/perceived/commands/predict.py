@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perceived import rows, sources
-from perceived.commands import cluster as on_cluster
-from perceived.commands import remote
+from perceived.commands import cluster as on_cluster, remote
 from perceived.commands.answering import Output, answer
 from perceived.errors import ConfigError
 from perceived.tally import Tally

@@ -11,38 +11,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from perceived.data import (
         augment as augment,
-    )
-    from perceived.data import (
         cache as cache,
-    )
-    from perceived.data import (
         celeba as celeba,
-    )
-    from perceived.data import (
         check as check,
-    )
-    from perceived.data import (
         download as download,
-    )
-    from perceived.data import (
         fairface as fairface,
-    )
-    from perceived.data import (
         feed as feed,
-    )
-    from perceived.data import (
         labels as labels,
-    )
-    from perceived.data import (
         preview as preview,
-    )
-    from perceived.data import (
         sampling as sampling,
-    )
-    from perceived.data import (
         split as split,
-    )
-    from perceived.data import (
         table as table,
     )
 

@@ -18,9 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perceived.data.known import DATASETS
-from perceived.demo_faces import attributes as demo_attributes
-from perceived.demo_faces import model as demo_model
-from perceived.demo_faces import portrait as demo_portrait
+from perceived.demo_faces import attributes as demo_attributes, model as demo_model, portrait as demo_portrait
 from perceived.errors import ConfigError
 from perceived.progress import Tick
 from perceived.storage import atomic_path
