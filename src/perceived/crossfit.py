@@ -31,7 +31,7 @@ from perceived.spec import LABELS
 
 Probabilities = npt.NDArray[np.float64]
 
-PENALTY = 1e-2
+INVERSE_PENALTY = 1e-2
 """Inverse of the penalty on the weights, small because there are thousands of features."""
 
 
@@ -58,7 +58,7 @@ def probabilities(rows: pl.DataFrame, recipe: Recipe, folder: Path, *, folds: in
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with counter(f"{folds} folds") as tick:
         for fold, (learnt, held_out) in enumerate(splitter.split(seen, labels, people)):
-            model = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=1000))
+            model = make_pipeline(StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, max_iter=1000))
             answers[held_out] = model.fit(seen[learnt], labels[learnt]).predict_proba(seen[held_out])
             tick(fold + 1, folds)
     return answers

@@ -112,18 +112,14 @@ def calibration_error(
     return np.asarray(gaps.mean(axis=-1))
 
 
-def group_codes(groups: npt.NDArray[np.int64], known: Booleans) -> Integers:
-    """Return codes ``0..g-1`` of the rows' groups; a row whose group is not known is its own group."""
-    codes = np.arange(len(groups)) + (groups.max(initial=0) + 1)
-    codes[known] = groups[known]
-    return np.unique(codes, return_inverse=True)[1]
-
-
 def people(identity: polars.Series) -> Integers:
     """Return codes ``(n,)`` of the people on pictures; one whose ``identity`` is null or blank is of its own person."""
     if not identity.dtype.is_numeric():
         identity = identity.cast(str).str.strip_chars().replace("", None)
-    return group_codes(identity.rank("dense").fill_null(0).cast(int).to_numpy(), identity.is_not_null().to_numpy())
+    known = identity.is_not_null().to_numpy()
+    ranks = identity.rank("dense").fill_null(0).cast(int).to_numpy()
+    codes = np.where(known, ranks, ranks.max(initial=0) + 1 + np.arange(len(ranks)))
+    return np.unique(codes, return_inverse=True)[1]
 
 
 def resample(groups: Integers, resamples: int, generator: np.random.Generator) -> Floats:

@@ -120,7 +120,7 @@ def _alike(confidence: Floats, people: Integers) -> Floats:
 def _to_try(expected: Floats, answered: Integers) -> Integers:
     """Return the places of the thresholds to try, in even steps of pictures ``answered`` from the safest on.
 
-    That is the one of the lowest ``expected`` limit, which no label has told.
+    That is the one of the lowest ``expected`` limit, reckoned from confidence and not from who was right.
     """
     return np.searchsorted(answered, np.linspace(answered[expected.argmin()], answered[-1], STEPS))
 

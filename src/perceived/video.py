@@ -161,7 +161,7 @@ class Recorder:
         ConfigError: FFmpeg knows no video format by the file's ending, or none that holds what it encodes.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | Path) -> None:
         try:
             self._container = av.open(str(path), "w")
         except ValueError as error:
@@ -198,5 +198,5 @@ class Recorder:
         self._container.mux(self._stream.encode(frame))
 
 
-def _no_video(path: Path) -> ConfigError:
-    return ConfigError(f"{path.name!r} is no name for a video.", expected="an ending such as .mp4, .mkv or .webm")
+def _no_video(path: str | Path) -> ConfigError:
+    return ConfigError(f"{Path(path).name!r} is no name for a video.", expected="an ending such as .mp4, .mkv or .webm")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
@@ -141,7 +142,7 @@ def test_rows_of_one_group_are_always_drawn_together() -> None:
 
 
 def test_a_row_of_unknown_group_is_its_own_group() -> None:
-    codes = metrics.group_codes(np.array([7, 0, 7, 0, 9]), np.array([True, False, True, False, True]))
+    codes = metrics.people(pl.Series([7, None, 7, None, 9]))
     assert codes[0] == codes[2]
     assert len(set(codes.tolist())) == 4
     assert sorted(set(codes.tolist())) == [0, 1, 2, 3]

@@ -82,7 +82,6 @@ def make(
             "sizes": {name: frame.filter(pl.col("split") == name).height for name in SPLITS},
             "counts": count(frame, "split"),
             "examples_sha256": examples_sha256,
-            "split_file_sha256": sha256_file(workspace.split),
         },
     )
     return frame

@@ -217,7 +217,6 @@ def test_make_writes_the_split_and_its_record(faces: Any, tmp_path: Path) -> Non
     assert record["sizes"] == {"train": 6, "val": 4, "test": 2}
     assert record["counts"]["train"] == {"female": 3, "male": 3}
     assert record["examples_sha256"] == sha256_file(work / "examples.parquet")
-    assert record["split_file_sha256"] == sha256_file(work / "split.parquet")
     assert split.make(work, train=6, val=4, test=2, seed=3).equals(made)
     assert json.loads((work / "split.json").read_text()) == record
 
