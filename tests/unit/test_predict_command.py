@@ -95,6 +95,13 @@ def test_csv_has_a_row_for_each_face_and_each_picture_without(run, tiny_model, g
     assert {row["schema"] for row in rows} == {"1"}
 
 
+def test_a_dash_is_where_pictures_come_from_and_no_file(run, tiny_model, picture, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    answer = run("predict", picture("a.png", 10), "--model", tiny_model, "--json", "--out", "-")
+    assert (answer.code, "--out - names no file" in answer.err) == (2, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
 def test_what_cannot_be_read_is_a_row_and_the_rest_is_answered(run, tiny_model, picture, tmp_path):
     bright, gone = picture("bright.png", 255), tmp_path / "gone.jpg"
     answer = run("predict", gone, bright, "--model", tiny_model, "--no-detect")

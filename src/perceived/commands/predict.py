@@ -187,6 +187,8 @@ def _spare_what_is_read(
 
 
 def _output(*, as_json: bool, as_csv: bool, out: Path | None, resume: Path | None) -> Output:
+    if out == Path("-"):
+        raise ConfigError("--out - names no file.", mend="leave it out, and answers are printed")
     if resume is None:
         return Output(form=rows.choose(as_json=as_json, as_csv=as_csv, out=out), out=out)
     if out is not None or as_csv or resume.suffix.lower() == ".csv":
