@@ -26,9 +26,14 @@ def test_the_document_names_every_route_and_every_way_to_send_pictures(http):
     predict = document["paths"]["/v1/predict"]["post"]
     assert {"multipart/form-data", "application/json", "image/jpeg"} <= set(predict["requestBody"]["content"])
     assert {one["name"] for one in predict["parameters"]} == {"threshold", "explain", "max_faces"}
-    as_json = predict["requestBody"]["content"]["application/json"]["schema"]
-    assert set(as_json["properties"]["pictures"]["items"]["properties"]) == {"name", "data"}
-    assert "$ref" not in str(as_json)
+    known = document["components"]["schemas"]
+    assert predict["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/PredictRequest")
+    assert known["PredictRequest"]["properties"]["pictures"]["items"]["$ref"].endswith("/EncodedPicture")
+    assert set(known["EncodedPicture"]["properties"]) == {"name", "data"}
+    assert "Retry-After" in predict["responses"]["503"]["headers"]
+    assert "text/plain" in document["paths"]["/metrics"]["get"]["responses"]["200"]["content"]
+    asked = {operation["operationId"] for path in document["paths"].values() for operation in path.values()}
+    assert asked == {"predict", "models", "healthz", "readyz", "metrics", "problem"}, "what clients call them"
 
 
 def test_the_document_says_how_a_key_is_given(start_server, http):

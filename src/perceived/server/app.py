@@ -41,7 +41,7 @@ def create_app(service: Service) -> ASGIApp:
     settings = service.settings
     api = FastAPI(
         title="perceived", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=_lifespan,
-        redirect_slashes=False,
+        redirect_slashes=False, generate_unique_id_function=lambda route: route.name,
     )  # fmt: skip
     api.state.service = service
     api.include_router(router)
@@ -82,10 +82,11 @@ def _on_loop_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
 
 def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return OpenAPI's description of the problems that come with these statuses."""
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemAnswer"}}}
+    content = {MEDIA_TYPE: {"schema": schema.reference(schema.ProblemAnswer)}}
     titles = {status: "; ".join(k.title for k in KINDS.values() if k.status == status) for status in statuses}
     return {
         status: {"model": schema.ProblemAnswer, "description": title, "content": content}
+        | ({"headers": schema.RETRY_AFTER} if status == 503 else {})
         for status, title in titles.items()
     }
 
@@ -129,7 +130,13 @@ async def readyz(request: Request) -> Response:
     return JSONResponse({"status": "ok"})
 
 
-@router.get("/metrics", responses=_refusals(401), response_class=Response, summary="Counts for Prometheus")
+@router.get(
+    "/metrics",
+    name="metrics",
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **_refusals(401)},
+    response_class=Response,
+    summary="Counts for Prometheus",
+)
 def metrics_page() -> Response:
     """Requests, times, pictures, faces, queue, bytes held, refusals."""
     return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

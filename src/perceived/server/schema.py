@@ -17,8 +17,10 @@ SECURITY = {
 """The two ways to give a server's key, in OpenAPI's words."""
 Point = Annotated[list[float], Field(min_length=2, max_length=2)]
 Share = Annotated[float, Field(ge=0, le=1)]
+RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait before asking again.", "schema": {"type": "integer"}}}
 LONGEST_PLACE = 100
 """Letters of a caller's own words that an error repeats."""
+_REFERENCE = "#/components/schemas/{model}"
 
 EXAMPLE_FACE: dict[str, Any] = {
     "box": [412.0, 180.5, 551.0, 366.0],
@@ -215,7 +217,10 @@ class Health(BaseModel):
 
 
 def finish(document: dict[str, Any], *, has_key: bool) -> None:
-    """Write into an OpenAPI document the examples, how a key is given, and that problems have one media type."""
+    """Write into an OpenAPI document what its routes do not: JSON requests, examples, keys, problems' media type."""
+    request = PredictRequest.model_json_schema(ref_template=_REFERENCE)
+    request["properties"]["pictures"]["minItems"] = 1
+    document["components"]["schemas"] |= {**request.pop("$defs"), PredictRequest.__name__: request}
     for name, examples in EXAMPLES.items():
         document["components"]["schemas"][name]["examples"] = examples
     if has_key:
@@ -245,11 +250,9 @@ def form_schema(field: str) -> dict[str, Any]:
     }
 
 
-def json_request() -> dict[str, Any]:
-    """Return the schema of :class:`PredictRequest` with nothing to look up elsewhere."""
-    request = PredictRequest.model_json_schema()
-    request["properties"]["pictures"] |= {"items": request.pop("$defs")["EncodedPicture"], "minItems": 1}
-    return request
+def reference(model: type[BaseModel]) -> dict[str, Any]:
+    """Return where an OpenAPI document has the schema of a model."""
+    return {"$ref": _REFERENCE.format(model=model.__name__)}
 
 
 def bodies(field: str, formats: Sequence[str]) -> dict[str, Any]:
@@ -259,7 +262,7 @@ def bodies(field: str, formats: Sequence[str]) -> dict[str, Any]:
         "required": True,
         "content": {
             "multipart/form-data": {"schema": form_schema(field)},
-            "application/json": {"schema": json_request()},
+            "application/json": {"schema": reference(PredictRequest)},
             **dict.fromkeys(formats, picture),
         },
     }
