@@ -6,17 +6,19 @@ import io
 import os
 from array import array
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from PIL.Image import Image
 
 from perceived import images
 from perceived.colour import Pixels
 from perceived.errors import ImageError, InputError
 
-Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Pixels | Image
-"""A picture: a path, an encoded file's bytes, a Pillow image, or RGB pixels of shape ``(h, w, 3)`` and type uint8."""
+Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | npt.NDArray[Any] | Image
+"""A picture: a path, an encoded file's bytes, a Pillow image, or RGB pixels of shape ``(h, w, 3)`` and type uint8,
+which are looked at as they come: OpenCV's annotations do not say that its pictures are uint8."""
 ONE = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray, Image)
 """The types of one picture, for ``isinstance``."""
 
