@@ -99,6 +99,6 @@ def _require_same(path: Path, one: TrainedModel, other: TrainedModel) -> None:
     if kinds[0] != kinds[1] or shapes[0] != shapes[1]:
         raise ModelFileError(
             f"{path} is of another network or preprocessing: {one.spec.backbone}.",
-            expected=f"{other.spec.backbone}, with the same head, labels and preprocessing as the first model",
+            expected=f"{other.spec.backbone}, with the same head, labels, preprocessing and average_flip as the first",
             mend="average models of one recipe that started from the same weights",
         )

@@ -105,11 +105,12 @@ def _few(name: str, grouping: Mapping[str, Any]) -> int:
 
 
 def _mostly_few(name: str, grouping: Mapping[str, Any]) -> str | None:
-    """Say of how many groups a figure is, where those are fewer than half."""
+    """Say of how many groups a figure is, where those are fewer than half of the ones that have any rows for it."""
     for rates in _rates(name, grouping):
-        enough = sum(rate["n"] > 0 and not rate["few"] for rate in rates)
-        if 2 * enough < len(rates):
-            return f"{enough} of {counted(len(rates), 'group')} have enough rows for this figure"
+        some = [rate for rate in rates if rate["n"]]
+        enough = sum(not rate["few"] for rate in some)
+        if 2 * enough < len(some):
+            return f"{enough} of {counted(len(some), 'group')} have enough rows for this figure"
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -28,16 +29,31 @@ def faces(found: object, *, width: int, height: int) -> list[Face]:
 def _face(face: object, *, width: int, height: int) -> Face:
     if not isinstance(face, Face):
         raise _not_faces(face)
-    box = _box(face, width=width, height=height)
-    score = None if face.detection_score is None else float(face.detection_score)
-    return Face(box=box, detection_score=score, landmarks=_landmarks(face))
+    return Face(box=_box(face, width=width, height=height), detection_score=_score(face), landmarks=_landmarks(face))
+
+
+def _score(face: Face) -> float | None:
+    if face.detection_score is None:
+        return None
+    try:
+        score = float(face.detection_score)
+    except (TypeError, ValueError):
+        score = math.nan
+    if not math.isfinite(score):
+        raise InputError(
+            f"The detector found a face with the detection score {face.detection_score!r}.",
+            expected="a number, or None",
+        )
+    return score
 
 
 def _box(face: Face, *, width: int, height: int) -> Box:
     try:
         x0, y0, x1, y1 = (float(getattr(face.box, side)) for side in ("x0", "y0", "x1", "y1"))
     except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"The detector found a face with the box {face.box!r}.", expected="a perceived.Box") from error
+        raise InputError(
+            f"The detector found a face with the box {face.box!r}.", expected="a perceived.Box of plain numbers"
+        ) from error
     if not (-FAR < x0 <= x1 < FAR and -FAR < y0 <= y1 < FAR):
         raise InputError(
             f"The detector found a face at {x0:g},{y0:g} to {x1:g},{y1:g}.",

@@ -22,7 +22,7 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, NamedTuple, cast
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffTags, UnidentifiedImageError
 
 from perceived import archive, integrity, jpeg
 from perceived.colour import Pixels, UnsupportedPixelsError, to_rgb
@@ -235,8 +235,15 @@ def _load_pixels(image: Image.Image, scale: tuple[int, int]) -> Image.Image:
 
 
 def _load(image: Image.Image) -> None:
-    with _quiet() if image.format == "TIFF" else contextlib.nullcontext():
-        image.load()  # which looks at a TIFF's size and all of its EXIF data once more
+    """Decode an opened picture; Pillow looks at a TIFF's EXIF data and size once more then, and warns."""
+    warns = image.format == "TIFF" and image.width * image.height > (Image.MAX_IMAGE_PIXELS or 0)
+    if image.format == "TIFF":
+        with _quiet():  # what is read here is kept, and not read again
+            exif = image.getexif()
+            for part in TiffTags.TAGS_V2_GROUPS:
+                exif.get_ifd(part)
+    with _quiet() if warns else contextlib.nullcontext():
+        image.load()
 
 
 def is_heic(data: bytes) -> bool:

@@ -184,7 +184,7 @@ class Predictor:
         themselves give the :class:`ImageError` of one that they could not read in its place.
 
         Raises:
-            InputError: ``pictures`` is one picture.
+            InputError: ``pictures`` is one picture, or a detector of one's own finds what cannot be a face.
         """
         return self.answer(self.prepare(pictures, names))
 
@@ -301,7 +301,10 @@ class Predictor:
         return ahead(prepare, waiting, threads=self.threads, most=most)
 
     def _as_face(self, crop: Source, number: int) -> tuple[Face, Pixels]:
-        pixels = decode(crop, f"Crop {number}, {name_of(crop)},")
+        try:
+            pixels = decode(crop, name_of(crop))
+        except ImageError as error:
+            raise ImageError(f"crops[{number}]: {error.what}", expected=error.expected, mend=error.mend) from error
         return whole(pixels.shape[1], pixels.shape[0]), frame(pixels, self.spec.preprocessing)
 
     def _find(self, pixels: Pixels) -> Sequence[Face]:

@@ -260,10 +260,13 @@ def test_a_line_that_is_not_ours_is_json_too(tmp_path):
         logging.getLogger("python_multipart").warning("Expected boundary character")
         logging.getLogger("uvicorn.access").warning("127.0.0.1 asked")
         logging.getLogger("uvicorn.error").info("Started")
+        logging.getLogger("other").warning("%d", "no number")
+        logging.getLogger("other").warning("thing", extra={"fields": 3})
+        logs.event("ours", thing={1})
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     said = [json.loads(line)["message"] for line in done.stderr.splitlines()]
-    assert said == ["Expected boundary character", "Started"]
+    assert said == ["Expected boundary character", "Started", "%d", "thing", "ours"]
 
 
 def test_a_key_opens_the_api_and_not_the_page(start_server, encoded):
@@ -308,7 +311,7 @@ def test_a_fault_of_ours_is_a_problem_and_its_traceback_has_the_requests_id(star
     assert (answer.status_code, answer.headers["content-type"]) == (500, PROBLEM)
     assert after.is_success
     (record,) = (record for record in caplog.records if record.name == "perceived.server")
-    assert record.fields == {"request_id": "abc-1"}
+    assert record.perceived_fields == {"request_id": "abc-1"}
     assert record.exc_info[0] is ZeroDivisionError
 
 

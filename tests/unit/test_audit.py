@@ -462,9 +462,9 @@ def test_many_small_groups_are_told_of_once() -> None:
 
 
 def test_a_gap_says_of_how_many_groups_it_is_and_one_of_few_cannot_be_vouched_for(tmp_path: Path) -> None:
-    """Of ten countries, eight have no woman: their men say nothing of how alike women are read."""
-    countries = [f"c{i // 60}" for i in range(600)]
-    rows = table(600, country=countries, label=["female", "male"] * 60 + ["male"] * 480, region=["N", "S"] * 300)
+    """Of ten countries, eight have three women: they say nothing of how alike women are read."""
+    countries, few = [f"c{i // 60}" for i in range(600)], ["female"] * 3 + ["male"] * 57
+    rows = table(600, country=countries, label=["female", "male"] * 60 + few * 8, region=["N", "S"] * 300)
     found = audit.audit(rows.with_columns(answer="label"), ["country"], permutations=9)
     assert by(found, "country")["gaps"]["accuracy_gap"]["of"] == 10
     audit.judge(found, ["equalized_odds_difference>0.5", "accuracy_gap>0.5", "worst_group_recall<0.5"])
@@ -495,9 +495,16 @@ def test_a_probability_of_a_half_is_half_right() -> None:
     assert groups.calibrations(everyone, known)[0]["overconfidence"]["value"] == 0
 
 
+def test_a_label_that_nobody_has_does_not_stand_against_a_figure() -> None:
+    rows = table(600, label=["female"] * 600)
+    found = audit.audit(rows, ["race"], permutations=9)
+    assert audit.judge(found, ["race:worst_group_recall<0.1", "race:equalized_odds_difference>0.9"])
+
+
 @pytest.mark.parametrize("end", ["\n", "\r", "\u2028", "\x0b"])
 def test_no_name_ends_a_row_of_a_table(end: str) -> None:
     assert markdown.plain(f"R{end}D & ~co~") == "R D \\& \\~co\\~"
+    assert markdown.plain("نمی\u200cشود") == "نمی\u200cشود", "a joiner is a letter's"
 
 
 @pytest.mark.parametrize("limit", ["5", "-0.1", "1e9"])

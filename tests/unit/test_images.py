@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import struct
 import subprocess
 import sys
 import zipfile
@@ -15,7 +16,7 @@ import numpy as np
 import PIL
 import pytest
 from hypothesis import given, settings, strategies as st
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from perceived import colour, images, integrity, jpeg
 from perceived.errors import ImageError
@@ -151,6 +152,17 @@ def test_first_frame_of_an_animation() -> None:
 def test_first_frame_of_an_animated_png() -> None:
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("black", "white")]
     assert (images.decode(encode(frames[0], "PNG", save_all=True, append_images=frames[1:])) == 0).all()
+
+
+def test_damaged_notes_beside_a_tiffs_picture_say_nothing_of_the_picture() -> None:
+    """Whatever becomes of warnings, which Pillow has for them: here they are errors."""
+    notes = TiffImagePlugin.ImageFileDirectory_v2()
+    notes[0x8769] = {36867: "2020:01:01 00:00:00"}
+    data = bytearray(encode(Image.fromarray(PICTURE), "TIFF", tiffinfo=notes))
+    entry = struct.unpack_from("<I", data, data.index(struct.pack("<HH", 0x8769, 4)) + 8)[0] + 2
+    struct.pack_into("<I", data, entry + 4, 1_000_000)  # letters of a date that has twenty
+    assert np.array_equal(images.decode(bytes(data)), PICTURE)
+    assert np.array_equal(images.of_pillow(Image.open(io.BytesIO(data))), PICTURE)
 
 
 def test_first_page_of_a_tiff() -> None:

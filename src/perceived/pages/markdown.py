@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
+
+_BREAKS = {"Cc", "Zl", "Zp"}
+"""Categories of Unicode whose characters may end a line, and with it a row."""
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> list[str]:
@@ -13,5 +17,5 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1)
 
 def plain(text: str) -> str:
     """Escape what Markdown would read in a name."""
-    line = "".join(c if c.isprintable() else " " for c in text)  # line breaks of every kind end a table
+    line = "".join(" " if unicodedata.category(c) in _BREAKS else c for c in text)
     return "".join(f"\\{c}" if c in "\\|*_`<[#&~" else c for c in line)

@@ -8,21 +8,30 @@ import sys
 from datetime import UTC, datetime
 
 LOGGER = logging.getLogger("perceived.server")
+FIELDS = "perceived_fields"
 
 
 class JsonLines(logging.Formatter):
-    """Renders a record as one line of JSON; what ``extra={"fields": …}`` holds stands beside the message."""
+    """Renders a record as one line of JSON; what its :data:`FIELDS` hold stands beside the message."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
+            "message": _message(record),
+            **getattr(record, FIELDS, {}),
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line)
+        return json.dumps(line, default=str)
+
+
+def _message(record: logging.LogRecord) -> str:
+    """Return what a record says; of one whose arguments do not fit its words, the words."""
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError, KeyError):
+        return str(record.msg)
 
 
 def configure() -> None:
@@ -40,9 +49,9 @@ def configure() -> None:
 
 def fault(message: str, **fields: object) -> None:
     """Write one line with the traceback of the exception that is being handled."""
-    LOGGER.exception(message, extra={"fields": fields})
+    LOGGER.exception(message, extra={FIELDS: fields})
 
 
 def event(message: str, **fields: object) -> None:
     """Write one line."""
-    LOGGER.info(message, extra={"fields": fields})
+    LOGGER.info(message, extra={FIELDS: fields})

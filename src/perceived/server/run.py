@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -62,6 +63,16 @@ class Workers(Multiprocess):
 
     _rests_until = 0.0
 
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        super().__init__(config, sockets)
+        if ignored:  # nohup
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def handle_hup(self) -> None:
+        """End, as a closed terminal ends whatever runs there; uvicorn would start the workers anew."""
+        self.handle_term()
+
     def keep_subprocess_alive(self) -> None:
         """Replace workers that have ended or hang, after a rest where others just were; signals are heard first."""
         if any(map(self._is_lost, self.processes)) and time.monotonic() > self._rests_until:
@@ -105,6 +116,8 @@ def serve(settings: Settings, listener: socket.socket, predictor: Predictor) -> 
         shut(listener)
 
     service.stop_listening = stop_listening
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn hands the signal on once it has stopped
     server.run([listener])
 
 

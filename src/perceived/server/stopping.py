@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""A closed terminal ends a server as well, unless it was started with nohup, which has the signal ignored."""
 
 
 @contextmanager
@@ -25,15 +26,16 @@ def gently(announce: Callable[[], None], *, seconds: float) -> Iterator[None]:
         yield
         return
     loop = asyncio.get_running_loop()
-    previous = {number: signal.getsignal(number) for number in SIGNALS}
+    previous = {number: signal.getsignal(number) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
     announced, passed = False, False
 
     def pass_on(number: signal.Signals) -> None:
         nonlocal passed
         passed = True
-        handler = previous[number]
+        known = signal.SIGTERM if number == signal.SIGHUP else number  # to uvicorn
+        handler = previous[known]
         if callable(handler):
-            handler(number, None)
+            handler(known, None)
 
     def on_signal(number: signal.Signals) -> None:
         nonlocal announced
@@ -44,7 +46,7 @@ def gently(announce: Callable[[], None], *, seconds: float) -> Iterator[None]:
         elif number == signal.SIGINT:
             pass_on(number)
 
-    for number in SIGNALS:
+    for number in previous:
         loop.add_signal_handler(number, on_signal, number)
     try:
         yield
