@@ -39,17 +39,17 @@ def sources(work, predictor):
 
 def test_a_picture_that_ends_processes_is_a_row_with_an_error(work, monkeypatch):
     predictor = Predictor(threads=1, detect=False)
-    healthy = predictor.prepare_one
+    healthy = predictor._prepared
     lost = 0
 
-    def prepare(source, *, name, keep):
+    def prepare(decoded, name, *, keep):
         nonlocal lost
         if name.endswith("00003.png"):
             lost += 1
             raise Lost
-        return healthy(source, name=name, keep=keep)
+        return healthy(decoded, name, keep=keep)
 
-    monkeypatch.setattr(predictor, "prepare_one", prepare)
+    monkeypatch.setattr(predictor, "_prepared", prepare)
     for _ in range(4):
         with pytest.raises(Lost):
             sources(work, predictor)
@@ -99,19 +99,19 @@ def test_a_picture_whose_faces_end_processes_in_the_network_is_found_among_those
 
 def test_processes_lost_at_different_pictures_cost_none_of_them(work, monkeypatch):
     predictor = Predictor(threads=1, detect=False)
-    healthy = predictor.prepare_one
+    healthy = predictor._prepared
     ends = iter(["00001.png", "00004.png", "00002.png", "00005.png", "00003.png", None])
 
     def unlucky(at):
-        def prepare(source, *, name, keep):
+        def prepare(decoded, name, *, keep):
             if at and name.endswith(at):
                 raise Lost
-            return healthy(source, name=name, keep=keep)
+            return healthy(decoded, name, keep=keep)
 
         return prepare
 
     for at in ends:
-        monkeypatch.setattr(predictor, "prepare_one", unlucky(at))
+        monkeypatch.setattr(predictor, "_prepared", unlucky(at))
         if at:
             with pytest.raises(Lost):
                 sources(work, predictor)
