@@ -80,33 +80,33 @@ __all__ = [
     "__version__",
 ]
 
-_STAGES = (
-    "audit",
-    "average",
-    "backbones",
-    "calibrate",
-    "card",
-    "client",
-    "compare",
-    "data",
-    "demo_faces",
-    "detector",
-    "errors",
-    "evaluate",
-    "explore",
-    "export",
-    "label_errors",
-    "push",
-    "quantize",
-    "recipes",
-    "robustness",
-    "study",
-    "train",
-    "tune",
-    "video",
-)
-"""The modules that are meant to be used; most need an extra, so ``import *`` leaves them out. Every other one is
-loaded when it is asked for, too."""
+_STAGES = {
+    "audit": "audit",
+    "average": "train",
+    "backbones": "train",
+    "calibrate": "train",
+    "card": "audit",
+    "client": "serve",
+    "compare": "train",
+    "data": "",
+    "demo_faces": "",
+    "detector": "",
+    "errors": "",
+    "evaluate": "train",
+    "explore": "train",
+    "export": "train",
+    "label_errors": "train",
+    "push": "hub",
+    "quantize": "train",
+    "recipes": "",
+    "robustness": "train",
+    "study": "train",
+    "train": "train",
+    "tune": "tune",
+    "video": "video",
+}
+"""The modules that are meant to be used, with the extra that each needs; ``import *`` leaves them out. Every other
+one is loaded when it is asked for, too."""
 
 _HOMES = {
     "Box": "types",
@@ -135,4 +135,7 @@ if not TYPE_CHECKING:  # which would take every name for one of these
 
 
 def __dir__() -> list[str]:
-    return sorted((*__all__, *_STAGES))
+    """Name what can be loaded here: whoever goes through all names, as ``help`` does, loads them."""
+    from perceived.extras import is_installed
+
+    return sorted((*__all__, *(name for name, extra in _STAGES.items() if not extra or is_installed(extra))))

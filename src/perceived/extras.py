@@ -36,6 +36,11 @@ def modules(extra: str) -> frozenset[str]:
     return frozenset(_IMPORTED_AS.get(package, package.replace("-", "_")) for package in EXTRAS[extra])
 
 
+def is_installed(extra: str) -> bool:
+    """Say whether the packages of an extra are here, without loading them."""
+    return all(find_spec(name) for name in modules(extra))
+
+
 @contextmanager
 def needed_for(feature: str, *, extra: str = "") -> Iterator[None]:
     """Turn a failing import into what ``feature`` lacks; any other missing module is a defect, and passes.

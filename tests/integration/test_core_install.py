@@ -92,6 +92,13 @@ def test_the_library_says_so_too(core):
     assert "pip install 'perceived[train]'" in succeed(core, "-c", code)
 
 
+def test_help_and_whoever_goes_through_all_names_find_what_is_there(core):
+    code = "import inspect, perceived; print(*(name for name, _ in inspect.getmembers(perceived)))"
+    names = succeed(core, "-c", code).split()
+    assert {"Predictor", "detector", "errors"} <= set(names)
+    assert {"train", "audit", "client", "video"}.isdisjoint(names)
+
+
 def test_info_tells_what_is_missing(core):
     assert "not installed: pip install 'perceived[train]'" in succeed(core, "-m", "perceived", "info")
 
