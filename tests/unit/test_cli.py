@@ -110,7 +110,7 @@ def test_a_signal_leaves_nothing_half_done(tiny_model, portraits, tmp_path, wait
     started = f"{heard}; from perceived.__main__ import main; main()"  # whatever those who run the tests ignore
     command = [sys.executable, "-c", started, *map(str, words)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as running:
-        wait_until(lambda: any(tmp_path.glob(".out.jsonl*")))
+        wait_until(lambda: any(tmp_path.glob(".out.jsonl*/out.jsonl")))  # it is open: what is begun is tidied up
         running.send_signal(number)
         assert running.wait(timeout=60) == code
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 from pathlib import Path, PurePath
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -137,9 +136,9 @@ def test_threshold_and_always_answer(run, make_model, picture, tmp_path):
 
 
 def test_standard_input(run, tiny_model, picture, monkeypatch):
-    data = picture("bright.png", 255).read_bytes()
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
-    answer = run("predict", "-", "--model", tiny_model, "--no-detect", "--json")
+    with open(picture("bright.png", 255), "rb") as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        answer = run("predict", "-", "--model", tiny_model, "--no-detect", "--json")
     assert [(row["source"], len(row["faces"])) for row in answers(answer.out)] == [("-", 1)]
 
 

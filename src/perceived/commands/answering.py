@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import select
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from perceived.client import Client
     from perceived.predictor import Predictor
     from perceived.resume import Before
+
+LOOK_UP = 0.2
+"""Seconds between two looks for signals while standard input is waited for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +104,18 @@ def _named(found: Iterable[sources.Found]) -> tuple[Iterator[str | bytes], Itera
 
 
 def _stdin() -> bytes:
+    """Read standard input, looking up now and then: a read does not hear of a signal that came just as it began."""
     from perceived.images import MAX_BYTES
 
-    return sys.stdin.buffer.read(MAX_BYTES + 1)
+    number, data = sys.stdin.fileno(), bytearray()
+    while len(data) <= MAX_BYTES:
+        while not select.select([number], [], [], LOOK_UP)[0]:
+            pass
+        part = os.read(number, io.DEFAULT_BUFFER_SIZE * 8)
+        if not part:
+            break
+        data += part
+    return bytes(data)
 
 
 def _some(found: Iterator[sources.Found], words: Iterable[str]) -> Iterator[sources.Found]:
