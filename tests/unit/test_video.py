@@ -123,16 +123,21 @@ def test_damaged_frames_are_passed_over(run, tiny_model, tmp_path):
     assert (answer.code, told in answer.err) == (0, True), answer.err
 
 
-def test_tags_that_are_not_unicode_are_no_obstacle(tmp_path):
-    path = tmp_path / "old.avi"
+def write_black(path, codec, *, rate, count, **tags):
+    """Write a video of black frames, as another program would."""
     with av.open(str(path), "w") as written:
-        written.metadata["title"] = "CafXXX"
-        stream = written.add_stream("mpeg4", rate=25)
+        written.metadata.update(tags)
+        stream = written.add_stream(codec, rate=rate)
         stream.width = stream.height = 64
         stream.pix_fmt = "yuv420p"
-        for _ in range(3):
+        for _ in range(count):
             written.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
         written.mux(stream.encode())
+
+
+def test_tags_that_are_not_unicode_are_no_obstacle(tmp_path):
+    path = tmp_path / "old.avi"
+    write_black(path, "mpeg4", rate=25, count=3, title="CafXXX")
     path.write_bytes(path.read_bytes().replace(b"CafXXX", b"Caf\xe9 1"))
     assert len(list(frames(str(path)))) == 3
 
@@ -314,11 +319,5 @@ def test_frames_of_the_same_time_are_written_one_after_the_other(tmp_path):
 def test_frames_that_have_no_time_follow_at_the_videos_rate(tmp_path):
     """A bare stream of H.264 knows its rate, and none of its frames a time."""
     path = tmp_path / "bare.h264"
-    with av.open(str(path), "w") as written:
-        stream = written.add_stream("libx264", rate=10)
-        stream.width = stream.height = 64
-        stream.pix_fmt = "yuv420p"
-        for _ in range(4):
-            written.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
-        written.mux(stream.encode())
+    write_black(path, "libx264", rate=10, count=4)
     assert [frame.seconds for frame in frames(path)] == pytest.approx([0, 0.1, 0.2, 0.3])
