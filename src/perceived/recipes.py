@@ -67,9 +67,11 @@ class Recipe:
     faces. ``teacher`` is the run of a trained model, or several with commas between them, whose (mean)
     opinion of each picture makes up ``teacher_share`` of its label. With an ``attribute_weight`` the
     network learns CelebA's other attributes beside the label, their mean loss counting so much against
-    the label's 1; what answers them is not kept. With ``cached_features`` the backbone is frozen, and its
-    features of each picture are computed once: there is one size, and nothing varies. ``precision`` is
-    ``"bf16"``, ``"fp32"`` or ``"auto"``: bf16 where the device computes with it itself.
+    the label's 1; what answers them is not kept. ``mixup`` and ``cutmix`` are the alphas by which pictures
+    are mixed with one another (0: they are not; see :func:`perceived.data.mix.batch`). With
+    ``cached_features`` the backbone is frozen, and its features of each picture are computed once: there is
+    one size, and nothing varies. ``precision`` is ``"bf16"``, ``"fp32"`` or ``"auto"``: bf16 where the
+    device computes with it itself.
     """
 
     name: str
@@ -95,6 +97,8 @@ class Recipe:
     margin: float = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
     degradation: Degradation = field(default_factory=Degradation)
+    mixup: float = 0.0
+    cutmix: float = 0.0
     teacher: str = ""
     teacher_share: float = 0.7
     attribute_weight: float = 0.0
@@ -125,7 +129,10 @@ class Recipe:
             },
             "a number from 0": {
                 key: 0 <= getattr(self, key) < math.inf
-                for key in ("weight_decay", "attribute_weight", "validate_every", "validation_limit", "patience")
+                for key in (
+                    *("weight_decay", "mixup", "cutmix", "attribute_weight"),
+                    *("validate_every", "validation_limit", "patience"),
+                )
             },
         }
         checks = [
@@ -142,12 +149,13 @@ class Recipe:
     def _check_cached(self) -> None:
         """Refuse settings that would mean nothing to features computed once, of each picture as it is."""
         plain = {"augmentation": Augmentation(), "degradation": Degradation(), "average_flip": False}
+        plain |= {"mixup": 0.0, "cutmix": 0.0}
         idle = [key for key, value in plain.items() if getattr(self, key) != value]
         idle += ["sizes"] if len(self.sizes) > 1 else []
         if idle:
             raise ConfigError(
                 f"The recipe's {idle[0]} has no effect with cached_features: each picture is seen once, as it is.",
-                expected="one size, no augmentation, no degradation and no average_flip",
+                expected="one size, and no augmentation, degradation, mixup, cutmix or average_flip",
                 mend="start from the recipe 'last-layer', or leave cached_features=false",
             )
 
@@ -178,6 +186,11 @@ class Recipe:
     def validation_interval(self, pictures: int) -> int:
         """Return the image-steps between validations where an epoch has so many ``pictures``: no more than these."""
         return min(self.validate_every or pictures, pictures)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether training mixes pictures with one another."""
+        return self.mixup > 0 or self.cutmix > 0
 
     @property
     def teachers(self) -> tuple[Path, ...]:

@@ -109,8 +109,7 @@ def prepare_run(
         preprocessing = framing(recipe, backbone.input)
         with counter("Decoding pictures", quiet=quiet) as progress:
             pictures = feed.load(work, recipe, preprocessing, progress=progress)
-        attributes = 0 if pictures.attributes is None else pictures.attributes.shape[1]
-        network, frozen = build(recipe, backbone, start, attributes=attributes)
+        network, frozen = build(recipe, backbone, start, attributes=pictures.attributes.shape[1])
         if init is not None and not find_trained(init).is_dir():
             from_onnx.settle(
                 network, np.asarray(pictures.train[_spread(len(pictures.train), SETTLE_PICTURES)], np.uint8)

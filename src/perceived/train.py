@@ -20,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from perceived import acceleration, checkpoint, storage
 from perceived.acceleration import accelerator_for, precision_of
+from perceived.data import mix
 from perceived.data.feed import Feed
 from perceived.errors import DivergedError
 from perceived.model import Network, training_mode
@@ -248,26 +249,30 @@ def _learn(learner: Learner, schedule: Schedule, feed: Feed, step: int, accelera
     epoch = schedule.epoch(step)
     torch.manual_seed((recipe.seed * 1_000_003 + step) * 1_009 + rank)
     batch = feed.batch(rows, recipe, epoch, schedule.size(step), accelerator.device)
-    labels = torch.from_numpy(feed.train_labels[rows]).to(accelerator.device)
+    labels = feed.labels(rows, accelerator.device)
+    targets = feed.targets(rows, recipe.teacher_share, accelerator.device)
+    attributes = torch.from_numpy(feed.attributes[rows]).to(accelerator.device)
+    if recipe.mixes:
+        batch, (labels, targets, attributes) = mix.batch(
+            batch, (labels, targets, attributes), mixup=recipe.mixup, cutmix=recipe.cutmix
+        )
     rate = schedule.rate(step)
     for group in learner.optimizer.param_groups:
         group["lr"] = rate * group["peak"]
     training_mode(learner.network, learner.frozen, freeze_batch_norm=recipe.freeze_batch_norm)
     answers = learner.model(batch).float()
     logits = answers[:, : len(LABELS)]
-    targets = feed.targets(rows, recipe.teacher_share, accelerator.device)
     loss = functional.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
     total = loss
-    if feed.attributes is not None:
-        known = torch.from_numpy(feed.attributes[rows]).to(accelerator.device)
-        total = loss + recipe.attribute_weight * attribute_loss(answers[:, len(LABELS) :], known)
+    if attributes.shape[1]:
+        total = loss + recipe.attribute_weight * attribute_loss(answers[:, len(LABELS) :], attributes)
     # Gradients are averaged over processes, whose shares differ by a row where they do not divide the batch.
     accelerator.backward(total * (len(rows) * accelerator.num_processes / schedule.batch_size))
     learner.optimizer.step()
     learner.optimizer.zero_grad()
     if learner.average is not None:
         learner.average.update_parameters(learner.network)
-    correct = (logits.detach().argmax(1) == labels).sum()
+    correct = labels.gather(1, logits.detach().argmax(1, keepdim=True)).sum()
     counts = torch.stack([loss.detach() * len(rows), correct, torch.tensor(len(rows), device=loss.device)])
     learner.sums += counts.to(learner.sums.dtype)
     return loss.detach()

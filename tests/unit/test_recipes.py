@@ -66,6 +66,8 @@ def test_overrides_take_the_type_of_what_they_replace() -> None:
         ("margin=-0.5", "margin cannot be -0.5"),
         ("alignment=six-point", "alignment cannot be 'six-point'"),
         ("teacher_share=-0.1", "teacher_share cannot be -0.1"),
+        ("mixup=-1", "mixup cannot be -1.0.\nExpected: a number from 0"),
+        ("cutmix=Infinity", "cutmix cannot be inf"),
     ],
 )
 def test_a_wrong_override_says_what_is_wrong(override: str, message: str) -> None:
@@ -85,7 +87,10 @@ def test_the_size_grows_with_the_share_of_the_run() -> None:
 
 @pytest.mark.parametrize(
     "override",
-    ["sizes=[[0, 10, 8], [0.5, 20, 16]]", "average_flip=true", "augmentation.rotate=5", "degradation.blur=0.1"],
+    [
+        *("sizes=[[0, 10, 8], [0.5, 20, 16]]", "average_flip=true", "augmentation.rotate=5", "degradation.blur=0.1"),
+        *("mixup=0.2", "cutmix=1"),
+    ],
 )
 def test_what_means_nothing_to_cached_features_is_refused(override: str) -> None:
     key = override.partition("=")[0].partition(".")[0]

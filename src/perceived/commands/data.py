@@ -170,7 +170,7 @@ def augment(
     settings: Settings = None,
     seed: Seed = 0,
 ) -> None:
-    """Draw ten variations of a picture. Beside the original, they are what a recipe's training sees of it."""
+    """Draw ten variations of a picture. Beside the original, they are what a recipe's training sees of it, unmixed."""
     from perceived import recipes as known
     from perceived.data import preview
 

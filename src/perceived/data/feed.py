@@ -39,12 +39,12 @@ class Feed:
     pictures_fingerprint: str
     licences: Mapping[str, str]
     """Of the datasets that the training pictures are from, by name."""
+    attributes: npt.NDArray[np.float32]
+    """What else to learn of the training pictures, ``(n, attributes)`` of 0, 1 and NaN for unknown; mostly none."""
     soft_labels: npt.NDArray[np.float32] | None = None
     """A teacher's probabilities for the training pictures, ``(n, labels)``."""
     weights: npt.NDArray[np.float64] | None = None
     """How often to show each training picture, ``(n,)`` of mean 1; without them each once an epoch."""
-    attributes: npt.NDArray[np.float32] | None = None
-    """What else to learn of the training pictures, ``(n, attributes)`` of 0, 1 and NaN for unknown."""
 
     def batch(
         self, rows: npt.NDArray[np.int64], recipe: Recipe, epoch: int, size: tuple[int, int], device: torch.device
@@ -58,16 +58,19 @@ class Feed:
         variation = augment.draw(recipe.augmentation, rows, seed=recipe.seed, epoch=epoch)
         return warp.apply(pixels, variation, size, device)
 
+    def labels(self, rows: npt.NDArray[np.int64], device: torch.device) -> Tensor:
+        """Return training labels, ``(n, labels)`` of 0 and 1."""
+        return functional.one_hot(torch.from_numpy(self.train_labels[rows]).to(device), len(LABELS)).float()
+
     def targets(self, rows: npt.NDArray[np.int64], teacher_share: float, device: torch.device) -> Tensor:
-        """Return training labels, ``(n,)`` int64, or, where there is a teacher, ``(n, labels)`` probabilities.
+        """Return what to learn, ``(n, labels)`` probabilities: the labels, or what a teacher makes of them.
 
         ``teacher_share`` of those is the teacher's opinion (Hinton et al. 2015, arXiv:1503.02531).
         """
-        labels = torch.from_numpy(self.train_labels[rows]).to(device)
+        labels = self.labels(rows, device)
         if self.soft_labels is None:
             return labels
-        soft = torch.from_numpy(self.soft_labels[rows]).to(device)
-        return torch.lerp(functional.one_hot(labels, len(LABELS)).float(), soft, teacher_share)
+        return torch.lerp(labels, torch.from_numpy(self.soft_labels[rows]).to(device), teacher_share)
 
     def validation_batch(self, rows: npt.NDArray[np.int64], size: tuple[int, int], device: torch.device) -> Tensor:
         """Return validation pictures without augmentation, in the same form."""
@@ -105,8 +108,8 @@ def load(work: Path, recipe: Recipe, preprocessing: Preprocessing, *, progress: 
         dict(train.select("source", "licence").unique("source").sort("source").iter_rows())
         if {"source", "licence"} <= set(train.columns)
         else {},
+        _attributes(workspace, train) if recipe.attribute_weight else np.empty((len(train), 0), np.float32),
         weights=train["weight"].to_numpy() if "weight" in train.columns else None,
-        attributes=_attributes(workspace, train) if recipe.attribute_weight else None,
     )
 
 

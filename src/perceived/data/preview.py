@@ -21,6 +21,7 @@ def preview(image_path: Path, out: Path, recipe: Recipe, *, count: int = 10, see
 
     They are what training by ``recipe`` sees of the picture in its first epoch, ``count`` rows of it, and so is the
     original: framed, in the size in which training ends; its largest face, where the recipe has an alignment.
+    What it is mixed with afterwards (``mixup``, ``cutmix``) is not shown.
 
     Raises:
         ImageError: the picture cannot be decoded.
