@@ -79,6 +79,6 @@ def is_drawing(path: Path) -> bool:
         with Image.open(path) as image:
             image.load()  # what a PNG says of itself may come after its pixels
             said = image.info.get("comment") or image.info.get("Comment")
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
     return said in (SIGNATURE, SIGNATURE.encode())

@@ -42,7 +42,8 @@ def read(path: Path) -> pl.DataFrame:
     if not path.is_file():
         raise DataError(f"{path} does not exist.", expected="JSON lines that 'perceived predict --json' printed")
     try:
-        return pl.read_ndjson(path, schema=PICTURE)
+        with path.open("rb") as file:  # of a path polars would take [ and * for a pattern
+            return pl.read_ndjson(file, schema=PICTURE)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
     except pl.exceptions.PolarsError:

@@ -152,7 +152,10 @@ def match(predictions: pl.DataFrame, labels: pl.DataFrame, reading: Reading) -> 
 
 def _by_ends(labels: pl.DataFrame, predictions: pl.DataFrame) -> pl.DataFrame:
     """Join by the ends of names; no row where these find none, or names without folders find too few."""
-    depths = (table["id"].str.count_matches(r"[/\\]").min() for table in (labels, predictions))
+    depths = (
+        table["id"].str.replace(r"^(\.[/\\])+", "").str.count_matches(r"[^/\\]+[/\\]").min()
+        for table in (labels, predictions)
+    )
     folders = min(int(depth or 0) for depth in depths)  # type: ignore[arg-type]
     if folders:
         joined = _by_name(labels, predictions, folders)
@@ -178,12 +181,13 @@ def _read_table(path: Path, reading: Reading) -> pl.DataFrame:
         raise DataError(f"{path} {what}.", expected="a CSV or Parquet file")
     try:
         if path.suffix.lower() == ".parquet":
-            return _without_nested(pl.read_parquet(path), path, reading)
+            return _without_nested(pl.read_parquet(path, glob=False), path, reading)
         with open(path, "rb") as file:
             head = file.readline(columns.LONGEST_HEAD)
         if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             raise OSError("it is UTF-16")
-        table = pl.read_csv(path, infer_schema=False, separator=columns.separator(head.decode("utf-8", "replace")))
+        separator = columns.separator(head.decode("utf-8", "replace"))
+        table = pl.read_csv(path, infer_schema=False, separator=separator, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(
             f"{path} cannot be read as a table: {first_line(error)}",
@@ -257,7 +261,7 @@ def _read_folder(path: Path) -> pl.DataFrame:
     if not files:
         raise DataError(f"{path} holds no answers.", expected="the --out of 'perceived predict --cluster'")
     try:
-        return pl.read_parquet(files, columns=list(answer_lines.PICTURE))
+        return pl.read_parquet(files, columns=list(answer_lines.PICTURE), glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(
             f"The answers in {path} cannot be read: {first_line(error)}",

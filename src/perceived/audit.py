@@ -87,7 +87,7 @@ def audit_workspace(
     threshold = 0.0 if always_answer else check_threshold(model.spec.threshold)
     answer = (
         pl.when(pl.col("error").is_not_null()).then(pl.lit(MISSED))
-        .when(pl.col("confidence") < threshold).then(pl.lit(UNCERTAIN))
+        .when(pl.col("confidence").cast(pl.Float64) < threshold).then(pl.lit(UNCERTAIN))
         .otherwise("perceived_gender")
     )  # fmt: skip
     reading.model = {"sha256": scoring.weights_sha256(source), **model.spec.to_dict(), "always_answer": always_answer}

@@ -99,8 +99,8 @@ class Client:
             InputError: the server refuses the request, and says why.
             ServerError: the server cannot be reached, is busy for too long, or failed.
         """
-        if not isinstance(picture, given.ONE):
-            return list(self.stream(picture))
+        if not given.is_one(picture):
+            return list(self.stream(given.several(picture)))
         answer = next(self.stream([picture]))
         if answer.error is not None:
             raise ImageError(answer.error)
@@ -155,7 +155,8 @@ class Client:
     @property
     def threshold(self) -> float:
         """Below which answers are ``"uncertain"``."""
-        return float(self._parameters.get("threshold", self._model["threshold"]))
+        given = self._parameters.get("threshold")
+        return float(self._model["threshold"] if given is None else given)
 
     @property
     def detects(self) -> bool:

@@ -41,7 +41,7 @@ def annotate(image: Pixels, predictions: Sequence[Prediction], captions: Sequenc
     pen = ImageDraw.Draw(canvas)
     texts = captions or [caption(prediction) for prediction in predictions]
     marks = [
-        (prediction.face.box.scaled(factor), COLOURS.get(prediction.perceived_gender, OTHER), text)
+        (prediction.face.box.scaled(factor, factor), COLOURS.get(prediction.perceived_gender, OTHER), text)
         for prediction, text in zip(predictions, texts, strict=True)
     ]
     for box, colour, _ in marks:

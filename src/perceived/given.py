@@ -6,7 +6,7 @@ import io
 import os
 from array import array
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,11 @@ ONE = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray, Image)
 """The types of one picture, for ``isinstance``."""
 
 
+def is_one(picture: object) -> TypeGuard[Source]:
+    """Say whether something is one picture, and no list of them, as an array ``(n, h, w, 3)`` is."""
+    return isinstance(picture, ONE) and not (isinstance(picture, np.ndarray) and picture.ndim == 4)
+
+
 def several(pictures: object) -> Iterable[Source]:
     """Return what is a list of pictures as it is; a picture, a file or a mapping is none.
 
@@ -30,7 +35,7 @@ def several(pictures: object) -> Iterable[Source]:
         InputError: it is one picture.
         ImageError: it is neither a list of pictures nor one.
     """
-    if isinstance(pictures, ONE) and not (isinstance(pictures, np.ndarray) and pictures.ndim == 4):
+    if is_one(pictures):
         raise InputError("Expected several pictures, got one.", expected="a list", mend="[picture]")
     if not isinstance(pictures, Iterable) or isinstance(pictures, Mapping) or _is_one_of_something(pictures):
         raise _no_picture(pictures)

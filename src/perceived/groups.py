@@ -172,16 +172,18 @@ def encode(table: pl.DataFrame, name: str) -> Grouping:
 
 def cross(groupings: Sequence[Grouping]) -> Grouping:
     """Return the groups that several groupings make together, those without rows left out; the first one is slowest."""
-    first, *others = groupings
-    by, values, codes = first.by, list(first.values), first.codes
-    for other in others:
-        by += other.by
-        codes = codes * np.int32(len(other.values)) + other.codes
-        values = [(*value, *more) for value in values for more in other.values]
-    used = np.zeros(len(values), bool)
-    used[codes] = True
-    place = np.cumsum(used, dtype=np.int32) - np.int32(1)
-    return Grouping(by, tuple(value for value, here in zip(values, used, strict=True) if here), place[codes])
+    shape = [len(grouping.values) for grouping in groupings]
+    cells = np.ravel_multi_index([grouping.codes for grouping in groupings], shape)
+    used = np.unique(cells)
+    places = zip(*np.unravel_index(used, shape), strict=True)
+    return Grouping(
+        by=tuple(name for grouping in groupings for name in grouping.by),
+        values=tuple(
+            tuple(word for grouping, place in zip(groupings, one, strict=True) for word in grouping.values[place])
+            for one in places
+        ),
+        codes=np.searchsorted(used, cells).astype(np.int32),
+    )
 
 
 def tabulate(grouping: Grouping, label: Codes, answer: Codes) -> Counts:

@@ -38,7 +38,7 @@ def sums(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of the files in a folder of weights, by name, as its ``SHA256SUMS`` has them."""
     listed = folder / SUMS
     lines = listed.read_text(encoding="ascii").splitlines() if listed.is_file() else ()
-    return {name: digest for digest, name in (line.split() for line in lines)}
+    return {name[1:]: digest for digest, _, name in (line.partition(" ") for line in lines)}  # " " or "*" before it
 
 
 def write_sum(file: Path) -> None:

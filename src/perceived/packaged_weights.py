@@ -87,7 +87,8 @@ def known() -> list[dict[str, str]]:
 
 def cache_folder() -> Path:
     """Return the folder of converted weights: ``$PERCEIVED_CACHE`` or ``~/.cache/perceived``."""
-    return Path(os.environ.get("PERCEIVED_CACHE", Path.home() / ".cache" / "perceived")) / "weights"
+    chosen = os.environ.get("PERCEIVED_CACHE")
+    return (Path(chosen) if chosen else Path.home() / ".cache" / "perceived") / "weights"
 
 
 def from_package(name: str) -> tuple[dict[str, Tensor], dict[str, str]]:

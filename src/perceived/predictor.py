@@ -21,7 +21,7 @@ from perceived.crop import bounds, cut
 from perceived.detector import MOST_PIXELS, Detector, YuNet
 from perceived.devices import providers
 from perceived.errors import ConfigError, ImageError, ModelFileError
-from perceived.given import ONE, Source, decode, decode_reduced, name_of, several
+from perceived.given import Source, decode, decode_reduced, is_one, name_of, several
 from perceived.images import MAX_PIXELS, Decoded
 from perceived.models import find_model
 from perceived.prefetch import ahead, processors
@@ -36,6 +36,7 @@ as 4, face for face, measured with a MobileNetV2 of 160 pixels), many elsewhere.
 SURROUNDINGS = 0.5
 """Share of a face's box that is added on every side for a model without an alignment: its pictures were
 portraits, and this is about how CelebA's aligned ones are cut."""
+UNSCALED = (1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,7 @@ class Predictor:
             ImageError: the one picture cannot be read. In a list, such a picture is a row whose
                 ``error`` says why, and the others are answered.
         """
-        if isinstance(picture, ONE):
+        if is_one(picture):
             return self.classify([self.prepare_one(picture)])[0].picture
         return list(self.stream(several(picture)))
 
@@ -215,8 +216,10 @@ class Predictor:
 
     def _prepared(self, decoded: Decoded, name: str, *, keep: bool) -> Prepared:
         pixels, width, height = decoded
-        there, scale = self._find(pixels), width / pixels.shape[1]
-        faces = self.selection.of([face.scaled(scale) for face in there] if scale > 1 else there, width, height)
+        there, scale = self._find(pixels), (width / pixels.shape[1], height / pixels.shape[0])
+        faces = self.selection.of(
+            [face.scaled(*scale) for face in there] if scale != UNSCALED else there, width, height
+        )
         row, image = self._row(name, width=width, height=height), pixels if keep else None
         if len(faces) <= self.batch_size:
             return Prepared(row, faces, [self._frame(pixels, face, scale) for face in faces], image)
@@ -312,13 +315,13 @@ class Predictor:
             return [whole(pixels.shape[1], pixels.shape[0])]
         return found.faces(self._detector.detect(pixels), width=pixels.shape[1], height=pixels.shape[0])
 
-    def _frame(self, pixels: Pixels, face: Face, scale: float = 1) -> Pixels:
+    def _frame(self, pixels: Pixels, face: Face, scale: tuple[float, float] = UNSCALED) -> Pixels:
         """Frame a face as the model's preprocessing says; without an alignment, what is around its box.
 
-        The picture that the face lies in is ``scale`` times as large as its ``pixels``.
+        The picture that the face lies in is ``scale`` times as wide and as high as its ``pixels``.
         """
-        if scale > 1:
-            face = face.scaled(1 / scale)
+        if scale != UNSCALED:
+            face = face.scaled(1 / scale[0], 1 / scale[1])
         if self._detector is None:
             return frame(pixels, self.spec.preprocessing)
         if self.spec.preprocessing.alignment is None:

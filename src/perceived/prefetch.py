@@ -13,7 +13,10 @@ R = TypeVar("R")
 
 
 def processors() -> int:
-    """Return how many processors this process may use: a container or ``taskset`` may allow fewer than there are."""
+    """Return how many processors this process may use: ``taskset`` or a container's cpuset may allow fewer.
+
+    A quota of their time (``docker --cpus``) is not seen.
+    """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

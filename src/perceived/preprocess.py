@@ -7,6 +7,7 @@ Normalisation (mean and standard deviation) is part of the network's own graph.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -67,8 +68,8 @@ class Preprocessing:
             raise ConfigError(
                 f"Interpolation {self.interpolation!r} is unknown.", expected=f"one of {', '.join(INTERPOLATIONS)}"
             )
-        if self.margin <= -0.5:
-            raise ConfigError(f"A margin of {self.margin} leaves nothing of the face.", expected="more than -0.5")
+        if not -0.5 < self.margin < math.inf:
+            raise ConfigError(f"A margin of {self.margin} frames no face.", expected="a number above -0.5")
         if self.crop not in CROPS or self.alignment not in (None, *ALIGNMENTS):
             raise ConfigError(
                 f"Framing crop={self.crop!r}, alignment={self.alignment!r} is unknown to this version.",

@@ -37,10 +37,14 @@ def counter(title: str, *, quiet: bool = False) -> Iterator[Tick]:
     if not console.is_terminal:
         yield _lines(title, console)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with _bar(console, transient=True) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _bar(console: Console, *, transient: bool = False) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=transient)
 
 
 def _lines(title: str, console: Console) -> Tick:
@@ -65,8 +69,7 @@ class Reporter:
         self._mark = (time.monotonic(), step)
         self._bar: Progress | None = None
         if not quiet and self._console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=self._console)
+            self._bar = _bar(self._console)
             self._task = self._bar.add_task("training", total=schedule.steps, completed=step)
 
     def __enter__(self) -> Reporter:

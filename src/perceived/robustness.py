@@ -96,8 +96,8 @@ def robustness(
     """Try a model (RUN or ONNX) on spoilt pictures; write ``robustness.json``, the page and the curves.
 
     ``by`` names columns of the workspace to group by. ``reference`` is the ``robustness.json`` of another
-    model, to whose errors the mean corruption error is relative. ``out`` is by default a folder beside
-    the model. Returns what ``robustness.json`` holds, and its folder as ``report``.
+    model, to whose errors the mean corruption error is relative. ``out`` is by default a folder in the
+    RUN, or beside the file. Returns what ``robustness.json`` holds, and its folder as ``report``.
 
     Raises:
         ConfigError: there is no such corruption, or the reference tried other ones.
@@ -176,7 +176,7 @@ def assess(
         notes.append(f"{people.shown}, and count as fewer in intervals: by the design effect of each figure.")
     marks: dict[Condition, Marks] = {}
     for condition, probabilities in found.items():
-        of_rows = _of_rows(probabilities.argmax(axis=1) == truth, probabilities.max(axis=1) >= threshold)
+        of_rows = _of_rows(probabilities.argmax(axis=1) == truth, probabilities.max(axis=1).astype(float) >= threshold)
         marks[condition] = of_rows, groups.how_alike(people, of_rows)
     everyone = groups.Grouping((), ((),), np.zeros(rows.height, np.int32))
     grouped = {

@@ -152,7 +152,7 @@ def kept(rows: pl.DataFrame, path: Path, model: Callable[[], Model], *, title: s
         SplitError: none of the pictures can be read; nothing is kept then.
         ModelFileError: as :func:`score`.
     """
-    known = pl.read_parquet(path).filter(pl.col("error").is_null()) if path.is_file() else None
+    known = _known(path)
     missing = rows if known is None else rows.join(known, on="id", how="anti")
     if known is not None and missing.is_empty():
         return _in_order(rows, known)
@@ -168,6 +168,14 @@ def kept(rows: pl.DataFrame, path: Path, model: Callable[[], Model], *, title: s
     with storage.atomic_path(path) as partial:
         table.write_parquet(partial)
     return table
+
+
+def _known(path: Path) -> pl.DataFrame | None:
+    """Return the answers that are kept in a file; none where there is no such file, or it is damaged."""
+    try:
+        return pl.read_parquet(path, columns=list(_ANSWERS), glob=False).filter(pl.col("error").is_null())
+    except (FileNotFoundError, pl.exceptions.PolarsError):
+        return None
 
 
 def _in_order(rows: pl.DataFrame, scored: pl.DataFrame) -> pl.DataFrame:

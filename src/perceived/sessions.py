@@ -21,7 +21,7 @@ ONLY_FAULTS = 4
 def open_session(
     model: Path | bytes, *, threads: int, providers: Sequence[str], memory_patterns: bool = True
 ) -> ort.InferenceSession:
-    """Open a model, a file or its bytes, on so many ``threads`` (0: as many as there are processors).
+    """Open a model, a file or its bytes, on so many ``threads`` (0: one for each core, as ONNX Runtime sees fit).
 
     ``memory_patterns`` are kept for every shape of the input, and are worth it where there are few.
 

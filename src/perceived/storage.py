@@ -278,9 +278,9 @@ def check_folder(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str, *, durable: bool = False) -> None:
-    """Write UTF-8 text atomically; see :func:`atomic_path`."""
+    """Write UTF-8 text atomically, see :func:`atomic_path`; names that are not Unicode are escaped, as JSON has it."""
     with atomic_path(path, durable=durable) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any, *, durable: bool = False) -> None:

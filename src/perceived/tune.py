@@ -114,8 +114,8 @@ def _open(out: Path, asked: Mapping[str, Any], *, maximize: bool) -> optuna.Stud
         direction="maximize" if maximize else "minimize",
         pruner=optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED),
     )
-    known = study.user_attrs or asked
-    changed = [key for key in asked if known.get(key) != asked[key]]
+    known = study.user_attrs  # not all of it, where its first start was cut off
+    changed = [key for key in asked if known.get(key, asked[key]) != asked[key]]
     if changed:
         raise ResumeError(
             f"{out} holds another search: its {changed[0]} differs.",

@@ -33,9 +33,9 @@ class Box:
         height = min(self.y1, other.y1) - max(self.y0, other.y0)
         return max(0.0, width) * max(0.0, height)
 
-    def scaled(self, by: float) -> Box:
-        """Return the box where it lies in a picture that is so many times as large."""
-        return Box(x0=self.x0 * by, y0=self.y0 * by, x1=self.x1 * by, y1=self.y1 * by)
+    def scaled(self, x: float, y: float) -> Box:
+        """Return the box where it lies in a picture that is so many times as wide and as high."""
+        return Box(x0=self.x0 * x, y0=self.y0 * y, x1=self.x1 * x, y1=self.y1 * y)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +50,10 @@ class Face:
     detection_score: float | None = None
     landmarks: tuple[tuple[float, float], ...] | None = None
 
-    def scaled(self, by: float) -> Face:
-        """Return the face where it lies in a picture that is so many times as large."""
-        points = None if self.landmarks is None else tuple((x * by, y * by) for x, y in self.landmarks)
-        return replace(self, box=self.box.scaled(by), landmarks=points)
+    def scaled(self, x: float, y: float) -> Face:
+        """Return the face where it lies in a picture that is so many times as wide and as high."""
+        points = self.landmarks and tuple((across * x, down * y) for across, down in self.landmarks)
+        return replace(self, box=self.box.scaled(x, y), landmarks=points)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -163,7 +163,7 @@ class Recorder:
 
     def __init__(self, path: str | Path) -> None:
         try:
-            self._container = av.open(str(path), "w")
+            self._container = av.open(f"file:{path}", "w")  # else a colon may end the name of a protocol
         except ValueError as error:
             raise _no_video(path) from error
         fitting = av.codecs_available & self._container.supported_codecs

@@ -81,7 +81,7 @@ def _read_parquet(path: Path, columns: set[str], *, mend: str) -> polars.DataFra
     if not path.is_file():
         raise DataError(f"{path} does not exist.", mend=mend)
     try:
-        table = polars.read_parquet(path)
+        table = polars.read_parquet(path, glob=False)
     except (polars.exceptions.PolarsError, OSError) as error:
         raise DataError(
             f"{path} is not a readable Parquet file: {error}.", mend=f"delete it and run: {mend}"

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import shlex
+import sqlite3
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -223,6 +224,9 @@ def test_another_search_is_refused(
         tune.tune(tiny_work, tmp_path / "out", trials=2, settings=[*settings, "epochs=2"])
     with pytest.raises(ResumeError, match="its seed"):
         tune.tune(tiny_work, tmp_path / "out", trials=2, settings=settings, seed=1)
+    with sqlite3.connect(tmp_path / "out" / "study.sqlite") as search:  # cut off while it wrote down what it is
+        search.execute("DELETE FROM study_user_attributes WHERE key != 'recipe'")
+    assert len(tune.tune(tiny_work, tmp_path / "out", trials=2, settings=settings)["trials"]) == 2
     with storage.alone_in(tmp_path / "busy"), pytest.raises(ResumeError, match="Another process"):
         tune.tune(tiny_work, tmp_path / "busy", trials=2, settings=settings)
     assert not (tmp_path / "busy").exists()

@@ -13,6 +13,7 @@ from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -50,6 +51,19 @@ def test_one_picture_is_answered_alone_or_raises(address, picture):
             client.predict(b"milk, eggs")
         with pytest.raises(ImageError, match="cannot be read"):
             client.predict("gone.png")
+
+
+def test_the_threshold_that_was_asked_for_is_known_without_a_server():
+    assert Client("http://127.0.0.1:9", threshold=0.0).threshold == 0.0
+
+
+def test_an_array_of_several_pictures_is_a_list(address, tiny_model):
+    pictures = np.stack([np.full((20, 20, 3), shade, np.uint8) for shade in (20, 200)])
+    predictor = Predictor(tiny_model, detect=False)
+    with Client(address) as client:
+        answers = client.predict(pictures)
+    assert answers == predictor.predict(pictures)
+    assert [one.faces[0] for one in answers] == predictor.predict_faces(pictures)
 
 
 def test_what_is_no_picture_is_a_row_and_pixels_are_sent(address, tiny_model, picture):

@@ -260,6 +260,28 @@ def test_a_file_of_another_folder_is_another_one(write: Callable[..., Path]) -> 
         matched("val/4.jpg", "val/5.jpg", "val/6.jpg", "val/7.jpg")
 
 
+@pytest.mark.parametrize("ids", [("/a/1.jpg", "/b/1.jpg"), ("./a/1.jpg", "./b/1.jpg"), ("a/1.jpg", "b/1.jpg")])
+def test_a_slash_or_a_dot_before_a_name_is_no_folder(ids: tuple[str, ...], write: Callable[..., Path]) -> None:
+    said = pl.DataFrame({"id": ids, "answer": ["male", "female"]})
+    truth = pl.DataFrame({"id": ["x/a/1.jpg", "x/b/1.jpg"], "label": ["male", "female"]})
+    assert answers.match(said, truth, Reading())["id"].to_list() == ["a/1.jpg", "b/1.jpg"]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet", ".jsonl"])
+def test_a_name_with_brackets_is_no_pattern(ending: str, tmp_path: Path) -> None:
+    """A browser's second download is called so, and the first of the numbers lies beside it."""
+    for name, said in (("p[1]", "female"), ("p1", "male")):
+        path = (tmp_path / name).with_suffix(ending)
+        if ending == ".jsonl":
+            path.write_text(json.dumps({"source": "a", "faces": [face(9, said, 0.5)], "error": None}) + "\n")
+        else:
+            table = pl.DataFrame({"id": ["a"], "perceived_gender": [said]})
+            table.write_csv(path) if ending == ".csv" else table.write_parquet(path)
+    for name, said in (("p[1]", "female"), ("p1", "male")):
+        read = answers.read_predictions((tmp_path / name).with_suffix(ending), reading=Reading())
+        assert read["answer"].to_list() == [said]
+
+
 def test_file_names_that_are_not_unique_do_not_match(write: Callable[..., Path]) -> None:
     said = answers.read_predictions(write("p.csv", "id,perceived_gender", "/x/1.jpg,male"), reading=Reading())
     truth = answers.read_labels(write("l.csv", "id,label", "train/1.jpg,male", "val/1.jpg,male"), reading=Reading())

@@ -51,7 +51,10 @@ def test_mistakes_end_with_2_and_a_way_out(
 ) -> None:
     said, truth = files
     words = ("--map", "M=male", "--map", "F=female")
+    (tmp_path / "answered").mkdir()
+    (tmp_path / "answered" / "part-0.parquet").touch()
     cases = {
+        ("audit", tmp_path / "answered", tmp_path, "--always-answer"): "is for models",
         ("audit", said): "--labels LABELS.csv or a folder WORK",
         ("audit", said, "--labels", truth, *OPTIONS): "--map 'f=…' --map 'm=…'",
         ("audit", said, "--labels", truth, *OPTIONS, "--fail-if", "nonsense"): "no criterion",

@@ -17,7 +17,7 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from perceived import backbones, recipes, setup
+from perceived import backbones, packaged_weights, recipes, setup
 from perceived.backbones import Input
 from perceived.errors import ConfigError, WeightsError
 from perceived.packaged_weights import PackagedWeights
@@ -53,6 +53,17 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache of converted weights."""
     monkeypatch.setenv("PERCEIVED_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "weights"
+
+
+def test_the_cache_needs_no_home_where_it_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    assert packaged_weights.cache_folder() == cache
+    monkeypatch.setenv("PERCEIVED_CACHE", "")
+    with pytest.raises(RuntimeError):
+        packaged_weights.cache_folder()
 
 
 @pytest.fixture

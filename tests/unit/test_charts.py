@@ -48,7 +48,7 @@ def test_every_chart_becomes_a_png_and_an_svg_in_the_pages_colours(figure: Figur
     assert "DejaVu" not in svg
     assert "<style" not in svg, "a style inside an inline svg would apply to the whole page"
     assert ET.fromstring(svg).attrib["aria-label"] == "a title"
-    charts.save_png(figure, tmp_path / "chart.png", title="a title")
+    charts.save_png(figure, tmp_path / "chart.png", title="by cost_$, and more_{$: no formula")
     with Image.open(tmp_path / "chart.png") as image:
         assert image.width == charts.WIDTH * charts.DPI
         assert np.asarray(image.convert("L")).std() > 5, "an empty picture"

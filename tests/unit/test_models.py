@@ -88,6 +88,11 @@ def test_what_ships_is_what_its_sums_say(root: Path) -> None:
             assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha256, name
 
 
+def test_sums_are_read_as_other_programs_write_them(tmp_path: Path) -> None:
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  a model.onnx\n{'1' * 64} *binary.onnx\n")
+    assert models.sums(tmp_path) == {"a model.onnx": "0" * 64, "binary.onnx": "1" * 64}
+
+
 def test_a_new_file_of_weights_is_put_among_the_sums(tmp_path: Path) -> None:
     for name, content in (("a.onnx", b"1"), ("b.onnx", b"2"), ("a.onnx", b"3")):
         (tmp_path / name).write_bytes(content)

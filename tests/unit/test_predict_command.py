@@ -9,12 +9,14 @@ import io
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path, PurePath
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from perceived import images, resume, sources
 from perceived.commands import answering
@@ -654,10 +656,16 @@ def test_drawings_among_the_pictures_are_made_once(run, tiny_model, picture, tmp
 
 def test_somebodys_own_pictures_are_not_drawn_over(run, tiny_model, picture, tmp_path):
     words = ("predict", picture("holiday.png", 255), "--no-detect", "--model", tiny_model)
-    for option, name in (("--annotate", "holiday.jpg"), ("--crops", "holiday-face1.png")):
+    own = picture("own.png", 20).read_bytes()
+    vast = own.replace(struct.pack(">II", *Image.open(io.BytesIO(own)).size), struct.pack(">II", 50_000, 50_000))
+    for option, name, before in (
+        ("--annotate", "holiday.jpg", own),
+        ("--crops", "holiday-face1.png", own),
+        ("--crops", "holiday-face1.png", vast),
+    ):
         folder = tmp_path / option[2:]
-        folder.mkdir()
-        (folder / name).write_bytes(before := picture("own.png", 20).read_bytes())
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_bytes(before)
         answer = run(*words, option, folder)
         assert (answer.code, "no drawing of ours" in answer.err) == (2, True)
         assert (folder / name).read_bytes() == before

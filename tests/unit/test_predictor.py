@@ -23,6 +23,7 @@ from PIL import Image
 from perceived import predictor as prediction
 from perceived.detector import YuNet
 from perceived.errors import ConfigError, ImageError, InputError, ModelFileError
+from perceived.images import Decoded
 from perceived.predictor import Predictor
 from perceived.preprocess import Pixels
 from perceived.types import Box, Face
@@ -647,6 +648,19 @@ def test_a_detector_of_ones_own_is_shown_the_whole_picture(tiny_model, monkeypat
     (face,) = Predictor(tiny_model, detector=detector).predict(as_jpeg(np.zeros((200, 300, 3), np.uint8))).faces
     assert detector.shown == [(200, 300, 3)]
     assert face.box == Box(x0=130, y0=70, x1=170, y1=130)
+
+
+def test_a_box_of_a_picture_decoded_smaller_ends_where_the_picture_does(tiny_model, monkeypatch):
+    """libjpeg rounds up what is left of an odd side: of 8,001 lines 4,001, of 8,000 columns 4,000."""
+    reduced = Decoded(np.zeros((11, 10, 3), np.uint8), 20, 21)
+    monkeypatch.setattr(prediction, "decode_reduced", lambda *_, **__: reduced)
+    (face,) = Predictor(tiny_model, detect=False).predict("odd.jpg").faces
+    assert face.face.box == Box(x0=0, y0=0, x1=20, y1=21)
+
+
+def test_several_pictures_may_be_one_array(predictor):
+    pictures = np.stack([np.full((40, 40, 3), shade, np.uint8) for shade in (10, 240)])
+    assert predictor.predict(pictures) == predictor.predict(list(pictures))
 
 
 def test_pixels_that_come_with_their_answers_are_the_whole_pictures(tiny_model, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
@@ -101,8 +103,9 @@ def test_the_central_box_has_the_shape_and_touches_two_sides(width, height, aspe
 def test_unknown_framing_asks_for_a_newer_version():
     with pytest.raises(ConfigError, match="unknown to this version"):
         Preprocessing(height=8, width=8, mean=(0, 0, 0), std=(1, 1, 1), alignment="by-horoscope")
-    with pytest.raises(ConfigError, match="leaves nothing"):
-        Preprocessing(height=8, width=8, mean=(0, 0, 0), std=(1, 1, 1), margin=-0.5)
+    for margin in (-0.5, math.nan, math.inf):
+        with pytest.raises(ConfigError, match="frames no face"):
+            Preprocessing(height=8, width=8, mean=(0, 0, 0), std=(1, 1, 1), margin=margin)
 
 
 def test_a_large_face_is_averaged_down_so_that_fine_patterns_turn_grey():

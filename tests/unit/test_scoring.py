@@ -112,6 +112,19 @@ def test_kept_answers_are_not_asked_for_again_and_pictures_that_come_back_are(pi
     assert scoring.kept(table, kept, None, title="scoring").equals(second)
 
 
+@pytest.mark.parametrize("damage", [b"", b"PAR1 and no more", None])
+def test_kept_answers_that_are_damaged_are_asked_for_again(
+    damage: bytes | None, picture: Picture, tmp_path: Path
+) -> None:
+    table, kept = rows([picture("a.png", 0)]), tmp_path / "answers.parquet"
+    if damage is None:
+        table.write_parquet(kept)  # of another version: its columns are others
+    else:
+        kept.write_bytes(damage)
+    assert scoring.kept(table, kept, ByBrightness, title="scoring")["perceived_gender"].to_list() == ["female"]
+    assert scoring.kept(table, kept, None, title="scoring")["perceived_gender"].to_list() == ["female"]
+
+
 def test_answers_of_which_none_could_be_read_are_not_kept(picture: Picture, tmp_path: Path) -> None:
     kept, table = tmp_path / "answers.parquet", rows([tmp_path / "away.png"])
     with pytest.raises(SplitError, match=r"Of 1 picture, none can be read: .*away\.png"):
@@ -201,6 +214,14 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     with pytest.raises(ModelFileError, match="holds no trained model"):
         scoring.load_model(tmp_path)
+
+
+def test_a_workspace_whose_name_has_brackets_is_that_one_and_no_other(tmp_path: Path) -> None:
+    for name in ("w[1]", "w1"):
+        (tmp_path / name).mkdir()
+        table = pl.DataFrame({"id": [name], "path": [""], "label": ["male"], "partition": ["test"]})
+        table.write_parquet(tmp_path / name / "examples.parquet")
+    assert Workspace(tmp_path / "w[1]").read_examples()["id"].to_list() == ["w[1]"]
 
 
 def test_only_splits_that_exist_are_read(tmp_path: Path) -> None:

@@ -268,6 +268,11 @@ def test_a_folder_below_proc_is_refused() -> None:
             storage.check_folder(folder)
 
 
+def test_a_name_that_is_not_unicode_comes_back_from_json(tmp_path: Path) -> None:
+    storage.write_json(tmp_path / "a.json", {"name": "caf\udce9"})
+    assert storage.read_json(tmp_path / "a.json") == {"name": "caf\udce9"}
+
+
 def test_json_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         storage.read_json(tmp_path / "file.json")

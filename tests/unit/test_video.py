@@ -218,6 +218,13 @@ def test_kinds_of_annotated_videos(tmp_path, name):
     assert len(list(frames(str(tmp_path / name)))) == 5
 
 
+def test_a_colon_in_a_name_names_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Recorder("12:30.mp4") as recorder:
+        recorder.write(np.zeros((64, 64, 3), np.uint8), 0.0)
+    assert len(list(frames("12:30.mp4"))) == 1
+
+
 @pytest.mark.parametrize("name", ["drawn.gif", "drawn.jpg"])
 def test_pictures_are_no_videos(tmp_path, name):
     with pytest.raises(ConfigError, match=r"\.mp4"):

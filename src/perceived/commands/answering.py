@@ -157,8 +157,6 @@ def _print(text: str) -> int:
     """Write to standard output whole, or raise; a terminal is shown no control characters of files' names."""
     if sys.stdout.isatty():
         text = "".join(letter if letter in "\n\t" else rows.on_one_line(letter) for letter in text)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
     with storage_errors(Path("standard output")):
         typer.echo(text, nl=False)
     return len(text)

@@ -68,7 +68,7 @@ def audit(
         )
     if labels is not None and (always_answer or on != "test"):
         raise ConfigError("--on and --always-answer belong to a folder WORK, and --labels was given.", mend="drop them")
-    if always_answer and source.is_file() and not is_model:
+    if always_answer and source.exists() and not is_model:
         raise ConfigError(f"--always-answer is for models, and {source} holds answers.", mend="drop it")
     asked = listed(groups)
     named = [by for by, *_ in map(criteria.parse, fail_if or []) if by]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 
 from perceived.archive import SEPARATOR, open_archive
 from perceived.errors import DataError
@@ -24,6 +24,7 @@ def list_data(root: Path) -> Listing:
     Raises:
         DataError: a folder cannot be listed, there are too many, or a file is no zip, damaged, or named otherwise.
     """
+    require_unicode(root)
     if root.is_dir():
         return _list_folder(root)
     if root.suffix.lower() == ".csv":
@@ -84,6 +85,15 @@ def _list_folder(root: Path) -> Listing:
     return listing
 
 
+def require_unicode(path: Path) -> None:
+    """Refuse a path that no table can hold, nor be written to.
+
+    Raises:
+        DataError: a name in it is not UTF-8.
+    """
+    _require_unicode(str(path.parent), [path.name if printable(str(path.parent)) == str(path.parent) else str(path)])
+
+
 def _unlisted(error: OSError) -> None:
     raise DataError(f"{error.filename} cannot be listed: {error.strerror}.", mend="check its permissions") from error
 
@@ -102,7 +112,7 @@ def _list_zip(path: str) -> Listing:
     listing: Listing = {}
     for member in open_archive(path).names():
         folder, slash, name = member.rpartition("/")
-        if not _is_hidden(name) and not _is_hidden(member):
+        if not any(map(_is_hidden, PurePosixPath(member).parts)):
             listing.setdefault(f"{path}{SEPARATOR}{folder}{slash}", []).append(name)
     return listing
 

@@ -150,7 +150,8 @@ def first_rows(rows: pl.DataFrame, problems: Problems, *, label: str = "") -> pl
         silent = pl.col(label).is_null() & pl.col(label).is_not_null().any().over("id")
         rows = rows.filter(~contradict & ~silent)
     repeated = repeated.filter(repeated.is_in(rows["id"].unique().implode()))
-    problems["duplicate_rows"] += [name for name in repeated if name not in problems["duplicate_rows"]]
+    known = set(problems["duplicate_rows"])
+    problems["duplicate_rows"] += [name for name in repeated if name not in known]
     return rows.unique("id", keep="first", maintain_order=True)
 
 

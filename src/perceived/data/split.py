@@ -165,7 +165,7 @@ def count(frame: pl.DataFrame, column: str) -> Counts:
 
 
 def most(available: dict[str, int], *, balance: bool) -> int:
-    """Return the largest size a partition allows, given its pictures per label."""
+    """Return the largest size with as many of each label that a partition allows, or all of it."""
     if not balance:
         return sum(available.values())
     return 2 * min(available.values())

@@ -18,7 +18,7 @@ from perceived.archive import read_location
 from perceived.data import celeba, check, fairface, folder, labels, manifest, sampling, split, utkface
 from perceived.data.check import Check
 from perceived.data.holdout import TEST_SHARE, VAL_SHARE, hold_out
-from perceived.data.listing import Listing, describe, list_data, open_archives
+from perceived.data.listing import Listing, describe, list_data, open_archives, require_unicode
 from perceived.data.prepare_report import HeldOut, PrepareReport, SourceReport
 from perceived.data.source import PROBLEMS, Source
 from perceived.errors import ConfigError, DataError
@@ -68,6 +68,7 @@ def prepare(
     """
     if partition is not None and partition not in split.SPLITS:
         raise ConfigError(f"There is no partition {partition!r}.", expected=f"one of {', '.join(split.SPLITS)}")
+    require_unicode(Path(out).absolute())
     paths = [data] if isinstance(data, str | Path) else list(data)
     sources = [read(Path(path), words or {}) for path in paths]
     _refuse_same_names(sources)

@@ -135,7 +135,8 @@ def save_png(figure: Figure, path: Path, *, title: str) -> None:
         figure.set_size_inches(width, height + _HEADING)
         for axes, place in places.items():
             axes.set_position((place.x0, place.y0 * scale, place.width, place.height * scale))
-        heading = figure.text(0.02, 1 - 0.1 / (height + _HEADING), title, va="top", size=12, weight="bold")
+        top = 1 - 0.1 / (height + _HEADING)
+        heading = figure.text(0.02, top, title, va="top", size=12, weight="bold", parse_math=False)
         try:
             figure.savefig(partial, format="png", dpi=DPI, pil_kwargs={"compress_level": 3})
         finally:
@@ -203,10 +204,10 @@ def label_counts(counts: Mapping[str, int]) -> Draw:
         for bar, count in zip(bars, counts.values(), strict=True):
             place = (bar.get_x() + bar.get_width() / 2, bar.get_height())
             axes.annotate(f"{count:,}", place, (0, 17), textcoords="offset points", ha="center", size=13, weight="bold")
-            share = f"{count / total:.1%}" if total else ""
             axes.annotate(
-                share, place, (0, 4), textcoords="offset points", ha="center", size=9.5, color=COLORS["muted"]
-            )
+                _share(count, total), place, (0, 4), textcoords="offset points", ha="center", size=9.5,
+                color=COLORS["muted"],
+            )  # fmt: skip
         axes.set_ylim(0, max(counts.values()) * 1.2 or 1)
         axes.spines["bottom"].set_visible(True)
         axes.set_yticks([])

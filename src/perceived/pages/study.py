@@ -108,6 +108,7 @@ def context(files: Files) -> dict[str, Any]:
         "seconds": seconds,
         "total": sum(seconds.values()),
         "processors": os.cpu_count(),
+        "rule_of_three": evaluate.rule_of_three,
         "links": {
             "explored": _beside(files, files.explored / "report.html"),
             "evaluation": _beside(files, files.evaluation / "report.html"),
@@ -144,7 +145,7 @@ def _charts(explored: Mapping[str, Any], history: curves.History, files: Files) 
         "partitions": (charts.partition_counts(explored["partitions"]), "Label by partition"),
         "loss": (curves.panel(history, "loss"), "Loss"),
         "accuracy": (curves.panel(history, "accuracy"), "Accuracy"),
-        **evaluate.drawings(pl.read_parquet(files.evaluation / "predictions.parquet")),
+        **evaluate.drawings(pl.read_parquet(files.evaluation / "predictions.parquet", glob=False)),
     }
     return {name: report.figure_svg(charts.chart(draw), title=title) for name, (draw, title) in drawings.items()}
 

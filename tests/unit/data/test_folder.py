@@ -104,6 +104,13 @@ def test_a_link_to_a_folder_above_shows_no_picture_again(write: Write) -> None:
     assert sum(map(len, report.problems.values())) == 0
 
 
+def test_a_zip_holds_what_its_folder_does(write: Write) -> None:
+    data = write("set/female/1.jpg", "set/male/1.jpg", "set/female/.ipynb_checkpoints/2.jpg", "set/male/._1.jpg")
+    assert prepared(data)[1].height == 2
+    packed = Path(shutil.make_archive(str(data), "zip", data))
+    assert prepared(packed)[1].height == 2
+
+
 @pytest.mark.parametrize("name", ["set", "set.tar"])
 def test_a_zip_of_another_name_is_told(write: Write, name: str) -> None:
     data = write("female/1.jpg", "male/1.jpg")

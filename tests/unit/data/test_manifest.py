@@ -167,6 +167,16 @@ def test_a_name_that_is_not_unicode_is_told(folder: Path, tmp_path: Path) -> Non
         table.prepare(folder, tmp_path / "work")
 
 
+def test_folders_whose_names_are_not_unicode_are_told(folder: Path, tmp_path: Path) -> None:
+    strange = Path(os.fsdecode(os.fsencode(tmp_path) + b"/d\xe9p\xf4t"))
+    with pytest.raises(DataError, match=r"not UTF-8: .*d\\udce9p\\udcf4t"):
+        table.prepare(folder, strange / "work")
+    assert not strange.exists()
+    folder.rename(strange)
+    with pytest.raises(DataError, match=r"not UTF-8: d\\udce9p\\udcf4t"):
+        table.prepare(strange, tmp_path / "work")
+
+
 def test_a_csv_without_partitions_is_held_out_of_by_person(folder: Path, tmp_path: Path) -> None:
     lines = ["path,label,identity"] + [f"{'abcd'[i]}.jpg,{'fm'[i % 2]},{i // 2}" for i in range(4)]
     (folder / "labels.csv").write_text("\n".join(lines))
