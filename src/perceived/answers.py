@@ -24,6 +24,8 @@ from perceived.workspace import Workspace
 MISSED = "missed"
 """The answer of a picture that has none: no face was found in it, or it cannot be read."""
 ANSWERS = (*LABELS, UNCERTAIN, MISSED)
+ANSWER = "perceived_gender"
+"""The column of answers, in tables and in JSON lines."""
 NOTHING = "none"
 """What a word is mapped to that stands for no label at all; its rows are left out and counted."""
 MEANINGS = (*ANSWERS, NOTHING)
@@ -66,11 +68,10 @@ def read_predictions(
             id_column = "id"
         if id_column not in table.columns and {"source", *_BOX} <= set(table.columns):
             table, id_column = _largest_faces(table, reading), "source"
-        answer = "perceived_gender"
-        _require(table, (id_column, answer), path)
+        _require(table, (id_column, ANSWER), path)
         probability = pl.col("probability_male") if "probability_male" in table.columns else pl.lit(None, pl.String)
         table = table.select(
-            id=pl.col(id_column).cast(pl.String), answer=pl.col(answer).cast(pl.String), probability_male=probability
+            id=pl.col(id_column).cast(pl.String), answer=pl.col(ANSWER).cast(pl.String), probability_male=probability
         )
     else:
         table = _one_answer_each(table, path, reading)
@@ -285,15 +286,16 @@ def _one_answer_each(pictures: pl.DataFrame, path: Path, reading: Reading) -> pl
     largest = faces.sort(area.fill_null(0), descending=True, maintain_order=True).unique("row", keep="first")
     largest = largest.with_columns(probability_male=pl.col("probability").struct.field("male"))
     joined = pictures.join(largest, on="row", how="left", maintain_order="left")
-    return joined.select(id="source", answer="perceived_gender", probability_male="probability_male")
+    return joined.select(id="source", answer=ANSWER, probability_male="probability_male")
 
 
 def _require(table: pl.DataFrame, columns: Sequence[str], path: Path) -> None:
     for name in columns:
         if name not in table.columns:
+            nameable = "" if name == ANSWER else ", or name yours with --id-column or --label-column"
             raise DataError(
                 f"{path} has no column {name!r}. Its columns are {', '.join(table.columns[:8])}.",
-                mend="rename the column in the file, or name yours with --id-column or --label-column",
+                mend=f"rename the column in the file{nameable}",
             )
 
 

@@ -66,16 +66,18 @@ def audit_workspace(
     always_answer: bool = False,
     words: Mapping[str, str] | None = None,
     by: Sequence[str] = (),
+    id_column: str = "id",
 ) -> tuple[pl.DataFrame, Reading]:
     """Return the answers of a model (RUN or ONNX) or a file of predictions beside one split of a workspace.
 
     Raises:
+        SplitError: the model can answer for none of the pictures.
         ConfigError: there is no such column as one of the groupings ``by``; told before a model scores pictures.
     """
     source, work = Path(source), Path(work)
     reading, rows = Reading(), answers.read_workspace(work, on)
     if source.exists() and not answers.is_model(source):
-        said = answers.read_predictions(source, reading=reading, words=words)
+        said = answers.read_predictions(source, reading=reading, words=words, id_column=id_column)
         return answers.match(said, rows, reading), reading
     from perceived import lineage, progress, scoring
 
@@ -84,6 +86,10 @@ def audit_workspace(
     model = scoring.load_model(source)
     with progress.counter(f"scoring {model.spec.name}") as tick:
         scored = scoring.score(rows, model.probabilities, model.spec, tick=tick)
+    lost = scored.height - scoring.readable(scored).height
+    if lost:
+        why = scored["error"].drop_nulls()[0]
+        reading.notes.append(f"{counted(lost, 'picture')} cannot be read or show no face, and count as missed: {why}")
     threshold = 0.0 if always_answer else check_threshold(model.spec.threshold)
     answer = (
         pl.when(pl.col("error").is_not_null()).then(pl.lit(MISSED))

@@ -62,15 +62,20 @@ def parse(text: str) -> tuple[str | None, str, str, float]:
             f"--fail-if {text!r} has a limit of {limit:g}: rates and gaps lie between 0 and 1.",
             expected="such as 0.05 for 5 %, or 5 points",
         )
+    if form["by"] and form["name"] in _OVERALL:
+        raise ConfigError(
+            f"--fail-if {text!r} asks groups for {form['name']}, which is of all rows.",
+            expected=f"{form['name']} alone, or one of {', '.join([*_WORST, *gaps.TESTED])} of a grouping",
+        )
     return form["by"], form["name"], form["sign"], limit
 
 
 def _judge(text: str, found: Mapping[str, Any]) -> dict[str, Any]:
     by, name, sign, limit = parse(text)
     groupings = [g for g in found["groupings"] if by is None or {*g["by"]} == {*groups.columns_of(by)}]
-    if by is not None and (not groupings or name in _OVERALL):
+    if by is not None and not groupings:
         raise ConfigError(
-            f"--fail-if {text!r} names a grouping that this figure does not have.",
+            f"--fail-if {text!r} names a grouping that this audit does not have.",
             expected=f"one of {', '.join('*'.join(g['by']) for g in found['groupings'])}",
         )
     values = list(_values(name, groupings, found))

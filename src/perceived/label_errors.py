@@ -42,7 +42,7 @@ def find(
     *,
     model: Path | None = None,
     on: Sequence[str] = (),
-    folds: int = FOLDS,
+    folds: int | None = None,
     settings: Sequence[str] = (),
     out: Path | None = None,
     seed: int = 0,
@@ -51,20 +51,20 @@ def find(
 
     With a ``model``, a RUN or an ONNX file, the pictures judged are those of ``on`` (by default val and
     test, or the one of them that has pictures); without one they are all, by cross-validation in
-    ``folds``, and ``settings`` change the recipe of their features as ``train --set`` does.
+    ``folds`` (:data:`FOLDS`), and ``settings`` change the recipe of their features as ``train --set`` does.
     Near-duplicates are looked for in the whole split.
     ``out`` is by default ``WORK/labels``.
 
     Raises:
-        ConfigError: no such split, too many folds, settings beside a model, or training pictures for a model
+        ConfigError: no such split, too many folds, folds or settings beside a model, or training pictures for a model
             that was trained on this split or does not say on which.
         DataError, SplitError, ModelFileError: as :func:`perceived.evaluate.evaluate`; DataError also where somebody
             has written readings into the list that would be replaced.
     """
-    if model is not None and settings:
+    if model is not None and (settings or folds is not None):
         raise ConfigError(
-            "Settings are of the cross-validation's recipe, and a model was given to judge instead.",
-            mend="leave out --set, or --model",
+            "Folds and settings are of the cross-validation, and a model was given to judge instead.",
+            mend="leave out --folds and --set, or --model",
         )
     workspace = Workspace(Path(work))
     folder = Path(out) if out is not None else workspace.labels
@@ -74,7 +74,7 @@ def find(
     names = _names(on, (SPLITS if model is None else SPLITS[1:]), set(table["split"]))
     rows = pl.concat([scoring.read_split(workspace, name) for name in names])
     if model is None:
-        answered = _cross_validated(rows, workspace, recipes.get(RECIPE, settings), folds=folds, seed=seed)
+        answered = _cross_validated(rows, workspace, recipes.get(RECIPE, settings), folds=folds or FOLDS, seed=seed)
     else:
         answered = _answered(rows, Path(model), folder, table)
     found = {

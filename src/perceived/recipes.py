@@ -127,12 +127,12 @@ class Recipe:
             "a number from 0 to less than 1": {
                 key: 0 <= getattr(self, key) < 1 for key in ("ema_decay", "dropout", "warmup", "label_smoothing")
             },
+            "0, or a number from 0.001": {
+                key: getattr(self, key) == 0 or 0.001 <= getattr(self, key) < math.inf for key in ("mixup", "cutmix")
+            },
             "a number from 0": {
                 key: 0 <= getattr(self, key) < math.inf
-                for key in (
-                    *("weight_decay", "mixup", "cutmix", "attribute_weight"),
-                    *("validate_every", "validation_limit", "patience"),
-                )
+                for key in ("weight_decay", "attribute_weight", "validate_every", "validation_limit", "patience")
             },
         }
         checks = [

@@ -195,7 +195,7 @@ def build(
             trained_with = start.spec.provenance.get("recipe", {}).get("name")
             raise ModelFileError(
                 f"The model {start.spec.name} has another shape than recipe {recipe.name!r}.",
-                expected=f"a {recipe.backbone} with the same head; this is a {start.spec.backbone}",
+                expected=f"backbone {recipe.backbone} with the same head; this one is {start.spec.backbone}",
                 mend=f"--recipe {trained_with}" if trained_with else "choose the recipe it was trained with",
             ) from error
     _require_sizes(network, recipe)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -221,6 +222,8 @@ def _fit(
             _check_numbers(learner, recipe, accelerator)
             if validates:
                 line = _validate(learner, schedule, feed, accelerator)
+                if not math.isfinite(line["val_loss"]):
+                    raise _diverged(learner, recipe, accelerator)
                 learnt, progress.seconds = progress.seconds, before + time.monotonic() - started
                 line["seconds"] = round(progress.seconds, 3)
                 line["validation_seconds"] = round(progress.seconds - learnt, 3)
@@ -288,9 +291,12 @@ def attribute_loss(logits: Tensor, attributes: Tensor) -> Tensor:
 def _check_numbers(learner: Learner, recipe: Recipe, accelerator: Accelerator) -> None:
     """Raise :class:`DivergedError`, before anything is saved, if a loss or a weight is NaN or infinite."""
     tensors = [learner.sums, *learner.network.state_dict().values()]
-    if all(bool(tensor.isfinite().all()) for tensor in tensors):
-        return
-    raise DivergedError(
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+        raise _diverged(learner, recipe, accelerator)
+
+
+def _diverged(learner: Learner, recipe: Recipe, accelerator: Accelerator) -> DivergedError:
+    return DivergedError(
         f"Training diverged: by step {learner.progress.step} the loss or a weight was NaN or infinite. "
         "Nothing since the last save is kept.",
         expected=f"a finite loss; the learning rate is {recipe.learning_rate:g}, in {precision_of(accelerator)}",

@@ -31,6 +31,7 @@ from perceived.pages import tune as tune_page
 from perceived.recipes import Recipe
 from perceived.space import Space
 from perceived.spec import LABELS
+from perceived.wording import counted
 from perceived.workspace import Workspace
 
 STUDY = "perceived"
@@ -43,6 +44,7 @@ Judge = Callable[[Mapping[str, Any]], None]
 Learn = Callable[[Path, Recipe, Path, Judge], None]
 """What trains a recipe on a workspace into a run, and shows its validations to a judge."""
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+DIVERGED = "diverged"
 
 
 def here(work: Path, recipe: Recipe, out: Path, judge: Judge) -> None:
@@ -71,6 +73,7 @@ def tune(
         ConfigError: no trials, or no such recipe.
         ResumeError: ``out`` holds a search around another recipe, or on another split; or another process
             searches there.
+        DivergedError: no trial learnt anything.
     """
     if trials < 1:
         raise ConfigError(f"{trials} trials find nothing.", expected="at least one")
@@ -167,6 +170,7 @@ def _settle(study: optuna.Study, trial: optuna.Trial, space: Space, work: Path, 
     except optuna.TrialPruned:
         study.tell(trial, state=TrialState.PRUNED)
     except DivergedError:
+        trial.set_user_attr(DIVERGED, True)
         study.tell(trial, math.log(len(LABELS)) if space.recipe.select_by == "loss" else 1 / len(LABELS))
 
 
@@ -193,7 +197,11 @@ def _try(trial: optuna.Trial, space: Space, work: Path, out: Path, learn: Learn)
 
 
 def _describe(study: optuna.Study, space: Space) -> dict[str, Any]:
-    """Return the trials that were judged, the best of them, the recipe's own, and how much each value matters."""
+    """Return the trials that were judged, the best of them, the recipe's own, and how much each value matters.
+
+    Raises:
+        DivergedError: every trial did; there is no best one.
+    """
     trials = study.get_trials(deepcopy=False, states=_DONE)
     finished = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     importance = {}
@@ -206,16 +214,24 @@ def _describe(study: optuna.Study, space: Space) -> dict[str, Any]:
             "trial": number,
             "run": trial.user_attrs["run"],
             "pruned": trial.state is TrialState.PRUNED,
+            "diverged": DIVERGED in trial.user_attrs,
             "score": trial.value,
             "validations": len(trial.intermediate_values),
             "values": trial.params,
         }
         for number, trial in enumerate(trials, 1)
     ]
+    learnt = [row for row in rows if not (row["pruned"] or row["diverged"])]
+    if not learnt:
+        raise DivergedError(
+            f"Training diverged in {counted(len(rows), 'trial')}, and there is no other.",
+            mend="search around another recipe, such as with --set learning_rate=1e-4, and into another --out",
+        )
+    pick = max if study.direction is optuna.study.StudyDirection.MAXIMIZE else min
     return {
         "direction": study.direction.name.lower(),
         "trials": rows,
-        "best": next(row for row, trial in zip(rows, trials, strict=True) if trial.number == study.best_trial.number),
+        "best": pick(learnt, key=lambda row: row["score"]),
         "own": next((row for row in rows if row["values"] == space.own()), None),
         "importance": importance,
     }

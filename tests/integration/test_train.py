@@ -464,6 +464,16 @@ def test_a_rate_that_is_far_too_high_is_found_out(tiny_work: Path, recipe: Recip
     assert not Run(tmp_path / "run").best.exists()
 
 
+def test_weights_so_large_that_only_validation_is_no_number_are_found_out(
+    tiny_work: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    one_step = dataclasses.replace(recipe, epochs=0.05, learning_rate=1e30, warmup=0.0, precision="fp32")
+    with pytest.raises(DivergedError, match="by step 1 "):
+        training.train(tiny_work, one_step, tmp_path / "run", quiet=True)
+    assert not Run(tmp_path / "run").best.exists()
+    assert not Run(tmp_path / "run").metrics.exists()
+
+
 def test_attributes_are_learnt_beside_the_label_and_left_out_of_the_model(
     run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path
 ) -> None:

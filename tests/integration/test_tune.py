@@ -213,6 +213,22 @@ def test_a_trial_that_diverges_is_worth_a_guess(
         tiny_work, tmp_path / "out", trials=3, settings=[*settings, f"select_by={select_by}"], learn=learn
     )
     assert [row["score"] for row in found["trials"]] == pytest.approx([score, guess, score])
+    assert [row["diverged"] for row in found["trials"]] == [False, True, False]
+    assert "<b>diverged</b>" in (tmp_path / "out" / "tuning.html").read_text()
+
+
+def test_a_trial_that_diverged_is_never_the_best(tiny_work: Path, settings: list[str], tmp_path: Path) -> None:
+    def learn(work: Path, recipe: Recipe, out: Path, judge: tune.Judge) -> None:
+        if not diverging or recipe.learning_rate != first:
+            raise DivergedError("The network stopped making sense.")
+        pretend(lambda _: 0.3)(work, recipe, out, after_validation=judge)
+
+    first, diverging = recipes.get("fast", settings).learning_rate, True
+    found = tune.tune(tiny_work, tmp_path / "worse", trials=3, settings=settings, learn=learn)
+    assert (found["best"]["score"], found["best"]["trial"]) == (0.3, 1), "a guess would be worth more"
+    diverging = False
+    with pytest.raises(DivergedError, match="diverged in 2 trials"):
+        tune.tune(tiny_work, tmp_path / "none", trials=2, settings=settings, learn=learn)
 
 
 def test_another_search_is_refused(

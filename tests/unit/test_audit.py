@@ -16,7 +16,7 @@ import pytest
 from perceived import audit, criteria, gaps, groups, metrics, significance
 from perceived.answers import Reading
 from perceived.data import split as splits
-from perceived.errors import ConfigError
+from perceived.errors import ConfigError, SplitError
 from perceived.pages import audit as audit_page, audit_charts, markdown
 
 LABELS = ("female", "male")
@@ -689,9 +689,28 @@ def test_a_model_s_own_doubt_and_pictures_that_it_cannot_read_are_audited_and_wh
     table, reading = audit.audit_workspace(model, tmp_path, on="val")
     assert table["answer"].to_list() == ["male", "uncertain", "female", "missed"]
     assert table["probability_male"].is_null().to_list() == [False, False, False, True]
-    assert reading.notes == ["The checkpoint was chosen on these pictures, so the figures flatter it a little."]
+    unread, chosen = reading.notes
+    assert re.fullmatch(r"1 picture cannot be read or show no face, and count as missed: .*torn\.png.*", unread)
+    assert chosen == "The checkpoint was chosen on these pictures, so the figures flatter it a little."
     always, _ = audit.audit_workspace(model, tmp_path, on="val", always_answer=True)
     assert always["answer"].to_list() == ["male", "male", "female", "missed"]
+
+
+def test_a_model_that_can_read_nothing_is_not_audited(make_model: Callable[..., Path], tmp_path: Path) -> None:
+    split = pl.DataFrame({"id": ["a"], "path": [str(tmp_path / "gone.png")], "label": ["male"], "split": ["val"]})
+    split.with_columns(identity=pl.lit(None, pl.Int64)).write_parquet(tmp_path / "split.parquet")
+    split.rename({"split": "partition"}).write_parquet(tmp_path / "examples.parquet")
+    with pytest.raises(SplitError, match=r"Of 1 picture, none can be read: .*gone\.png"):
+        audit.audit_workspace(make_model(tmp_path / "m.onnx"), tmp_path, on="val")
+
+
+def test_answers_for_a_workspace_may_name_their_pictures_otherwise(tmp_path: Path) -> None:
+    split = pl.DataFrame({"id": ["a"], "path": ["a.png"], "label": ["male"], "split": ["test"]})
+    split.write_parquet(tmp_path / "split.parquet")
+    split.rename({"split": "partition"}).write_parquet(tmp_path / "examples.parquet")
+    (tmp_path / "said.csv").write_text("file,perceived_gender\na,female\n")
+    table, _ = audit.audit_workspace(tmp_path / "said.csv", tmp_path, id_column="file")
+    assert table["answer"].to_list() == ["female"]
 
 
 def test_the_worst_group_has_the_interval_of_its_own_design_effect() -> None:

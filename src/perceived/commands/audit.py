@@ -44,7 +44,7 @@ def audit(
         list[str] | None,
         typer.Option("--map", metavar="WORD=LABEL", help="What a word of the files means: M=male, ?=none."),
     ] = None,
-    id_column: Annotated[str, typer.Option(metavar="NAME", help="Column of ids in --labels.")] = "id",
+    id_column: Annotated[str, typer.Option(metavar="NAME", help="Column of ids, in both tables.")] = "id",
     label_column: Annotated[str, typer.Option(metavar="NAME", help="Column of labels in --labels.")] = "label",
     small: Annotated[int, typer.Option(min=1, help="Flag groups of fewer rows, and keep them out of gaps.")] = 30,
     always_answer: Annotated[bool, typer.Option("--always-answer", help="A model never answers 'uncertain'.")] = False,
@@ -68,6 +68,10 @@ def audit(
         )
     if labels is not None and (always_answer or on != "test"):
         raise ConfigError("--on and --always-answer belong to a folder WORK, and --labels was given.", mend="drop them")
+    if work is not None and label_column != "label":
+        raise ConfigError("--label-column belongs to --labels, and WORK was given.", mend="drop it")
+    if is_model and id_column != "id":
+        raise ConfigError(f"--id-column is for tables, and {source} is a model.", mend="drop it")
     if always_answer and source.exists() and not is_model:
         raise ConfigError(f"--always-answer is for models, and {source} holds answers.", mend="drop it")
     asked = listed(groups)
@@ -76,7 +80,7 @@ def audit(
     storage.check_folder(out)
     if work is not None:
         table, reading = auditing.audit_workspace(
-            source, work, on=on, always_answer=always_answer, words=meant, by=[*asked, *named]
+            source, work, on=on, always_answer=always_answer, words=meant, by=[*asked, *named], id_column=id_column
         )
     else:
         assert labels is not None

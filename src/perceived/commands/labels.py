@@ -25,7 +25,7 @@ def labels(
         str,
         typer.Option(metavar="LIST", help="Which pictures of the split.", show_default="val,test with a model, or all"),
     ] = "",
-    folds: Annotated[int, typer.Option(help="Folds of the cross-validation.")] = 5,
+    folds: Annotated[int | None, typer.Option(help="Folds of the cross-validation.", show_default="5")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change the cross-validation's recipe, last-layer."),

@@ -44,9 +44,9 @@ def write(out: Path, found: Mapping[str, Any]) -> None:
 
 
 def ranked(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the trials, the best first and those that were ended early last."""
+    """Return the trials, the best first, then those that were ended early and those that diverged."""
     sign = -1 if found["direction"] == "maximize" else 1
-    return sorted(found["trials"], key=lambda row: (row["pruned"], sign * row["score"]))
+    return sorted(found["trials"], key=lambda row: (row["diverged"], row["pruned"], sign * row["score"]))
 
 
 def score(value: float, judged_by: str) -> str:
@@ -62,7 +62,9 @@ def heads(found: Mapping[str, Any]) -> tuple[str, ...]:
 def cells(row: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[str, ...]:
     """Return a trial's cells under :func:`heads`."""
     values, judged_by = row["values"], found["judged_by"]
-    ended = f"ended early: {score(row['score'], judged_by)}" if row["pruned"] else score(row["score"], judged_by)
+    ended = "diverged" if row["diverged"] else score(row["score"], judged_by)
+    if row["pruned"]:
+        ended = f"ended early: {ended}"
     shown = (values[name] if isinstance(values[name], str | int) else f"{values[name]:.3g}" for name in _chosen(found))
     return (str(row["trial"]), ended, *map(str, shown))
 
@@ -76,7 +78,7 @@ def history(trials: Sequence[Mapping[str, Any]], direction: str, judged_by: str)
     """Draw each trial's score, those ended early hollow, and the best so far as a line."""
 
     def draw(axes: Axes) -> None:
-        finished = [row for row in trials if not row["pruned"]]
+        finished = [row for row in trials if not (row["pruned"] or row["diverged"])]
         ended = [row for row in trials if row["pruned"]]
         best = np.maximum.accumulate if direction == "maximize" else np.minimum.accumulate
         numbers, scores = [row["trial"] for row in finished], [row["score"] for row in finished]
