@@ -10,7 +10,7 @@ RUN python -m venv /opt/perceived
 COPY requirements/serve.txt requirements/build.txt requirements/
 RUN /opt/perceived/bin/pip install --require-hashes -r requirements/serve.txt \
     && python -m pip install --require-hashes -r requirements/build.txt
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE MODEL_CARD.md ./
 COPY src src
 RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
     && /opt/perceived/bin/pip install --no-deps /wheels/*.whl

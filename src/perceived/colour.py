@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 
+_PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
+"""Modes whose colours are multiplied by their transparency, and those that Pillow makes others of."""
 MOST_PROFILE_BYTES = 4 * 2**20
 """Largest colour profile that is applied; printers' are of 1 to 2 MB."""
 
@@ -37,6 +39,8 @@ def to_rgb(image: Image.Image) -> Pixels:
     if image.mode == "P" and image.palette is None:
         raise ValueError("its palette is missing")
     profile = image.info.get("icc_profile")
+    if image.mode in _PREMULTIPLIED:
+        image = image.convert(_PREMULTIPLIED[image.mode])
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGB", image.size, "white")

@@ -36,6 +36,8 @@ ZOOM = 2.0
 """How far a small picture is enlarged: faces of 10 pixels are found in its double, not in itself."""
 MOST_PIXELS = 16_000_000
 """Pixels searched at the finest scale, a third of a second's work; larger pictures are scaled down to it."""
+PARTS = (2, 4, 8)
+"""A picture is made so many times as small, once, where that leaves :data:`MOST_PIXELS`: as a JPEG is decoded."""
 SMALLEST_SEEN = 10
 """Size in pixels of the smallest face that raises a doubt."""
 DOUBT = 0.2
@@ -97,8 +99,16 @@ class YuNet:
 
     def detect(self, image: Pixels) -> list[Face]:
         """Return the faces in RGB uint8 ``(h, w, 3)``, best first; boxes and landmarks in its pixels."""
+        parts = max((n for n in PARTS if image.shape[0] * image.shape[1] >= MOST_PIXELS * n * n), default=1)
+        if parts == 1:
+            return self._detect(image, self.min_face)
+        smaller = _resize(image, 1 / parts)
+        across, down = image.shape[1] / smaller.shape[1], image.shape[0] / smaller.shape[0]
+        return [face.scaled(across, down) for face in self._detect(smaller, self.min_face / parts)]
+
+    def _detect(self, image: Pixels, min_face: float) -> list[Face]:
         height, width = image.shape[:2]
-        found = framed = self._search(image, _scales(height, width, self.min_face))
+        found = framed = self._search(image, _scales(height, width, min_face))
         if not len(found):
             framed = self._search_framed(image)
             found = framed[framed[:, 14] >= self.threshold]
@@ -106,7 +116,7 @@ class YuNet:
             found = self._search_turned(image, found)
         if not len(found):
             found = self._search_filling(image, framed)
-        faces = (_face(row, width, height) for row in found[_sizes(found) >= self.min_face])
+        faces = (_face(row, width, height) for row in found[_sizes(found) >= min_face])
         return [face for face in faces if min(face.box.width, face.box.height) > 0]  # not beyond the rim altogether
 
     def _search(self, image: Pixels, scales: list[float], share: float = 1) -> Floats:
@@ -180,7 +190,7 @@ def largest_face(faces: Sequence[Face]) -> Face | None:
     return max(faces, key=lambda face: face.box.width * face.box.height, default=None)
 
 
-def _scales(height: int, width: int, min_face: int) -> list[float]:
+def _scales(height: int, width: int, min_face: float) -> list[float]:
     """Return the scales to search at, coarsest first."""
     longer = max(height, width)
     whole = min(ZOOM, TILE / longer)

@@ -125,6 +125,7 @@ def decode_reduced(data: bytes, *, at_least: int, source: str = "", max_pixels: 
     name = source or "The picture"
     _check_bytes(len(data), name)
     try:
+        integrity.check_head(data)
         with _open(data) as image:
             width, height = image.size
             check_size(image.size, name, max_pixels)

@@ -39,6 +39,15 @@ def scans(data: bytes) -> tuple[int, int | None]:
     return count, None
 
 
+def head(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where each segment before the coded pixels starts and ends; a length that is missing is 0."""
+    for marker, position in _markers(data):
+        alone = marker in _STANDALONE
+        yield position, position + 2 + (0 if alone else int.from_bytes(data[position + 2 : position + 4], "big"))
+        if marker == _START_OF_SCAN:
+            return
+
+
 def _markers(data: bytes) -> Iterator[tuple[int, int]]:
     """Yield each marker of the picture and where it stands; decoders too pass over what lies between segments."""
     found = _MARKER.search(data)

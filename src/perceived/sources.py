@@ -13,7 +13,7 @@ from perceived.errors import ConfigError
 
 ENDINGS = frozenset(
     (
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".heic", ".heif"),
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".heic", ".heif", ".hif"),
         *(".gif", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".pnm"),
     )
 )
@@ -155,6 +155,15 @@ def _below(folder: Path, endings: Collection[str], whole: str, without: Collecti
         path = Path(error.filename)
         relative = PurePath("folder") if path == folder else path.relative_to(folder)
         yield Found(location=os.fspath(path), relative=relative)
+
+
+def gone(locations: Iterable[str], words: Iterable[str]) -> Iterator[Found]:
+    """Yield pictures that ``words`` meant once and that are there no more, with the ``relative`` paths they had."""
+    folders = [Path(word) for word in words if is_folder(Path(word))]
+    for path in map(Path, sorted(locations)):
+        if not os.path.lexists(path):
+            above = next((folder for folder in folders if path.is_relative_to(folder)), path.parent)
+            yield Found(location=os.fspath(path), relative=path.relative_to(above))
 
 
 def walk(

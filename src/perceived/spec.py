@@ -105,7 +105,8 @@ class ModelSpec:
                 metrics=value["metrics"],
             )
         except (KeyError, TypeError, ValueError, ConfigError) as error:
+            why = error.what.rstrip(".") if isinstance(error, ConfigError) else error
             raise ModelFileError(
-                f"The model file's specification is not readable: {error}.",
+                f"The model file's specification is not readable: {why}.",
                 mend="export the model again with 'perceived export'",
             ) from error

@@ -26,6 +26,10 @@ from perceived.tracking import Track, Tracker
 from perceived.types import Prediction
 
 CAMERA = "camera"
+MISSING_SECONDS, MISSING = 1.0, 0.05
+"""How much a video may be shorter than it says, in seconds and as a share: the larger of both."""
+_WRITES_DURATION = frozenset(("mov", "matroska", "webm"))
+"""Formats that say how long they are; of others FFmpeg reckons it from the file's size."""
 TICKS = 1000
 """Ticks a second of the annotated video's clock: frames keep their own times, which may be irregular."""
 CODECS = ("libx264", "libopenh264", "libvpx-vp9", "libvpx")
@@ -62,7 +66,7 @@ def frames(source: str | os.PathLike[str], *, lost: list[str] | None = None) -> 
         raise ImageError(f"A value of type {type(source).__name__} is no video.", expected="a path, or camera")
     name, form, options = _address(source)
     start: float | None = None
-    time = 0.0
+    time = end = behind = 0.0
     try:
         with av.open(name, format=form, options=options, metadata_errors="replace") as container:
             if not container.streams.video:
@@ -70,12 +74,23 @@ def frames(source: str | os.PathLike[str], *, lost: list[str] | None = None) -> 
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             for index, frame in enumerate(_decoded(container, stream, [] if lost is None else lost)):
-                time = index / float(stream.guessed_rate or 25) if frame.time is None else frame.time
+                step = 1 / float(stream.guessed_rate or 25)
+                shown = index * step if frame.time is None else frame.time
+                if index and shown + behind < time:  # it begins anew where recordings were put behind one another
+                    behind = time + step - shown
+                time = shown + behind
+                end = time + (float(frame.duration * frame.time_base) if frame.duration and frame.time_base else step)
                 start = time if start is None else start
                 upright = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
                 yield Frame(seconds=max(0.0, time - start), image=np.ascontiguousarray(upright, np.uint8))
             if start is None:
                 raise ImageError(f"{source} has no frame that can be read.", mend="copy the file again")
+            promised = _promised(container, stream)
+            if promised is not None and end < promised - max(MISSING_SECONDS, MISSING * promised):
+                raise ImageError(
+                    f"{source} breaks off after {end - start:.1f} s: it says that it is {promised:.1f} s long.",
+                    mend="copy the file again; what came before is answered",
+                )
     except av.FFmpegError as error:
         if start is not None:
             raise ImageError(
@@ -89,6 +104,17 @@ def frames(source: str | os.PathLike[str], *, lost: list[str] | None = None) -> 
             expected="a video file that FFmpeg reads, or camera, or camera:1",
             mend="check the path, or copy the file again",
         ) from error
+
+
+def _promised(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
+    """Return how many seconds a file says that it shows; nothing where that is not written in it, but reckoned."""
+    if not _WRITES_DURATION.intersection(container.format.name.split(",")):
+        return None
+    said = [container.duration / av.time_base] if container.duration else []
+    if stream.duration and stream.time_base:
+        said.append(float(stream.duration * stream.time_base))
+    alone = len(container.streams) == 1  # else a longer sound may be what the whole lasts
+    return min(said) if said and (alone or len(said) > 1) else None
 
 
 def _decoded(

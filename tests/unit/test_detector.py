@@ -310,6 +310,28 @@ def test_a_large_picture_is_searched_down_to_all_the_pixels_there_may_be() -> No
     assert detector._scales(8000, 8000, 40)[-1] == pytest.approx(0.25)
 
 
+def test_a_vast_picture_is_made_small_once(portraits: list[images.Pixels], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GIF of 62 bytes may say that it is of 118 megapixels: every search would make all of them small anew."""
+    scene = on_grey(resized(portraits[0], 200, 240), 301, 81, width=1001, height=503)
+    (as_it_is,) = FINDER.detect(scene)
+    monkeypatch.setattr(detector, "MOST_PIXELS", scene.shape[0] * scene.shape[1] // 4)
+    shapes = []
+    search = YuNet._search
+
+    def watched(finder: YuNet, image: images.Pixels, *rest: Any) -> Any:
+        shapes.append(image.shape[:2])
+        return search(finder, image, *rest)
+
+    monkeypatch.setattr(YuNet, "_search", watched)
+    (face,) = FINDER.detect(scene)
+    assert set(shapes) == {(252, 500)}
+    assert overlap(face.box, as_it_is.box) > 0.85
+    assert face.landmarks is not None
+    np.testing.assert_allclose(face.landmarks, as_it_is.landmarks, atol=6)
+    assert YuNet(min_face=110).detect(scene) == FINDER.detect(scene)
+    assert YuNet(min_face=140).detect(scene) == []
+
+
 def test_boxes_that_a_tiles_edge_cuts_are_left_to_its_neighbours() -> None:
     """Of the left and the right tile of a picture of 1000 × 500; nothing is cut at the picture's own edges."""
     boxes = [(-5, -5, 40, 40), (0, 300, 40, 520), (600, 50, 645, 90), (300, 50, 340, 90), (620, 50, 639.5, 90)]

@@ -8,7 +8,9 @@ import re
 import struct
 import subprocess
 import sys
+import time
 import zipfile
+import zlib
 from pathlib import Path
 
 import cv2
@@ -16,7 +18,7 @@ import numpy as np
 import PIL
 import pytest
 from hypothesis import given, settings, strategies as st
-from PIL import Image, ImageCms, TiffImagePlugin
+from PIL import Image, ImageCms, ImageFile, TiffImagePlugin
 
 from perceived import colour, images, integrity, jpeg
 from perceived.errors import ImageError
@@ -306,6 +308,69 @@ def test_a_jpeg_of_endless_scans_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     assert images.decode(data[:-2] + 80 * last + data[-2:]).shape == (1000, 1000, 3)
     with pytest.raises(ImageError, match="scans of 1000×1000 pixels"):
         images.decode(data[:-2] + 100 * last + data[-2:])
+
+
+def parts(kind: str, count: int) -> bytes:
+    """Encode a picture, and put ``count`` parts of a kind before its pixels."""
+    jpeg_file = encode(Image.fromarray(PICTURE), "JPEG")
+    png_file = encode(Image.fromarray(PICTURE), "PNG")
+    gif_file = encode(Image.fromarray(PICTURE[..., 0]), "GIF")
+    table = 13 + 3 * 2 ** ((gif_file[10] & 7) + 1)
+    chunk = b"\0\0\0\0abCd" + zlib.crc32(b"abCd").to_bytes(4, "big")
+    exif = b"\xff\xe1\xff\xffExif\0\0" + bytes(65527)
+    return {
+        "comments": jpeg_file[:2] + count * b"\xff\xfe\0\2" + jpeg_file[2:],
+        "exif": jpeg_file[:2] + count // 20 * exif + jpeg_file[2:],
+        "junk": jpeg_file[:2] + b"\xff\xfe\0\2" + bytes(10 * count) + jpeg_file[2:],
+        "chunks": png_file[:33] + count * chunk + png_file[33:],
+        "empty": png_file[: (place := png_file.index(b"IDAT") - 4)]
+        + 10 * count * (b"\0\0\0\0IDAT" + zlib.crc32(b"IDAT").to_bytes(4, "big")) + png_file[place:],
+        "blocks": gif_file[:table] + b"!\xfe" + count * b"\1c" + b"\0" + gif_file[table:],
+        "long blocks": gif_file[:table] + b"!\xfe" + count // 2 * (b"\xff" + bytes(255)) + b"\0" + gif_file[table:],
+        "text": b"P2 100 100 255\n" + count * b"#\n" + 10_000 * b"9 ",
+        "long text": b"P3 %d 1000 255\n" % (count // 20) + 3000 * (count // 20) * b"99 ",
+        "scale": b"P6 %d 1000 254\n" % (count // 5) + bytes(3000 * (count // 5)),
+        "header": b"P6 #" + 10 * count * b"c" + b"\n10 10 255\n" + bytes(300),
+    }[kind]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "most"),
+    [
+        *(
+            ("comments", 9_000),
+            ("exif", 2_000),
+            ("junk", 6_000),
+            ("chunks", 9_000),
+            ("empty", 9_000),
+            ("blocks", 9_000),
+        ),
+        *(("long blocks", 6_000), ("text", 900), ("long text", 9_000), ("scale", 5_000), ("header", 6_000)),
+    ],
+)
+def test_a_small_file_does_not_keep_a_decoder_busy(kind: str, most: int) -> None:
+    data = parts(kind, most)
+    started = time.process_time()
+    images.decode(data)
+    data = parts(kind, 3 * most)
+    with pytest.raises(ImageError, match=r"it has more than|its header says no size"):
+        images.decode(data)
+    assert time.process_time() - started < 5
+
+
+def test_somebodys_wish_for_truncated_pictures_does_not_make_halves_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    data = encode(Image.fromarray(noise), "JPEG")
+    assert close(images.decode(data), noise, within=60)
+    with pytest.raises(ImageError, match="its end is missing"):
+        images.decode(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("mode", ["La", "RGBa"])
+def test_colours_that_are_multiplied_already_are_read(mode: str) -> None:
+    plain = Image.fromarray(PICTURE).convert("LA" if mode == "La" else "RGBA")
+    assert np.array_equal(images.of_pillow(plain.convert(mode)), images.of_pillow(plain))
 
 
 def trailer(count: int) -> bytes:

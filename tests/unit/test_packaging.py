@@ -111,6 +111,27 @@ def test_the_dockerfile_is_as_hadolint_wants_it(root):
     assert (found.returncode, found.stdout) == (0, "")
 
 
+def test_docker_is_given_what_the_dockerfile_copies(root):
+    lines = (root / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    ours = [line.split()[1:-1] for line in lines if line.startswith("COPY ") and "--from" not in line]
+    copied = [name for names in ours for name in names]
+    first, *let_through = (root / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert first == "*"
+    assert copied
+    assert [name for name in copied if f"!{name}" not in let_through or not (root / name).exists()] == []
+
+
+@pytest.mark.parametrize("package", [".", "packages/research-weights"])
+def test_a_wheel_brings_the_card_of_its_model(package, root):
+    project = tomllib.loads((root / package / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    ((source, place),) = wheel["force-include"].items()
+    assert "## Intended use" in (root / package / source).read_text(encoding="utf-8")
+    (folder,) = wheel["packages"]
+    model = root / package / Path(folder).parent / Path(place).with_suffix(".onnx")
+    assert model.is_file(), "the card stands beside its model, under its name"
+
+
 def test_the_container_is_not_root_and_names_every_image(root):
     lines = (root / "Dockerfile").read_text(encoding="utf-8").splitlines()
     images = [line.split()[1] for line in lines if line.startswith("FROM ")]

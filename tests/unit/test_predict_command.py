@@ -8,6 +8,7 @@ import gc
 import io
 import json
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -298,6 +299,30 @@ def test_drawings_keep_their_names_when_pictures_are_added(run, tiny_model, pict
     after = {path.name: path.read_bytes() for path in drawn.iterdir()}
     assert len(after) == len(before) + 1
     assert after.items() > before.items()
+
+
+def test_drawings_of_pictures_that_are_gone_keep_their_names(run, tiny_model, picture, tmp_path):
+    (tmp_path / "album").mkdir()
+    for name, shade in (("a.bmp", 10), ("a.png", 90)):
+        picture(f"album/{name}", shade)
+    drawn = tmp_path / "drawn"
+    words = ("predict", tmp_path / "album", "--model", tiny_model, "--no-detect", "--crops", drawn)
+    resumed = (*words, "--resume", tmp_path / "log.jsonl")
+    assert run(*resumed).code == 0
+    before = {path.name: path.read_bytes() for path in drawn.iterdir()}
+    assert sorted(before) == ["a-2-face1.png", "a-face1.png"]
+    (tmp_path / "album" / "a.bmp").unlink()
+    picture("album/a.webp", 240)
+    assert run(*resumed).code == 0
+    after = {path.name: path.read_bytes() for path in drawn.iterdir()}
+    assert after.keys() - before.keys() == {"a-3-face1.png"}
+    assert after.items() > before.items()
+
+
+def test_a_model_whose_name_is_not_unicode_answers(run, tiny_model, picture, tmp_path):
+    strange = Path(os.fsdecode(os.fsencode(tmp_path) + b"/mod\xe8le.onnx"))
+    shutil.copyfile(tiny_model, strange)
+    assert run("predict", picture("a.png", 10), "--no-detect", "--model", strange).code == 0
 
 
 def test_answers_are_not_written_over_the_model(run, make_model, picture, tmp_path):

@@ -105,6 +105,40 @@ def test_a_cut_video_yields_what_is_before_the_cut_or_says_so(clip, tmp_path, sh
     assert read or share < 0.9
 
 
+def encode(path, count, codec="mpeg4", **options):
+    """Write so many frames of noise, ten a second."""
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width = stream.height = 64
+        for step in range(count):
+            noise = np.random.default_rng(step).integers(0, 256, (64, 64, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, format="rgb24")))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".mkv"])
+def test_a_video_that_ends_before_it_says_so_is_told(ending, tmp_path):
+    """A download that broke off: what says how long it is stands before the frames that are missing."""
+    whole, cut = tmp_path / f"whole{ending}", tmp_path / f"cut{ending}"
+    encode(whole, 60, **({"movflags": "faststart"} if ending == ".mp4" else {}))
+    assert len(list(frames(str(whole)))) == 60
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    read = []
+    with pytest.raises(ImageError, match=rf"cut\{ending} breaks off after [23]\.\d s"):
+        read.extend(frames(str(cut)))
+    assert 20 < len(read) < 40
+
+
+def test_time_goes_on_where_recordings_were_put_behind_one_another(tmp_path):
+    encode(tmp_path / "one.ts", 12, codec="mpeg2video")
+    (tmp_path / "two.ts").write_bytes(2 * (tmp_path / "one.ts").read_bytes())
+    times = [frame.seconds for frame in frames(str(tmp_path / "two.ts"))]
+    steps = np.diff(times)
+    assert len(times) == 24
+    assert (steps > 0).all()
+    np.testing.assert_allclose(np.delete(steps, 11), 0.1, atol=0.02)
+
+
 def test_damaged_frames_are_passed_over(run, tiny_model, tmp_path):
     with Recorder(tmp_path / "whole.mp4") as recorder:
         for step in range(60):

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, tee
+from itertools import chain, islice, tee
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,16 +57,19 @@ def answer(predictor: Predictor | Client, words: Iterable[str], output: Output, 
         typer.echo(f"{counted(len(done), 'picture')} answered before: not drawn again.", err=True)
     found = _some(find(words), words)
     if album:  # of all, and those of earlier runs first, so that drawings keep their names
+        gone = list(sources.gone(before.sources, words))
         earlier = (one for one in find(words) if one.location in before.sources) if before.sources else ()
-        found = sources.distinct(chain(earlier, (one for one in found if one.location not in before.sources)))
+        fresh = (one for one in found if one.location not in before.sources)
+        named = sources.distinct(chain(gone, earlier, fresh))
+        found = islice(named, len(gone), None)
     for word in words:
         if sources.is_folder(Path(word)) and next(find([word]), None) is None:
             typer.echo(f"There is no picture in {rows.on_one_line(word)}.", err=True)
-    fresh = (one for one in found if one.location not in done)
+    asked = (one for one in found if one.location not in done)
     labels = predictor.labels
     total = sum(1 for one in find(words) if one.location not in done) if _has_bar(output) else None
     with _writing(output, labels) as write, _progress(total) as progress:
-        for picture in _answers(predictor, fresh, album):
+        for picture in _answers(predictor, asked, album):
             write(rows.rows(output.form, picture, labels))
             if picture.error is not None and output.form is rows.Format.TABLE:
                 typer.echo(rows.on_one_line(_complaint(picture.source, picture.error)), err=True)
