@@ -8,8 +8,6 @@ from pathlib import Path
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
-from perceived.rows import printable
-
 REFUSED = (
     *(errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf),
     *(errors.NotImplemented, errors.RuntimeException),
@@ -35,6 +33,6 @@ def open_session(
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = memory_patterns
     options.log_severity_level = ONLY_FAULTS
-    if isinstance(model, Path) and printable(str(model)) != str(model):
+    if isinstance(model, Path) and not str(model).isprintable():
         model = model.read_bytes()  # ONNX Runtime takes names in UTF-8 only
     return ort.InferenceSession(model, options, providers=list(providers))

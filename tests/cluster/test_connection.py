@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 
@@ -52,6 +53,12 @@ def test_a_local_cluster_is_one_of_its_own_beside_another_on_this_machine(nodes)
     told = subprocess.run([sys.executable, "-c", LOCAL], check=True, capture_output=True, text=True).stdout
     address, count = told.split()[-2:]
     assert (address != nodes.address, count) == (True, "1")
+
+
+def test_something_else_that_listens_is_no_head_node(monkeypatch):
+    monkeypatch.setattr(connection, "HEALTH_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ClusterError, match="is no head node of Ray"):
+        connection._reach(f"127.0.0.1:{silent.getsockname()[1]}")
 
 
 def test_a_node_that_was_lost_is_left_out_once_the_cluster_knows(cluster):

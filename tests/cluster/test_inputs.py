@@ -6,7 +6,12 @@ import errno
 import io
 import sys
 import tarfile
+import threading
+from collections import deque
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePath
+from typing import ClassVar
 
 import pytest
 
@@ -225,6 +230,69 @@ def test_a_network_that_fails_is_no_fault_of_a_picture():
         inputs._unreadable("s3://bucket/a.jpg", ConnectionResetError("reset by peer"))
     assert "goes on" in caught.value.mend
     assert isinstance(inputs._unreadable("s3://bucket/a.jpg", PermissionError("403")), ImageError)
+
+
+class Site(BaseHTTPRequestHandler):
+    """A site with a picture, one that is cut off, gone or vast, and one that is there the third time."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        again = self.asked.count(self.path)
+        status = {"/gone": 404, "/secret": 403, "/ill": 503, "/busy": 200 if again > 2 else 503}.get(self.path, 200)
+        self.send_response(status)
+        content = b"a picture" * (100 if self.path == "/large" else 1)
+        self.send_header("Content-Length", str(len(content) + 5 * (self.path == "/cut")))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(inputs, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(inputs, "_WEB_ANSWERED", deque(maxlen=1))
+    monkeypatch.setattr(images, "MAX_BYTES", 400)
+    Site.asked.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_what_one_site_of_the_web_lacks_is_a_row(site: str) -> None:
+    assert inputs._fetch("x", f"{site}/a.jpg") == b"a picture"
+    assert inputs._fetch("x", f"{site}/busy") == b"a picture", "at the third attempt"
+    assert len(inputs._fetch("x", f"{site}/large")) == 401, "enough to refuse it by its size"
+    for name, times in (("gone", 1), ("secret", 1), ("ill", 3), ("cut", 3)):
+        error = inputs._fetch("x", f"{site}/{name}")
+        assert isinstance(error, ImageError), name
+        assert Site.asked.count(f"/{name}") == times
+    for address in ("http://[::1", "http:///x.jpg", "zip://a::/etc/hostname"):
+        assert isinstance(inputs._fetch("x", address), ImageError), address
+
+
+def test_a_site_that_is_gone_is_a_row_while_others_answer(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = "http://127.0.0.1:9/a.jpg"
+    with pytest.raises(DataError, match="is out of reach"):
+        inputs._fetch("x", nowhere)
+    download = inputs._download
+
+    def meanwhile(address: str) -> bytes:
+        if address == nowhere and not Site.asked:
+            inputs._from_web(f"{site}/a.jpg")
+        return download(address)
+
+    monkeypatch.setattr(inputs, "_download", meanwhile)
+    assert isinstance(inputs._fetch("x", nowhere), ImageError)
 
 
 @pytest.mark.parametrize(

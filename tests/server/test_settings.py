@@ -58,6 +58,12 @@ def test_a_device_that_is_not_here_is_told_before_anybody_listens(tiny_model, de
         open_predictor(load(model=str(tiny_model), device=device))
 
 
+def test_what_kubernetes_says_of_a_service_is_no_setting(monkeypatch):
+    for name in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_8000_TCP", "PORT_8000_TCP_ADDR"):
+        monkeypatch.setenv(f"PERCEIVED_SERVE_SVC_{name}", "10.0.0.1")
+    assert load().port == 8000
+
+
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [

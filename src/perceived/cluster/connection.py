@@ -6,6 +6,8 @@ import contextlib
 import logging
 import platform
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
@@ -27,6 +29,8 @@ AUTO = "auto"
 """The address that stands for the cluster this machine is a node of."""
 REACH_SECONDS = 5.0
 """How long an address may take to accept a connection."""
+HEALTH_SECONDS = 30.0
+"""How long a head node may take to say that it is one: where something else listens, Ray would wait for ever."""
 ANSWER_SECONDS = 60.0
 """How long the nodes of a cluster may take to say what is installed on them."""
 LOGGERS = ("ray", "ray.data", "ray.train", "ray.serve")
@@ -156,7 +160,7 @@ def _join(address: str, show: bool) -> None:
 
 
 def _reach(address: str) -> None:
-    """Connect once and hang up: Ray itself would try for minutes."""
+    """Connect once and hang up, and see that a head node listens: Ray itself would try for minutes, or for ever."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
         raise ClusterError(
@@ -171,6 +175,15 @@ def _reach(address: str) -> None:
             f"No cluster answers at {address}: {error}.",
             expected="HOST:PORT of a head node, such as 10.0.0.1:6379",
             mend="start one (ray start --head --port=6379), or use --cluster local",
+        ) from error
+    ask = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--skip-version-check", "--address", address]
+    try:
+        subprocess.run(ask, check=True, capture_output=True, timeout=HEALTH_SECONDS)
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
+        raise ClusterError(
+            f"What listens at {address} is no head node of Ray.",
+            expected="the port that 'ray start --head' names, 6379 unless said otherwise",
+            mend="look at the port: the dashboard's is 8265, that of Ray's client 10001",
         ) from error
 
 

@@ -11,6 +11,9 @@ import errno
 import glob
 import os
 import tarfile
+import time
+import zipfile
+from collections import deque
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path, PurePath
@@ -18,7 +21,7 @@ from typing import IO, Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from aiohttp import ClientError, ClientResponseError
+from aiohttp import ClientError, ClientPayloadError, ClientResponseError, ClientSSLError
 from fsspec import AbstractFileSystem
 
 from perceived import images, prefetch, sources
@@ -48,6 +51,11 @@ PASSING = frozenset(
     if hasattr(errno, name)  # not every system has all
 )
 """Codes of errors that say nothing about a file: the store, the drive or the way to it is out of order."""
+WEB = ("http://", "https://")
+PAUSES = (1.0, 3.0)
+"""Seconds between attempts to download a picture."""
+_WEB_ANSWERED: deque[float] = deque(maxlen=1)
+"""When a site of the web last answered anything here."""
 _CHUNK = 2**20
 ROWS = 64
 """Rows of a table that are held together."""
@@ -140,14 +148,23 @@ def _unreadable(location: str, error: Exception) -> ImageError:
 
 def _raise_if_passing(location: str, error: Exception) -> None:
     """Raise :class:`DataError` where the store, the drive or the network is out of order, and not the file."""
-    status = error.status if isinstance(error, ClientResponseError) else None
-    passing = isinstance(error, ConnectionError | TimeoutError) or getattr(error, "errno", None) in PASSING
-    if passing or (isinstance(error, ClientError) and (status is None or status in (408, 429) or status >= 500)):
-        raise DataError(
-            f"{location} is out of reach: {error or type(error).__name__}.",
-            expected="a network and a store that answer",
-            mend="run the same command again later: it goes on where it stopped",
-        ) from error
+    if _may_pass(error):
+        raise _out_of_reach(location, error) from error
+
+
+def _may_pass(error: Exception) -> bool:
+    if isinstance(error, ClientResponseError):
+        return error.status in (408, 429) or error.status >= 500
+    down = getattr(error, "errno", None) in PASSING
+    return down or isinstance(error, ClientError | ConnectionError | TimeoutError)
+
+
+def _out_of_reach(location: str, error: Exception) -> DataError:
+    return DataError(
+        f"{location} is out of reach: {error or type(error).__name__}.",
+        expected="a network and a store that answer",
+        mend="run the same command again later: it goes on where it stopped",
+    )
 
 
 def _locations(word: str, without: str) -> Iterator[str]:
@@ -336,12 +353,53 @@ def _fetch(name: str, picture: Any) -> Source | ImageError:
         return picture
     if not is_address(picture):
         return _from_disk(picture)
+    if picture.startswith(WEB):
+        return _from_web(picture)
     try:
         files, path = open_address(picture)
         content: bytes = files.cat_file(path, end=images.MAX_BYTES + 1)
+    except (ValueError, zipfile.BadZipFile) as error:
+        return ImageError(f"{picture} cannot be read: {error}.", mend="check the address")
     except (OSError, ClientError, ConfigError) as error:
         return _unreadable(picture, error)
     return content
+
+
+def _from_web(address: str) -> bytes | ImageError:
+    """Download a picture from a site of the web, of which some are always gone: what one lacks is its own fault.
+
+    Raises:
+        DataError: it is out of reach, and so has been all of the web since it was asked for.
+    """
+    began = time.monotonic()
+    for pause in (*PAUSES, None):
+        try:
+            content = _download(address)
+        except (ValueError, ConfigError, ClientSSLError, FileNotFoundError) as error:  # ValueError: a bad address
+            return ImageError(f"{address} cannot be read: {error}.", mend="check the address")
+        except (OSError, ClientError) as error:
+            why = error
+        else:
+            _WEB_ANSWERED.append(time.monotonic())
+            return content
+        if isinstance(why, ClientResponseError | ClientPayloadError):
+            _WEB_ANSWERED.append(time.monotonic())
+        if pause is None or not _may_pass(why):
+            break
+        time.sleep(pause)
+    if _WEB_ANSWERED and _WEB_ANSWERED[0] >= began:
+        return ImageError(f"{address} cannot be read: {why or type(why).__name__}.", mend="check the address")
+    raise _out_of_reach(address, why) from why
+
+
+def _download(address: str) -> bytes:
+    """Read an address of the web as it comes, and no more than a byte beyond what a picture may have."""
+    files, path = open_address(address)
+    content = bytearray()  # a size is given, so that the site is not asked for it
+    with files.open(path, "rb", block_size=0, size=1) as opened:
+        while len(content) <= images.MAX_BYTES and (more := opened.read(_CHUNK)):
+            content += more
+    return bytes(content[: images.MAX_BYTES + 1])
 
 
 def _from_disk(path: str) -> bytes | ImageError:

@@ -112,6 +112,7 @@ def application(settings: Settings, *, replicas: int) -> serve.Application:
         name=NAME,
         ray_actor_options={"num_cpus": threads, "num_gpus": int(settings.device == "cuda")},
         max_ongoing_requests=WAITING * threads,
+        max_queued_requests=settings.queue,
         autoscaling_config={
             "min_replicas": 1,
             "max_replicas": replicas,
