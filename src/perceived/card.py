@@ -150,7 +150,7 @@ def render(
         "by_group": lambda found, grouping: "\n".join(audit_page.by_group(found, grouping, level="###")),
         "told": gaps.told,
         "tested_on": lambda found: _tested_on(found, datasets),
-        "mean": lambda curve, name: sum(point[name]["value"] for point in curve) / len(curve),
+        "mean": report.mean,
     }
     return report.render("card.md", context).rstrip() + "\n"
 

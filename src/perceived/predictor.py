@@ -180,7 +180,8 @@ class Predictor:
     def stream(self, pictures: Iterable[Source | ImageError], names: Iterable[str] = ()) -> Iterator[Picture]:
         """Answer for any number of pictures in their order; see :meth:`predict` for a list.
 
-        Pictures are taken from ``pictures`` a bounded number ahead of the answers. ``names`` are what
+        Pictures are taken from ``pictures`` a bounded number ahead of the answers: pixels that are given must
+        stay as they are until their answer comes. ``names`` are what
         the answers call the pictures; where it ends, a path is its own name. Those who read pictures
         themselves give the :class:`ImageError` of one that they could not read in its place.
 

@@ -17,9 +17,6 @@ EVENTS = "events.out.tfevents."
 """How the names of TensorBoard's files begin."""
 SCALARS = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "rate")
 
-RUN_COLORS = ("accent", "male", "female")
-"""Of the runs in one chart."""
-
 History = Sequence[Mapping[str, Any]]
 """The lines of a run's ``metrics.jsonl``, one for each validation."""
 
@@ -38,36 +35,13 @@ def panel(history: History, name: str) -> charts.Draw:
         for side, key, color in (("training", "train", "muted"), ("validation", "val", "accent")):
             values = [line[f"{key}_{name}"] for line in history]
             axes.plot(steps, values, color=charts.COLORS[color], linewidth=1.8, marker="o", markersize=4.5, label=side)
-        _finish(axes, name)
+        finish(axes, name)
 
     return draw_panel
 
 
-def draw_together(histories: Mapping[str, History], out: Path, *, title: str) -> None:
-    """Write a PNG of the loss and accuracy of at most three runs, by name, over the image-steps of the longest."""
-    figure = charts.chart(
-        shared_panel(histories, "loss"), shared_panel(histories, "accuracy"), width=2 * charts.WIDTH, height=3.6
-    )
-    charts.save_png(figure, out, title=title)
-
-
-def shared_panel(histories: Mapping[str, History], name: str) -> charts.Draw:
-    """Draw ``"loss"`` or ``"accuracy"`` of several runs: validation as a line, training dashed."""
-
-    def draw_panel(axes: Axes) -> None:
-        for (run, history), color in zip(histories.items(), RUN_COLORS, strict=False):
-            steps = [line["image_steps"] for line in history]
-            for key, style in (("val", "-"), ("train", "--")):
-                values = [line[f"{key}_{name}"] for line in history]
-                label = f"{run}, {'validation' if key == 'val' else 'training'}"
-                axes.plot(steps, values, style, color=charts.COLORS[color], linewidth=1.8, label=label)
-                axes.plot(steps[-1:], values[-1:], "o", color=charts.COLORS[color], markersize=4.5)
-        _finish(axes, name)
-
-    return draw_panel
-
-
-def _finish(axes: Axes, name: str) -> None:
+def finish(axes: Axes, name: str) -> None:
+    """Label a panel of ``"loss"`` or ``"accuracy"`` over image-steps."""
     axes.set(xlabel="image-steps (pictures × epochs)", ylabel=name, xlim=(0, None))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     if name == "accuracy":

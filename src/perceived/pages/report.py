@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,11 @@ def confidence(value: float) -> str:
 def number(value: float | None, digits: int = 0) -> str:
     """Render a number with thousands set apart."""
     return NOTHING if value is None else f"{value:,.{digits}f}"
+
+
+def mean(curve: Sequence[Mapping[str, Any]], name: str) -> float:
+    """Return the mean of a rate over the points of a curve."""
+    return sum(float(point[name]["value"]) for point in curve) / len(curve)
 
 
 def p_value(value: float | None) -> str:

@@ -39,7 +39,7 @@ def write(out: Path, found: Found, *, reference: Found | None, example: Pixels |
         "pictures": {kind: [report.picture_uri(p) for p in row] for kind, row in pictures.items()},
         "original": None if example is None else report.picture_uri(example),
         "docs": {kind: (corruptions.KINDS[kind].__doc__ or "").strip() for kind in kinds},
-        "mean": lambda curve, name: float(np.mean([point[name]["value"] for point in curve])),
+        "mean": report.mean,
         "answered": answered,
         "severities": SEVERITIES,
         "small": SMALL,
