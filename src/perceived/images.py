@@ -338,6 +338,10 @@ def _unreadable(data: bytes, name: str, error: BaseException, max_pixels: int = 
         return ImageError(f"{name} is larger than {max_pixels:,} pixels.", mend="scale it down")
     if isinstance(error, MemoryError):
         return ImageError(f"There is not enough memory for {name}.", mend="scale it down, or ask for fewer threads")
+    if isinstance(error, integrity.UnreasonableError):
+        return ImageError(
+            f"{name} is refused: it has {error}, more than a camera writes.", mend="save it anew, as PNG or JPEG"
+        )
     if isinstance(error, UnsupportedPixelsError):
         return ImageError(f"{name} has {error}.", expected="whole numbers", mend="save it as PNG or JPEG")
     if isinstance(error, UnidentifiedImageError):

@@ -26,12 +26,16 @@ MAX_PARTS = 10_000
 MAX_COPIED = 2**31
 """Most bytes that a decoder copies to join the parts of a JPEG's EXIF data or of a GIF's comments one by one."""
 MAX_CHUNKS = 100_000
-"""Most chunks of a PNG: 64 MiB of them have 700 bytes each then, and writers take thousands."""
+"""Most chunks of a PNG, or parts of a GIF's extensions: writers take thousands of bytes for the ones, 255 for the
+others."""
 MAX_JUNK = 2**16
 """Most bytes of a header that belong to no part of it."""
+MAX_COMMENTS = 1_000
+"""Most comments of a PNM of text."""
 MAX_SLOW_BYTES = 4 * 2**20
 """Longest PNM whose numbers are read one by one: those of text, or of an unusual scale."""
 _PNM_TOKENS = {**dict.fromkeys((b"P1", b"P4"), 3), **dict.fromkeys((b"P2", b"P3", b"P5", b"P6"), 4)}
+_PNM_TEXT = (b"P1", b"P2", b"P3")
 _PNM_FAST = ((b"P4", None), (b"P5", 255), (b"P6", 255), (b"P5", 65535))
 _EXIF = b"Exif\0\0"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -43,11 +47,16 @@ _MORE_DATA = bytes(range(1, 129))
 """Entropy-coded data: of no effect behind a whole picture, and drawn by a decoder that lacks some."""
 
 
+class UnreasonableError(ValueError):
+    """A file may be whole, but has more of something than any camera or program writes."""
+
+
 def check_head(data: bytes) -> None:
     """Check the head of a file before a decoder looks at it: how much there is of what takes long.
 
     Raises:
-        ValueError: it has more than any camera or program writes.
+        UnreasonableError: there is too much of it.
+        ValueError: there is no end to the header.
     """
     if data.startswith(jpeg.SIGNATURE):
         _check_jpeg_head(data)
@@ -76,12 +85,16 @@ def _check_gif_head(data: bytes) -> None:
     place = 13 + (3 * 2 ** ((data[10] & 7) + 1) if len(data) > 10 and data[10] & 0x80 else 0)
     joined = copied = count = 0
     while data[place : place + 1] == b"!":
+        is_comment = data[place + 1 : place + 2] == b"\xfe"
         place += 2
         while place < len(data) and data[place]:
-            joined += data[place]
-            copied, count, place = copied + joined, count + 1, place + 1 + data[place]
-            _require_at_most(MAX_PARTS, count, "parts before its pixels")
-        place, count = place + 1, count + 1
+            if is_comment:
+                joined += data[place]
+                copied += joined
+            count, place = count + 1, place + 1 + data[place]
+            _require_at_most(MAX_CHUNKS, count, "parts before its pixels")
+        count, place = count + 1, place + 1
+        _require_at_most(MAX_CHUNKS, count, "parts before its pixels")
     _require_at_most(MAX_COPIED, copied, "bytes to copy for its comments")
 
 
@@ -93,12 +106,13 @@ def _check_pnm(data: bytes) -> None:
     if (data[:2], scale) in _PNM_FAST:
         return
     _require_at_most(MAX_SLOW_BYTES, len(data), "bytes of a PNM whose numbers are text, or of a scale other than 255")
-    _require_at_most(1000, data.count(b"#"), "comments")
+    if data[:2] in _PNM_TEXT:
+        _require_at_most(MAX_COMMENTS, data.count(b"#"), "comments")
 
 
 def _require_at_most(most: int, found: int, what: str) -> None:
     if found > most:
-        raise ValueError(f"it has more than {most:,} {what}")
+        raise UnreasonableError(f"more than {most:,} {what}")
 
 
 def check(image: Image.Image, data: bytes) -> None:
@@ -115,9 +129,7 @@ def check(image: Image.Image, data: bytes) -> None:
         if end is None and ImageFile.LOAD_TRUNCATED_IMAGES:  # somebody else's wish, for all of the process
             raise ValueError("its end is missing")
         if scans * image.width * image.height > MAX_SCANNED_PIXELS:
-            raise ValueError(
-                f"it has {scans} scans of {image.width}×{image.height} pixels, more than any camera writes"
-            )
+            raise UnreasonableError(f"{scans} scans of {image.width}×{image.height} pixels")
 
 
 def check_filled(image: Image.Image, data: bytes, reload: Callable[[bytes], Image.Image]) -> None:

@@ -74,7 +74,9 @@ def find(
     names = _names(on, (SPLITS if model is None else SPLITS[1:]), set(table["split"]))
     rows = pl.concat([scoring.read_split(workspace, name) for name in names])
     if model is None:
-        answered = _cross_validated(rows, workspace, recipes.get(RECIPE, settings), folds=folds or FOLDS, seed=seed)
+        answered = _cross_validated(
+            rows, workspace, recipes.get(RECIPE, settings), folds=FOLDS if folds is None else folds, seed=seed
+        )
     else:
         answered = _answered(rows, Path(model), folder, table)
     found = {

@@ -127,8 +127,8 @@ class Recipe:
             "a number from 0 to less than 1": {
                 key: 0 <= getattr(self, key) < 1 for key in ("ema_decay", "dropout", "warmup", "label_smoothing")
             },
-            "0, or a number from 0.001": {
-                key: getattr(self, key) == 0 or 0.001 <= getattr(self, key) < math.inf for key in ("mixup", "cutmix")
+            "0, or a number from 0.01 to 1000": {  # beyond, float32 draws another distribution
+                key: getattr(self, key) == 0 or 0.01 <= getattr(self, key) <= 1000 for key in ("mixup", "cutmix")
             },
             "a number from 0": {
                 key: 0 <= getattr(self, key) < math.inf

@@ -6,7 +6,7 @@ import glob
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import groupby, takewhile
 from pathlib import Path, PurePath
 
 from perceived.errors import ConfigError
@@ -157,13 +157,25 @@ def _below(folder: Path, endings: Collection[str], whole: str, without: Collecti
         yield Found(location=os.fspath(path), relative=relative)
 
 
-def gone(locations: Iterable[str], words: Iterable[str]) -> Iterator[Found]:
-    """Yield pictures that ``words`` meant once and that are there no more, with the ``relative`` paths they had."""
-    folders = [Path(word) for word in words if is_folder(Path(word))]
-    for path in map(Path, sorted(locations)):
-        if not os.path.lexists(path):
-            above = next((folder for folder in folders if path.is_relative_to(folder)), path.parent)
-            yield Found(location=os.fspath(path), relative=path.relative_to(above))
+def with_gone(found: Iterable[Found], gone: Iterable[str]) -> Iterator[Found]:
+    """Put pictures that are ``gone``, files of an earlier time, where they would stand among those that are found.
+
+    They are put among the others of their folder; of a folder without any, nothing is known.
+    """
+    waiting: dict[str, list[str]] = {}
+    for location in sorted(gone, reverse=True):
+        waiting.setdefault(os.path.dirname(location), []).append(location)  # noqa: PTH120 -- as it is written
+    for folder, files in groupby(found, lambda one: os.path.dirname(one.location)):  # noqa: PTH120
+        missing = waiting.pop(folder, [])
+        for one in files:
+            while missing and missing[-1] < one.location:
+                yield _beside(one, missing.pop())
+            yield one
+        yield from (_beside(one, location) for location in reversed(missing))
+
+
+def _beside(one: Found, location: str) -> Found:
+    return Found(location=location, relative=one.relative.with_name(PurePath(location).name))
 
 
 def walk(

@@ -215,7 +215,7 @@ def _describe(study: optuna.Study, space: Space) -> dict[str, Any]:
             "run": trial.user_attrs["run"],
             "pruned": trial.state is TrialState.PRUNED,
             "diverged": DIVERGED in trial.user_attrs,
-            "score": trial.value,
+            "score": None if DIVERGED in trial.user_attrs else trial.value,  # it has none: it counts as a guess
             "validations": len(trial.intermediate_values),
             "values": trial.params,
         }

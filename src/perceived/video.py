@@ -28,6 +28,8 @@ from perceived.types import Prediction
 CAMERA = "camera"
 MISSING_SECONDS, MISSING = 1.0, 0.05
 """How much a video may be shorter than it says, in seconds and as a share: the larger of both."""
+RESTART_SECONDS = 1.0
+"""Time that falls by more begins anew, where recordings were put behind one another; by less, frames change places."""
 _WRITES_DURATION = frozenset(("mov", "matroska", "webm"))
 """Formats that say how long they are; of others FFmpeg reckons it from the file's size."""
 TICKS = 1000
@@ -75,10 +77,12 @@ def frames(source: str | os.PathLike[str], *, lost: list[str] | None = None) -> 
             stream.thread_type = "AUTO"
             for index, frame in enumerate(_decoded(container, stream, [] if lost is None else lost)):
                 step = 1 / float(stream.guessed_rate or 25)
-                shown = index * step if frame.time is None else frame.time
-                if index and shown + behind < time:  # it begins anew where recordings were put behind one another
-                    behind = time + step - shown
-                time = shown + behind
+                if frame.time is not None:
+                    if index and frame.time + behind < time - RESTART_SECONDS:
+                        behind = time + step - frame.time
+                    time = frame.time + behind
+                elif index:
+                    time += step
                 end = time + (float(frame.duration * frame.time_base) if frame.duration and frame.time_base else step)
                 start = time if start is None else start
                 upright = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
@@ -108,7 +112,8 @@ def frames(source: str | os.PathLike[str], *, lost: list[str] | None = None) -> 
 
 def _promised(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
     """Return how many seconds a file says that it shows; nothing where that is not written in it, but reckoned."""
-    if not _WRITES_DURATION.intersection(container.format.name.split(",")):
+    is_cover = bool(stream.disposition & av.stream.Disposition.attached_pic)
+    if is_cover or not _WRITES_DURATION.intersection(container.format.name.split(",")):
         return None
     said = [container.duration / av.time_base] if container.duration else []
     if stream.duration and stream.time_base:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import sys
@@ -55,10 +56,32 @@ def test_a_local_cluster_is_one_of_its_own_beside_another_on_this_machine(nodes)
     assert (address != nodes.address, count) == (True, "1")
 
 
-def test_something_else_that_listens_is_no_head_node(monkeypatch):
-    monkeypatch.setattr(connection, "HEALTH_SECONDS", 0.5)
-    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ClusterError, match="is no head node of Ray"):
-        connection._reach(f"127.0.0.1:{silent.getsockname()[1]}")
+@pytest.mark.parametrize(
+    ("failure", "says"),
+    [
+        (subprocess.CalledProcessError(1, "ray"), "is no head node of Ray"),
+        (subprocess.TimeoutExpired("ray", 30), "has not said within 30 s that it is a head node"),
+        (None, None),
+    ],
+)
+def test_something_else_that_listens_is_no_head_node(failure, says, monkeypatch):
+    asked = []
+
+    def ask(command, **_):
+        asked.append(command)
+        if failure:
+            raise failure
+
+    monkeypatch.setattr(connection.subprocess, "run", ask)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ClusterError, match=says) if says else contextlib.nullcontext():
+            connection._reach(address)
+    assert [command[-2:] for command in asked] == [["--address", address]]
+
+
+def test_a_head_node_says_that_it_is_one(nodes):
+    connection._reach(nodes.address)
 
 
 def test_a_node_that_was_lost_is_left_out_once_the_cluster_knows(cluster):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import socket
 import sys
 import tarfile
 import threading
@@ -281,18 +282,20 @@ def test_what_one_site_of_the_web_lacks_is_a_row(site: str) -> None:
 
 
 def test_a_site_that_is_gone_is_a_row_while_others_answer(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    nowhere = "http://127.0.0.1:9/a.jpg"
-    with pytest.raises(DataError, match="is out of reach"):
-        inputs._fetch("x", nowhere)
     download = inputs._download
 
     def meanwhile(address: str) -> bytes:
         if address == nowhere and not Site.asked:
-            inputs._from_web(f"{site}/a.jpg")
+            inputs._from_web(f"{site}/gone")
         return download(address)
 
-    monkeypatch.setattr(inputs, "_download", meanwhile)
-    assert isinstance(inputs._fetch("x", nowhere), ImageError)
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # and does not listen
+        nowhere = f"http://127.0.0.1:{deaf.getsockname()[1]}/a.jpg"
+        with pytest.raises(DataError, match="is out of reach"):
+            inputs._fetch("x", nowhere)
+        monkeypatch.setattr(inputs, "_download", meanwhile)
+        assert isinstance(inputs._fetch("x", nowhere), ImageError)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ from perceived.space import NAMES, Space
 
 pytest.importorskip("optuna", reason="needs the extra perceived[tune]")
 
+import optuna
+
 from perceived import tune
 
 STEPS = (6, 12, 18)
@@ -212,21 +214,24 @@ def test_a_trial_that_diverges_is_worth_a_guess(
     found = tune.tune(
         tiny_work, tmp_path / "out", trials=3, settings=[*settings, f"select_by={select_by}"], learn=learn
     )
-    assert [row["score"] for row in found["trials"]] == pytest.approx([score, guess, score])
+    assert [row["score"] for row in found["trials"]] == [pytest.approx(score), None, pytest.approx(score)]
+    stored = optuna.load_study(study_name=tune.STUDY, storage=f"sqlite:///{tmp_path / 'out' / 'study.sqlite'}")
+    assert stored.trials[1].value == pytest.approx(guess)
     assert [row["diverged"] for row in found["trials"]] == [False, True, False]
     assert "<b>diverged</b>" in (tmp_path / "out" / "tuning.html").read_text()
 
 
 def test_a_trial_that_diverged_is_never_the_best(tiny_work: Path, settings: list[str], tmp_path: Path) -> None:
     def learn(work: Path, recipe: Recipe, out: Path, judge: tune.Judge) -> None:
-        if not diverging or recipe.learning_rate != first:
+        tried.append(recipe)
+        if len(tried) != 2:
             raise DivergedError("The network stopped making sense.")
         pretend(lambda _: 0.3)(work, recipe, out, after_validation=judge)
 
-    first, diverging = recipes.get("fast", settings).learning_rate, True
+    tried: list[Recipe] = []
     found = tune.tune(tiny_work, tmp_path / "worse", trials=3, settings=settings, learn=learn)
-    assert (found["best"]["score"], found["best"]["trial"]) == (0.3, 1), "a guess would be worth more"
-    diverging = False
+    assert (found["best"]["score"], found["best"]["trial"]) == (0.3, 2), "a guess would be worth more"
+    assert "<b>diverged</b><span>trial 1</span>" in (tmp_path / "worse" / "tuning.html").read_text()
     with pytest.raises(DivergedError, match="diverged in 2 trials"):
         tune.tune(tiny_work, tmp_path / "none", trials=2, settings=settings, learn=learn)
 

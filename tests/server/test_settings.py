@@ -60,8 +60,11 @@ def test_a_device_that_is_not_here_is_told_before_anybody_listens(tiny_model, de
 
 def test_what_kubernetes_says_of_a_service_is_no_setting(monkeypatch):
     for name in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_8000_TCP", "PORT_8000_TCP_ADDR"):
-        monkeypatch.setenv(f"PERCEIVED_SERVE_SVC_{name}", "10.0.0.1")
+        monkeypatch.setenv(f"PERCEIVED_SERVE_SVC_{name}", "tcp://10.0.0.1:80" if name == "PORT" else "10.0.0.1")
     assert load().port == 8000
+    monkeypatch.setenv("PERCEIVED_SERVE_LISTEN_PORT", "9000")
+    with pytest.raises(ConfigError, match="names no setting"):
+        load()
 
 
 @pytest.mark.parametrize(

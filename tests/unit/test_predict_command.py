@@ -319,6 +319,29 @@ def test_drawings_of_pictures_that_are_gone_keep_their_names(run, tiny_model, pi
     assert after.items() > before.items()
 
 
+def test_a_picture_that_is_mended_does_not_take_the_drawing_of_one_that_is_gone(run, tiny_model, picture, tmp_path):
+    for folder in ("album", "album/deep"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.bmp").touch()
+        picture(f"{folder}/a.png", 90)
+        picture(f"{folder}/b.png", 90)
+    drawn = tmp_path / "drawn"
+    words = ("predict", tmp_path / "album", "--model", tiny_model, "--no-detect", "--crops", drawn)
+    resumed = (*words, "--resume", tmp_path / "log.jsonl")
+    assert run(*resumed).code == 1
+    before = {path.relative_to(drawn): path.read_bytes() for path in drawn.rglob("*.png")}
+    assert sorted(map(str, before)) == [
+        *("a-2-face1.png", "b-face1.png", "deep/a-2-face1.png", "deep/b-face1.png"),
+    ]
+    for folder in ("album", "album/deep"):
+        (tmp_path / folder / "a.png").unlink()
+        (tmp_path / folder / "a.bmp").write_bytes(picture("other.bmp", 240).read_bytes())
+    assert run(*resumed).code == 0
+    after = {path.relative_to(drawn): path.read_bytes() for path in drawn.rglob("*.png")}
+    assert sorted(map(str, after.keys() - before.keys())) == ["a-face1.png", "deep/a-face1.png"]
+    assert after.items() > before.items()
+
+
 def test_a_model_whose_name_is_not_unicode_answers(run, tiny_model, picture, tmp_path):
     strange = Path(os.fsdecode(os.fsencode(tmp_path) + b"/mod\xe8le.onnx"))
     shutil.copyfile(tiny_model, strange)

@@ -180,8 +180,11 @@ def _reach(address: str) -> None:
     try:
         subprocess.run(ask, check=True, capture_output=True, timeout=HEALTH_SECONDS)
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
+        silent = isinstance(error, subprocess.TimeoutExpired)
         raise ClusterError(
-            f"What listens at {address} is no head node of Ray.",
+            f"What listens at {address} has not said within {HEALTH_SECONDS:.0f} s that it is a head node of Ray."
+            if silent
+            else f"What listens at {address} is no head node of Ray.",
             expected="the port that 'ray start --head' names, 6379 unless said otherwise",
             mend="look at the port: the dashboard's is 8265, that of Ray's client 10001",
         ) from error

@@ -376,6 +376,8 @@ def _from_web(address: str) -> bytes | ImageError:
         try:
             content = _download(address)
         except (ValueError, ConfigError, ClientSSLError, FileNotFoundError) as error:  # ValueError: a bad address
+            if isinstance(error, FileNotFoundError | ClientSSLError):
+                _WEB_ANSWERED.append(time.monotonic())
             return ImageError(f"{address} cannot be read: {error}.", mend="check the address")
         except (OSError, ClientError) as error:
             why = error

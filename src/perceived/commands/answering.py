@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice, tee
+from itertools import chain, tee
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,11 +57,12 @@ def answer(predictor: Predictor | Client, words: Iterable[str], output: Output, 
         typer.echo(f"{counted(len(done), 'picture')} answered before: not drawn again.", err=True)
     found = _some(find(words), words)
     if album:  # of all, and those of earlier runs first, so that drawings keep their names
-        gone = list(sources.gone(before.sources, words))
-        earlier = (one for one in find(words) if one.location in before.sources) if before.sources else ()
+        gone = before.sources - {one.location for one in find(words)} if before.sources else set()
+        gone = {location for location in gone if not os.path.lexists(location)}
+        earlier = (one for one in sources.with_gone(find(words), gone) if one.location in before.sources)
         fresh = (one for one in found if one.location not in before.sources)
-        named = sources.distinct(chain(gone, earlier, fresh))
-        found = islice(named, len(gone), None)
+        named = sources.distinct(chain(earlier if before.sources else (), fresh))
+        found = (one for one in named if one.location not in gone)
     for word in words:
         if sources.is_folder(Path(word)) and next(find([word]), None) is None:
             typer.echo(f"There is no picture in {rows.on_one_line(word)}.", err=True)

@@ -37,7 +37,7 @@ def write(out: Path, found: Mapping[str, Any]) -> None:
         "rows": [cells(row, found) for row in ranked(found)],
         "heads": heads(found),
         "best": score(found["best"]["score"], found["judged_by"]),
-        "own": found["own"] and score(found["own"]["score"], found["judged_by"]),
+        "own": found["own"] and scored(found["own"], found["judged_by"]),
         "svgs": svgs,
     }
     report.write(out / "tuning.html", "tune.html", context)
@@ -46,12 +46,17 @@ def write(out: Path, found: Mapping[str, Any]) -> None:
 def ranked(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the trials, the best first, then those that were ended early and those that diverged."""
     sign = -1 if found["direction"] == "maximize" else 1
-    return sorted(found["trials"], key=lambda row: (row["diverged"], row["pruned"], sign * row["score"]))
+    return sorted(found["trials"], key=lambda row: (row["diverged"], row["pruned"], sign * (row["score"] or 0)))
 
 
 def score(value: float, judged_by: str) -> str:
     """Write a score: a loss as a number, an accuracy in percent."""
     return report.number(value, 4) if judged_by.endswith("loss") else report.percent(value, 2)
+
+
+def scored(row: Mapping[str, Any], judged_by: str) -> str:
+    """Write the score of a trial, or that it has none."""
+    return "diverged" if row["diverged"] else score(row["score"], judged_by)
 
 
 def heads(found: Mapping[str, Any]) -> tuple[str, ...]:
@@ -62,9 +67,7 @@ def heads(found: Mapping[str, Any]) -> tuple[str, ...]:
 def cells(row: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[str, ...]:
     """Return a trial's cells under :func:`heads`."""
     values, judged_by = row["values"], found["judged_by"]
-    ended = "diverged" if row["diverged"] else score(row["score"], judged_by)
-    if row["pruned"]:
-        ended = f"ended early: {ended}"
+    ended = f"ended early: {scored(row, judged_by)}" if row["pruned"] else scored(row, judged_by)
     shown = (values[name] if isinstance(values[name], str | int) else f"{values[name]:.3g}" for name in _chosen(found))
     return (str(row["trial"]), ended, *map(str, shown))
 

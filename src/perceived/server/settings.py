@@ -19,7 +19,7 @@ from perceived.prefetch import processors
 PREFIX = "PERCEIVED_SERVE_"
 _NOT_REACHED = "default_factory_not_called"
 """What pydantic says of a default that waits for other settings, beside the error that is in one of those."""
-_OF_KUBERNETES = re.compile(rf"{PREFIX}(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_\w+|\w+_PORT)", re.IGNORECASE)
+_OF_KUBERNETES = re.compile(rf"{PREFIX}(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_\w+)", re.IGNORECASE)
 SMALLEST_BODY = 1000
 """Bytes: a limit below holds hardly any picture; whoever set it probably meant another unit."""
 
@@ -147,6 +147,10 @@ def _check_file(file: Path) -> None:
             )
 
 
+def _is_of_kubernetes(name: str) -> bool:
+    return bool(_OF_KUBERNETES.fullmatch(name)) or os.environ[name].startswith(("tcp://", "udp://", "sctp://"))
+
+
 def _check_environment() -> None:
     """Raise :class:`ConfigError` if a variable has our prefix and names no setting.
 
@@ -155,7 +159,7 @@ def _check_environment() -> None:
     known = [name.upper() for name in Settings.model_fields]
     for name in os.environ:
         setting = name.upper().removeprefix(PREFIX)
-        if name.upper().startswith(PREFIX) and setting not in known and not _OF_KUBERNETES.fullmatch(name):
+        if name.upper().startswith(PREFIX) and setting not in known and not _is_of_kubernetes(name):
             close = get_close_matches(setting, known, 1) or known
             raise ConfigError(
                 f"The variable {name} names no setting of the server.",
