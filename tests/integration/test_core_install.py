@@ -36,7 +36,7 @@ def wheel(root, tmp_path_factory) -> Path:
     """The wheel, built by the pinned back end from a copy of the tracked source."""
     source = tmp_path_factory.mktemp("source")
     shutil.copytree(root / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "LICENSE", "README.md"):
+    for name in ("pyproject.toml", "LICENSE", "README.md", "MODEL_CARD.md"):
         if (root / name).exists():
             shutil.copy(root / name, source)
     succeed(sys.executable, "-m", "hatchling", "build", "-t", "wheel", cwd=source)
@@ -58,7 +58,7 @@ def core(root, wheel, tmp_path_factory) -> Path:
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel, root):
     names = zipfile.ZipFile(wheel).namelist()
-    assert "perceived/py.typed" in names
+    assert {"perceived/py.typed", "perceived/weights/default.md"} <= set(names)
     assert any(name.endswith("dist-info/licenses/LICENSE") for name in names)
     assert all(name.startswith(("perceived/", "perceived-")) for name in names)
     for kind in ("pages/templates", "weights", "server/static"):
