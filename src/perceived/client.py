@@ -155,8 +155,8 @@ class Client:
     @property
     def threshold(self) -> float:
         """Below which answers are ``"uncertain"``."""
-        given = self._parameters.get("threshold")
-        return float(self._model["threshold"] if given is None else given)
+        asked = self._parameters.get("threshold")
+        return float(self._model["threshold"] if asked is None else asked)
 
     @property
     def detects(self) -> bool:

@@ -24,7 +24,7 @@ from typing import IO, NamedTuple, cast
 
 from PIL import Image, TiffTags, UnidentifiedImageError
 
-from perceived import archive, integrity, jpeg
+from perceived import archive, bounds, integrity, jpeg
 from perceived.colour import Pixels, UnsupportedPixelsError, to_rgb
 from perceived.errors import DataError, ImageError, MissingExtraError
 from perceived.extras import needed_for
@@ -125,7 +125,7 @@ def decode_reduced(data: bytes, *, at_least: int, source: str = "", max_pixels: 
     name = source or "The picture"
     _check_bytes(len(data), name)
     try:
-        integrity.check_head(data)
+        bounds.check(data)
         with _open(data) as image:
             width, height = image.size
             check_size(image.size, name, max_pixels)
@@ -338,7 +338,7 @@ def _unreadable(data: bytes, name: str, error: BaseException, max_pixels: int = 
         return ImageError(f"{name} is larger than {max_pixels:,} pixels.", mend="scale it down")
     if isinstance(error, MemoryError):
         return ImageError(f"There is not enough memory for {name}.", mend="scale it down, or ask for fewer threads")
-    if isinstance(error, integrity.UnreasonableError):
+    if isinstance(error, bounds.UnreasonableError):
         return ImageError(
             f"{name} is refused: it has {error}, more than a camera writes.", mend="save it anew, as PNG or JPEG"
         )

@@ -20,6 +20,7 @@ INTERFACES = {"cli", "commands", "terminal", "__main__", "server", "cluster"}
 CORE = {
     "",
     "archive",
+    "bounds",
     "classifier",
     "colour",
     "crop",
@@ -34,6 +35,7 @@ CORE = {
     "integrity",
     "jpeg",
     "models",
+    "png",
     "prefetch",
     "predictor",
     "preprocess",
