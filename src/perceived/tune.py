@@ -224,7 +224,7 @@ def _describe(study: optuna.Study, space: Space) -> dict[str, Any]:
     learnt = [row for row in rows if not (row["pruned"] or row["diverged"])]
     if not learnt:
         raise DivergedError(
-            f"Training diverged in {counted(len(rows), 'trial')}, and there is no other.",
+            f"No trial came to its end: training diverged in {counted(sum(row['diverged'] for row in rows), 'trial')}.",
             mend="search around another recipe, such as with --set learning_rate=1e-4, and into another --out",
         )
     pick = max if study.direction is optuna.study.StudyDirection.MAXIMIZE else min
