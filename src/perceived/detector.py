@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perceived.errors import ConfigError
+from perceived.images import reduction
 from perceived.preprocess import Pixels
 from perceived.types import Box, Face
 from perceived.yunet import Floats, Network
@@ -36,8 +37,6 @@ ZOOM = 2.0
 """How far a small picture is enlarged: faces of 10 pixels are found in its double, not in itself."""
 MOST_PIXELS = 16_000_000
 """Pixels searched at the finest scale, a third of a second's work; larger pictures are scaled down to it."""
-PARTS = (2, 4, 8)
-"""A picture is made so many times as small, once, where that leaves :data:`MOST_PIXELS`: as a JPEG is decoded."""
 SMALLEST_SEEN = 10
 """Size in pixels of the smallest face that raises a doubt."""
 DOUBT = 0.2
@@ -99,7 +98,7 @@ class YuNet:
 
     def detect(self, image: Pixels) -> list[Face]:
         """Return the faces in RGB uint8 ``(h, w, 3)``, best first; boxes and landmarks in its pixels."""
-        parts = max((n for n in PARTS if image.shape[0] * image.shape[1] >= MOST_PIXELS * n * n), default=1)
+        parts = reduction(image.shape[0] * image.shape[1], MOST_PIXELS)
         if parts == 1:
             return self._detect(image, self.min_face)
         smaller = _resize(image, 1 / parts)
@@ -107,6 +106,7 @@ class YuNet:
         return [face.scaled(across, down) for face in self._detect(smaller, self.min_face / parts)]
 
     def _detect(self, image: Pixels, min_face: float) -> list[Face]:
+        """Return the faces of a picture that each search may make small anew."""
         height, width = image.shape[:2]
         found = framed = self._search(image, _scales(height, width, min_face))
         if not len(found):

@@ -130,7 +130,7 @@ def decode_reduced(data: bytes, *, at_least: int, source: str = "", max_pixels: 
             width, height = image.size
             check_size(image.size, name, max_pixels)
             integrity.check(image, data)
-            parts = max((n for n in (2, 4, 8) if width * height >= at_least * n * n), default=1)
+            parts = reduction(width * height, at_least)
             scale = (width // parts, height // parts)
             _load_pixels(image, scale)
             integrity.check_filled(image, data, lambda longer: _load_pixels(_open(longer), scale))
@@ -140,6 +140,11 @@ def decode_reduced(data: bytes, *, at_least: int, source: str = "", max_pixels: 
     except _DAMAGE as error:
         raise _unreadable(data, name, error, max_pixels) from error
     return Decoded(pixels, height if sideways else width, width if sideways else height)
+
+
+def reduction(pixels: int, at_least: int) -> int:
+    """Return how many times narrower and lower, as libjpeg can, a picture may be that is left ``at_least`` so many."""
+    return max((n for n in (2, 4, 8) if pixels >= at_least * n * n), default=1)
 
 
 def of_pillow(image: Image.Image, *, source: str = "") -> Pixels:

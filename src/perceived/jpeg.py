@@ -16,7 +16,7 @@ _START_OF_SCAN = 0xDA
 
 def size(head: bytes) -> tuple[int, int] | None:
     """Return ``(width, height)`` as stored from a JPEG's first bytes, or ``None`` where they do not say."""
-    for marker, position in _markers(head):
+    for marker, position, _ in _markers(head):
         if marker in _FRAME_HEADERS and position + 9 <= len(head):
             height, width = struct.unpack_from(">HH", head, position + 5)
             return width, height
@@ -32,7 +32,7 @@ def scans(data: bytes) -> tuple[int, int | None]:
     the thumbnails inside its headers.
     """
     count = 0
-    for marker, position in _markers(data):
+    for marker, position, _ in _markers(data):
         count += marker == _START_OF_SCAN
         if marker == END[1]:
             return count, position
@@ -41,18 +41,21 @@ def scans(data: bytes) -> tuple[int, int | None]:
 
 def head(data: bytes) -> Iterator[tuple[int, int]]:
     """Yield where each segment before the coded pixels starts and ends; a length that is missing is 0."""
-    for marker, position in _markers(data):
-        alone = marker in _STANDALONE
-        yield position, position + 2 + (0 if alone else int.from_bytes(data[position + 2 : position + 4], "big"))
+    for marker, position, end in _markers(data):
+        yield position, end
         if marker == _START_OF_SCAN:
             return
 
 
-def _markers(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield each marker of the picture and where it stands; decoders too pass over what lies between segments."""
+def _markers(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield each marker of the picture, where it stands and where its segment ends.
+
+    What lies between segments is passed over, as decoders do.
+    """
     found = _MARKER.search(data)
     while found:
         marker, position = found[1][0], found.start()
-        yield marker, position
         length = 0 if marker in _STANDALONE else int.from_bytes(data[position + 2 : position + 4], "big")
-        found = _MARKER.search(data, position + 2 + length)
+        end = position + 2 + length
+        yield marker, position, end
+        found = _MARKER.search(data, end)

@@ -68,22 +68,15 @@ def frames(source: str | os.PathLike[str], *, lost: list[str] | None = None) -> 
         raise ImageError(f"A value of type {type(source).__name__} is no video.", expected="a path, or camera")
     name, form, options = _address(source)
     start: float | None = None
-    time = end = behind = 0.0
+    time = end = 0.0
     try:
         with av.open(name, format=form, options=options, metadata_errors="replace") as container:
             if not container.streams.video:
                 raise ImageError(f"{source} holds no video.", expected="a file with at least one video stream")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            for index, frame in enumerate(_decoded(container, stream, [] if lost is None else lost)):
-                step = 1 / float(stream.guessed_rate or 25)
-                if frame.time is not None:
-                    if index and frame.time + behind < time - RESTART_SECONDS:
-                        behind = time + step - frame.time
-                    time = frame.time + behind
-                elif index:
-                    time += step
-                end = time + (float(frame.duration * frame.time_base) if frame.duration and frame.time_base else step)
+            for frame, time, lasts in _timed(_decoded(container, stream, [] if lost is None else lost), stream):
+                end = time + lasts
                 start = time if start is None else start
                 upright = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
                 yield Frame(seconds=max(0.0, time - start), image=np.ascontiguousarray(upright, np.uint8))
@@ -108,6 +101,21 @@ def frames(source: str | os.PathLike[str], *, lost: list[str] | None = None) -> 
             expected="a video file that FFmpeg reads, or camera, or camera:1",
             mend="check the path, or copy the file again",
         ) from error
+
+
+def _timed(decoded: Iterable[av.VideoFrame], stream: av.VideoStream) -> Iterator[tuple[av.VideoFrame, float, float]]:
+    """Yield frames, when they begin and how long they last in seconds; one without a time follows the one before."""
+    time = behind = 0.0
+    for index, frame in enumerate(decoded):
+        step = 1 / float(stream.guessed_rate or 25)
+        if frame.time is not None:
+            if index and frame.time + behind < time - RESTART_SECONDS:
+                behind = time + step - frame.time
+            time = frame.time + behind
+        elif index:
+            time += step
+        lasts = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else step
+        yield frame, time, lasts
 
 
 def _promised(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:

@@ -336,15 +336,9 @@ def parts(kind: str, count: int) -> bytes:
 @pytest.mark.parametrize(
     ("kind", "most"),
     [
-        *(
-            ("comments", 9_000),
-            ("exif", 2_000),
-            ("junk", 6_000),
-            ("chunks", 9_000),
-            ("empty", 9_000),
-            ("blocks", 9_000),
-        ),
-        *(("long blocks", 6_000), ("text", 900), ("long text", 9_000), ("scale", 5_000), ("header", 6_000)),
+        *((kind, 9_000) for kind in ("comments", "chunks", "empty", "blocks", "long text")),
+        *((kind, 6_000) for kind in ("junk", "long blocks", "header")),
+        *(("exif", 2_000), ("scale", 5_000), ("text", 900)),
     ],
 )
 def test_a_small_file_does_not_keep_a_decoder_busy(kind: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:

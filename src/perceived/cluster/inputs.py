@@ -54,6 +54,10 @@ PASSING = frozenset(
 WEB = ("http://", "https://")
 PAUSES = (1.0, 3.0)
 """Seconds between attempts to download a picture."""
+_OF_A_SITE = (ClientResponseError, ClientPayloadError, ClientSSLError, FileNotFoundError)
+"""Errors by which a site shows that it is there."""
+_OF_AN_ADDRESS = (ValueError, ConfigError, ClientSSLError, FileNotFoundError)
+"""Errors that an address gives whenever it is asked for."""
 _WEB_ANSWERED: deque[float] = deque(maxlen=1)
 """When a site of the web last answered anything here."""
 _CHUNK = 2**20
@@ -375,21 +379,17 @@ def _from_web(address: str) -> bytes | ImageError:
     for pause in (*PAUSES, None):
         try:
             content = _download(address)
-        except (ValueError, ConfigError, ClientSSLError, FileNotFoundError) as error:  # ValueError: a bad address
-            if isinstance(error, FileNotFoundError | ClientSSLError):
-                _WEB_ANSWERED.append(time.monotonic())
-            return ImageError(f"{address} cannot be read: {error}.", mend="check the address")
-        except (OSError, ClientError) as error:
+        except (OSError, ValueError, ClientError, ConfigError) as error:
             why = error
         else:
             _WEB_ANSWERED.append(time.monotonic())
             return content
-        if isinstance(why, ClientResponseError | ClientPayloadError):
+        if isinstance(why, _OF_A_SITE):
             _WEB_ANSWERED.append(time.monotonic())
-        if pause is None or not _may_pass(why):
+        if pause is None or isinstance(why, _OF_AN_ADDRESS) or not _may_pass(why):
             break
         time.sleep(pause)
-    if _WEB_ANSWERED and _WEB_ANSWERED[0] >= began:
+    if isinstance(why, _OF_AN_ADDRESS) or (_WEB_ANSWERED and _WEB_ANSWERED[0] >= began):
         return ImageError(f"{address} cannot be read: {why or type(why).__name__}.", mend="check the address")
     raise _out_of_reach(address, why) from why
 

@@ -56,13 +56,8 @@ def answer(predictor: Predictor | Client, words: Iterable[str], output: Output, 
     if album and done:
         typer.echo(f"{counted(len(done), 'picture')} answered before: not drawn again.", err=True)
     found = _some(find(words), words)
-    if album:  # of all, and those of earlier runs first, so that drawings keep their names
-        gone = before.sources - {one.location for one in find(words)} if before.sources else set()
-        gone = {location for location in gone if not os.path.lexists(location)}
-        earlier = (one for one in sources.with_gone(find(words), gone) if one.location in before.sources)
-        fresh = (one for one in found if one.location not in before.sources)
-        named = sources.distinct(chain(earlier if before.sources else (), fresh))
-        found = (one for one in named if one.location not in gone)
+    if album:
+        found = _keeping_names(found, partial(find, words), before.sources)
     for word in words:
         if sources.is_folder(Path(word)) and next(find([word]), None) is None:
             typer.echo(f"There is no picture in {rows.on_one_line(word)}.", err=True)
@@ -77,6 +72,22 @@ def answer(predictor: Predictor | Client, words: Iterable[str], output: Output, 
             tally.add(picture)
             progress(tally.pictures)
     return tally
+
+
+def _keeping_names(
+    found: Iterable[sources.Found], again: Callable[[], Iterator[sources.Found]], earlier: Collection[str]
+) -> Iterator[sources.Found]:
+    """Name drawings as earlier runs did: of what those found first, in its order, though some of it may be gone.
+
+    ``again`` finds everything anew.
+    """
+    if not earlier:
+        return sources.distinct(found)
+    gone = set(earlier) - {one.location for one in again()}
+    gone = {location for location in gone if not os.path.lexists(location)}
+    first = (one for one in sources.with_gone(again(), gone) if one.location in earlier)
+    fresh = (one for one in found if one.location not in earlier)
+    return (one for one in sources.distinct(chain(first, fresh)) if one.location not in gone)
 
 
 def _complaint(source: str, error: str) -> str:

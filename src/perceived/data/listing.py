@@ -91,7 +91,7 @@ def require_unicode(path: Path) -> None:
     Raises:
         DataError: a name in it is not UTF-8.
     """
-    _require_unicode(str(path.parent), [path.name if printable(str(path.parent)) == str(path.parent) else str(path)])
+    _require_unicode(str(path.parent), path.parts)
 
 
 def _unlisted(error: OSError) -> None:
