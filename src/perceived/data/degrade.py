@@ -24,37 +24,39 @@ COVERED = (0.15, 0.45)
 """Sides of what stands in front of a face, in shares of the picture's."""
 BLUR = 0.03
 """Largest standard deviation of the blur, in shares of the picture's height."""
-NOISE = 18.0
-"""Largest standard deviation of the noise, on the scale 0-255."""
-QUALITY = (15, 75)
-"""JPEG qualities between which one is drawn."""
+QUIETEST = 2.0
+"""Smallest standard deviation of the noise, on the scale 0-255."""
+BEST = 75
+"""The highest JPEG quality that is drawn."""
+LIMITS = {"smallest": (1.0, 1e6), "loudest": (QUIETEST, 255.0), "poorest": (1.0, float(BEST))}
+"""What is no odds from 0 to 1, and the least and the most it may be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Degradation:
     """How likely each fault is, from 0 (never) to 1 (always); they are drawn independently.
 
-    ``shrink`` leaves a picture at least ``smallest`` pixels high, enlarged again; ``cover`` puts a
-    rectangle of one colour over a part of it.
+    ``shrink`` leaves a picture at least ``smallest`` pixels high, enlarged again; ``noise`` has a standard
+    deviation of up to ``loudest`` on the scale 0-255; ``jpeg`` has a quality of at least ``poorest``;
+    ``cover`` puts a rectangle of one colour over a part of the picture.
     """
 
     shrink: float = 0.0
     smallest: int = 20
     blur: float = 0.0
     noise: float = 0.0
+    loudest: float = 18.0
     jpeg: float = 0.0
+    poorest: int = 15
     grey: float = 0.0
     cover: float = 0.0
 
     def __post_init__(self) -> None:
-        odds = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "smallest"}
-        wrong = [name for name, value in odds.items() if not 0 <= value <= 1]
-        if wrong or self.smallest < 1:
-            name = wrong[0] if wrong else "smallest"
-            raise ConfigError(
-                f"The degradation's {name} cannot be {getattr(self, name)!r}.",
-                expected="odds from 0 to 1, and a smallest height of 1 pixel or more",
-            )
+        ranges = dict.fromkeys((field.name for field in fields(self)), (0.0, 1.0)) | LIMITS
+        for name, (low, high) in ranges.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"The degradation's {name} cannot be {value!r}.", expected=f"{low:g} to {high:g}")
 
 
 UNSPOILT = Degradation()
@@ -75,8 +77,8 @@ def apply(picture: Pixels, degradation: Degradation, random: np.random.Generator
         (degradation.grey, _grey),
         (degradation.blur, _blur),
         (degradation.shrink, lambda one, draw: _shrink(one, draw, degradation.smallest)),
-        (degradation.noise, _noise),
-        (degradation.jpeg, _compress),
+        (degradation.noise, lambda one, draw: _noise(one, draw, degradation.loudest)),
+        (degradation.jpeg, lambda one, draw: _compress(one, draw, degradation.poorest)),
     )
     happens = random.random(len(faults))
     for draw, (odds, fault) in zip(happens, faults, strict=True):
@@ -114,10 +116,10 @@ def _shrink(picture: Pixels, random: np.random.Generator, smallest: int) -> Pixe
     return np.asarray(cv2.resize(shrunk, (width, height), interpolation=way_back), np.uint8)
 
 
-def _noise(picture: Pixels, random: np.random.Generator) -> Pixels:
-    noise = random.standard_normal(picture.shape, np.float32) * np.float32(random.uniform(2, NOISE))
+def _noise(picture: Pixels, random: np.random.Generator, loudest: float) -> Pixels:
+    noise = random.standard_normal(picture.shape, np.float32) * np.float32(random.uniform(QUIETEST, loudest))
     return np.clip(picture + noise, 0, 255).astype(np.uint8)
 
 
-def _compress(picture: Pixels, random: np.random.Generator) -> Pixels:
-    return recompressed(picture, int(random.integers(QUALITY[0], QUALITY[1] + 1)))
+def _compress(picture: Pixels, random: np.random.Generator, poorest: int) -> Pixels:
+    return recompressed(picture, int(random.integers(poorest, BEST + 1)))

@@ -52,7 +52,7 @@ def test_the_faults_are_what_their_names_say(pictures):
     share = (covered != pictures).any(axis=3).mean()
     assert 0.02 < share < 0.2
     noise = degraded(pictures, noise=1.0).astype(float) - pictures
-    assert 1 < noise.std() < degrade.NOISE
+    assert 1 < noise.std() < degrade.Degradation().loudest
     assert abs(noise[(pictures > 60) & (pictures < 190)].mean()) < 1
 
 
@@ -74,7 +74,22 @@ def test_the_odds_are_those_asked_for():
 
 def test_every_kind_of_fault_has_its_odds():
     names = {field.name for field in dataclasses.fields(Degradation)}
-    assert names == {*ODDS, "smallest"}
+    assert names == {*ODDS, *degrade.LIMITS}
+
+
+@pytest.mark.parametrize(("fault", "milder", "harder"), [
+    ("shrink", {"smallest": 40}, {"smallest": 4}),
+    ("noise", {"loudest": 6.0}, {"loudest": 90.0}),
+    ("jpeg", {"poorest": 74}, {"poorest": 1}),
+])  # fmt: skip
+def test_a_fault_goes_as_far_as_asked(pictures, fault, milder, harder):
+    many = pictures.repeat(50, axis=0)
+
+    def worst(**limit: float) -> float:
+        difference = degraded(many, **{fault: 1.0}, **limit).astype(float) - many
+        return float((difference**2).mean(axis=(1, 2, 3)).max())
+
+    assert worst(**harder) > 1.5 * worst(**milder)
 
 
 @pytest.mark.parametrize("wrong", [{"blur": 1.1}, {"jpeg": -0.1}, {"grey": float("nan")}, {"smallest": 0}])
