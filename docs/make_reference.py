@@ -18,8 +18,9 @@ HEAD = """\
 <!-- Written by `make docs` from --help; a test fails when it is stale. -->
 
 Exit codes: 0, done; 1, something failed (for `predict`: a picture could not be read; for `audit`: a condition of
-`--fail-if` holds); 2, the caller can mend it, and the message says how; 130, stopped with control-C. `serve` in one
-process ends by the signal that stops it, after all it has let in is answered.
+`--fail-if` holds); 2, the caller can mend it, and the message says how; 130, 143 or 129, stopped with control-C, by
+SIGTERM or with its terminal. `serve` ends with 0 once all it has let in is answered, but in one process with 130 after
+control-C.
 """
 
 

@@ -107,7 +107,9 @@ def size(value: float) -> str:
 def page(text: str, result: Mapping[str, Any]) -> str:
     """Return the page with fresh tables."""
     before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n{render(result['metrics'], result['config']['processors'])}\n{END}{rest.split(END)[1]}"
+    told = f"Measured on {result['date']}, commit {result['commit'][:7]}, {result['machine']}."
+    tables = render(result["metrics"], result["config"]["processors"])
+    return f"{before}{BEGIN}\n{told}\n\n{tables}\n{END}{rest.split(END)[1]}"
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import platform
 import socket
@@ -10,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,8 +35,16 @@ ANSWER_SECONDS = 60.0
 """How long the nodes of a cluster may take to say what is installed on them."""
 LOGGERS = ("ray", "ray.data", "ray.train", "ray.serve")
 """What would tell of Ray's own doings in between; errors are raised, and progress is shown, by us."""
-INSTALLED = ("perceived", "ray", "onnxruntime", "numpy", "opencv-python-headless", "pillow")
-"""Packages whose versions must be the same everywhere: results depend on them."""
+INSTALLED = {
+    "perceived": "perceived",
+    "ray": "ray",
+    "onnxruntime": "onnxruntime",
+    "numpy": "numpy",
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+}
+"""Packages whose versions must be the same everywhere, for results depend on them, and what each is imported as:
+``onnxruntime`` may come from ``onnxruntime-gpu``."""
 
 
 @contextlib.contextmanager
@@ -251,10 +259,10 @@ def _reporter() -> Callable[[], dict[str, str]]:
 
     def report() -> dict[str, str]:
         versions = {"Python": ".".join(platform.python_version_tuple()[:2])}
-        for package in packages:
+        for package, module in packages.items():
             try:
-                versions[package] = metadata.version(package)
-            except metadata.PackageNotFoundError:
+                versions[package] = importlib.import_module(module).__version__
+            except ImportError:
                 versions[package] = "not at all"
         return versions
 

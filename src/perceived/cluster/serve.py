@@ -199,8 +199,8 @@ def _deploy(app: serve.Application) -> None:
         if time.monotonic() > ends:
             raise ClusterError(
                 f"The app does not answer after {START_SECONDS} s. {state.message}",
-                expected="a node with free processors for a replica, --threads of them",
-                mend="add nodes, or give fewer --threads; it starts by itself when there is room",
+                expected="a node with free processors for a replica, PERCEIVED_SERVE_THREADS of them",
+                mend="add nodes, or set PERCEIVED_SERVE_THREADS lower; it starts by itself when there is room",
             )
         time.sleep(0.2)
 
