@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 
 from perceived import answer_lines, columns
+from perceived.data.labels import LEFT_OUT
 from perceived.errors import DataError
 from perceived.spec import LABELS, UNCERTAIN
 from perceived.wording import counted, first_line
@@ -26,9 +27,7 @@ MISSED = "missed"
 ANSWERS = (*LABELS, UNCERTAIN, MISSED)
 ANSWER = "perceived_gender"
 """The column of answers, in tables and in JSON lines."""
-NOTHING = "none"
-"""What a word is mapped to that stands for no label at all; its rows are left out and counted."""
-MEANINGS = (*ANSWERS, NOTHING)
+MEANINGS = (*ANSWERS, LEFT_OUT)
 WITHOUT_PREDICTION = "labels without a prediction"
 
 _SHOWN = 5
@@ -94,6 +93,8 @@ def read_labels(
     Raises:
         DataError: a column is missing, a label is in unknown words, or an id has several labels.
     """
+    if id_column == label_column:
+        raise DataError(f"The column {id_column!r} cannot hold both ids and labels.", expected="two columns")
     table = _read_table(Path(path), reading)
     _require(table, (id_column, label_column), path)
     used = {id_column: "id", label_column: "label"}
@@ -200,10 +201,11 @@ def _read_table(path: Path, reading: Reading) -> pl.DataFrame:
 
 def _without_nested(table: pl.DataFrame, path: Path, reading: Reading) -> pl.DataFrame:
     """Leave out lists, structures and bytes, such as the embeddings that some tables carry."""
-    nested = [name for name, kind in table.schema.items() if kind.is_nested() or kind in (pl.Binary, pl.Object)]
+    unusable = (pl.Binary, pl.Object, pl.Duration)
+    nested = [name for name, kind in table.schema.items() if kind.is_nested() or kind in unusable]
     if nested:
         said = ", ".join(map(repr, nested))
-        reading.notes.append(f"{said} of {path} are not used: their cells are lists or bytes.")
+        reading.notes.append(f"{said} of {path} are not used: their cells are lists, bytes or spans of time.")
     return table.drop(nested)
 
 
@@ -229,6 +231,7 @@ def _largest_faces(rows: pl.DataFrame, reading: Reading) -> pl.DataFrame:
     Raises:
         DataError: a picture was answered twice, and it cannot be known which answer counts.
     """
+    rows = rows.unique(maintain_order=True)
     if "face" in rows.columns:
         twice = rows.filter(pl.struct("source", "face").is_duplicated())["source"]
         if len(twice):
@@ -274,6 +277,14 @@ def _one_answer_each(pictures: pl.DataFrame, path: Path, reading: Reading) -> pl
     """Return one answer for each picture: of its largest face, which is counted where there are several."""
     if pictures["source"].null_count():
         raise DataError(f"{path} has lines without a source.", expected="what 'perceived predict --json' prints")
+    unanswered = pictures.filter(pl.col("faces").is_null() & pl.col("error").is_null())["source"]
+    if len(unanswered):
+        raise DataError(
+            f"{path} has {counted(len(unanswered), 'line')} with neither faces nor an error, such as that of"
+            f" {unanswered[0]!r}.",
+            expected="what 'perceived predict --json' prints: pictures, each with its faces",
+            mend=f"write other answers as CSV, with the columns id and {ANSWER}",
+        )
     pictures = pictures.with_row_index("row")
     several = pictures.filter(pl.col("faces").list.len() > 1).height
     if several:
@@ -306,25 +317,25 @@ def _translate(
     cells = table[column]
     values = cells.unique()
     found = values.str.strip_chars().str.to_lowercase()
-    meanings = {word: word for word in known} | dict(words) | {"": NOTHING}
+    meanings = {word: word for word in known} | dict(words) | {"": LEFT_OUT}
     foreign = found.drop_nulls().unique().sort().to_list()
-    foreign = [word for word in foreign if meanings.get(word) not in (*known, NOTHING)]
+    foreign = [word for word in foreign if meanings.get(word) not in (*known, LEFT_OUT)]
     if foreign:
         mend = " ".join(f"--map '{word}=…'" for word in foreign[:_SHOWN])
         raise DataError(
             f"{path} has {column}s in other words: {', '.join(map(repr, foreign[:_SHOWN]))}"
             f"{' …' if len(foreign) > _SHOWN else ''}.",
             expected=f"{', '.join(known)}",
-            mend=f"say what they stand for: {mend}; {NOTHING} leaves rows out, and counts them",
+            mend=f"say what they stand for: {mend}; {LEFT_OUT} leaves rows out, and counts them",
         )
-    usable = {word: meaning for word, meaning in meanings.items() if meaning != NOTHING}
+    usable = {word: meaning for word, meaning in meanings.items() if meaning != LEFT_OUT}
     translated = found.replace_strict(usable, default=None, return_dtype=pl.String)
     return table.with_columns(cells.replace_strict(values, translated, return_dtype=pl.String).alias(column))
 
 
 def _without_nothing(table: pl.DataFrame, words: Mapping[str, str], reading: Reading) -> pl.DataFrame:
     """Leave out answers in words that stand for none; an empty cell is an answer that is missed."""
-    void = [word for word, meaning in words.items() if meaning == NOTHING]
+    void = [word for word, meaning in words.items() if meaning == LEFT_OUT]
     left_out = table["answer"].str.strip_chars().str.to_lowercase().is_in(void).fill_null(False)
     reading.leave_out("predictions in words that stand for nothing", int(left_out.sum()))
     return table.filter(~left_out)

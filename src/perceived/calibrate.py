@@ -93,7 +93,8 @@ def abstention(scored: pl.DataFrame, confidence: Floats, correct: Booleans, thre
     for column in ("label", *sampling.groups(scored)):
         if column in ("licence", "error", "perceived_gender") or table[column].n_unique() > MOST_GROUPS:
             continue
-        rows = table.drop_nulls(column).group_by(column).agg(pl.len(), pl.col("_answered", "_wrong").sum()).sort(column)
+        known = table.drop_nulls(column).group_by(column)
+        rows = known.agg(pl.len().alias("_pictures"), pl.col("_answered", "_wrong").sum()).sort(column)
         found[column] = {
             str(name): {
                 "pictures": count,

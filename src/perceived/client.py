@@ -131,7 +131,7 @@ class Client:
 
     def models(self) -> dict[str, Any]:
         """Return the server's models and limits."""
-        return self._told(self._send("GET", "/v1/models"), "models")
+        return self._checked(self._send("GET", "/v1/models"), "models")
 
     @functools.cached_property
     def _described(self) -> Mapping[str, Any]:
@@ -199,7 +199,7 @@ class Client:
         """Return the answers for files; what is too much for one request is asked for in two."""
         response = self._send("POST", "/v1/predict", files=files)
         if response.is_success:
-            answers: list[dict[str, Any]] = self._told(response, "pictures")["pictures"]
+            answers: list[dict[str, Any]] = self._checked(response, "pictures")["pictures"]
             if not isinstance(answers, list):
                 raise self._no_server_of_ours()
             return answers
@@ -231,7 +231,7 @@ class Client:
             return response
         raise _refusal(response)
 
-    def _told(self, response: httpx2.Response, key: str) -> dict[str, Any]:
+    def _checked(self, response: httpx2.Response, key: str) -> dict[str, Any]:
         """Return a JSON answer that has something under ``key``, as all answers of our server have."""
         try:
             answer = response.json()

@@ -29,13 +29,13 @@ from perceived.recipes import Recipe
 from perceived.setup import build, framing
 from perceived.spec import LABELS
 
-Probabilities = npt.NDArray[np.float64]
+Doubles = npt.NDArray[np.float64]
 
 INVERSE_PENALTY = 1e-2
 """Inverse of the penalty on the weights, small because there are thousands of features."""
 
 
-def probabilities(rows: pl.DataFrame, recipe: Recipe, folder: Path, *, folds: int, seed: int = 0) -> Probabilities:
+def probabilities(rows: pl.DataFrame, recipe: Recipe, folder: Path, *, folds: int, seed: int = 0) -> Doubles:
     """Return out-of-fold probabilities ``(n, labels)`` of ``rows`` with ``id, path, label, identity``.
 
     ``recipe`` says backbone, weights, size and framing. Pixels and features are kept in ``folder``.
@@ -58,6 +58,13 @@ def probabilities(rows: pl.DataFrame, recipe: Recipe, folder: Path, *, folds: in
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with counter(f"{folds} folds") as tick:
         for fold, (learnt, held_out) in enumerate(splitter.split(seen, labels, people)):
+            if not len(held_out) or len(np.unique(labels[learnt])) < len(LABELS):
+                raise ConfigError(
+                    f"{folds} folds cannot be made of these {len(labels):,} pictures: one would have no pictures, or"
+                    " would have learnt a single label.",
+                    expected="more people with pictures of either label",
+                    mend="choose fewer --folds",
+                )
             model = make_pipeline(StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, max_iter=1000))
             answers[held_out] = model.fit(seen[learnt], labels[learnt]).predict_proba(seen[held_out])
             tick(fold + 1, folds)

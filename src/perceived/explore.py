@@ -87,7 +87,7 @@ def explore(
 
 def _with_attributes(table: pl.DataFrame) -> pl.DataFrame:
     """Return the rows of which CelebA's attributes are known: in a joined table, those of CelebA."""
-    if _TARGET not in table.columns:
+    if any(table.schema.get(name) != pl.Boolean for name in ATTRIBUTES):
         raise DataError(
             f"The table of examples has none of CelebA's attributes: it is of {', '.join(table['source'].unique())}.",
             expected="CelebA, or a set in its shape: exploring describes its 40 attributes",

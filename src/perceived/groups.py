@@ -95,9 +95,9 @@ def repeats_the_label(table: pl.DataFrame, name: str) -> bool:
 
     A value of one row says nothing: most rows have to share theirs.
     """
-    values = table.group_by(name).agg(pl.len(), labels=pl.col("label").n_unique())
-    shared = values.filter(pl.col("len") > 1)
-    return values["labels"].max() == 1 and 2 * shared["len"].sum() > table.height
+    values = table.select(value=name, label="label").group_by("value").agg(rows=pl.len(), labels=pl.n_unique("label"))
+    shared = values.filter(pl.col("rows") > 1)
+    return values["labels"].max() == 1 and 2 * shared["rows"].sum() > table.height
 
 
 def columns_of(words: str) -> tuple[str, ...]:

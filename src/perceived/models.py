@@ -37,7 +37,7 @@ def installed() -> dict[str, Path]:
 def sums(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of the files in a folder of weights, by name, as its ``SHA256SUMS`` has them."""
     listed = folder / SUMS
-    lines = listed.read_text(encoding="ascii").splitlines() if listed.is_file() else ()
+    lines = listed.read_text(encoding="utf-8", errors="replace").splitlines() if listed.is_file() else ()
     return {name[1:]: digest for digest, _, name in (line.partition(" ") for line in lines)}  # " " or "*" before it
 
 

@@ -43,7 +43,7 @@ def counter(title: str, *, quiet: bool = False) -> Iterator[Tick]:
 
 
 def _bar(console: Console, *, transient: bool = False) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=transient)
 
 

@@ -45,11 +45,13 @@ CHOICES = {
 """Settings that are one of a few words."""
 LISTS = {
     "sizes": "JSON such as [[0, 160, 160]], or [[0, 96, 96], [0.7, 160, 160]]: from which share of the run on pictures "
-    "are how many pixels high and wide",
+    "are how many pixels high and wide, in one shape",
     "hidden": "JSON such as [256], the widths of the layers, or []",
     "frozen": 'JSON such as ["Conv2d_1a_3x3"], names of modules, or []',
 }
 """Settings that are lists, and what is expected of each."""
+ALIKE = 0.02
+"""By how much the shapes of pictures of growing sizes may differ, which whole pixels make them do."""
 KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
@@ -212,13 +214,19 @@ class Recipe:
 
 
 def _are_sizes(sizes: tuple[Any, ...]) -> bool:
-    """Return whether these are ``(share, height, width)`` in rising order from a share of 0."""
+    """Return whether these are ``(share, height, width)`` in rising order from a share of 0, all of one shape.
+
+    A model sees pictures as its last size shapes them, whichever size was trained when it was the best.
+    """
     if not all(isinstance(size, tuple) and len(size) == 3 for size in sizes):
         return False
     numbers = all(type(value) in (int, float) and value >= 0 for size in sizes for value in size)
     sides = all(type(side) is int and side > 0 for _, *pair in sizes for side in pair)
     shares = [share for share, _, _ in sizes]
-    return numbers and sides and shares[:1] == [0] and shares == sorted(set(shares)) and shares[-1] < 1
+    if not (numbers and sides and shares[:1] == [0] and shares == sorted(set(shares)) and shares[-1] < 1):
+        return False
+    shapes = [height / width for _, height, width in sizes]
+    return bool(max(shapes) <= (1 + ALIKE) * min(shapes))
 
 
 def study() -> Recipe:

@@ -147,10 +147,10 @@ def sample(rows: pl.DataFrame, limit: int, *, seed: int) -> pl.DataFrame:
     """Return at most ``limit`` rows, as many of either label where there are enough, in the table's order."""
     if rows.height <= limit:
         return rows
-    numbered = rows.with_row_index("row")
+    numbered = rows.with_row_index("_row")
     halves = [numbered.filter(label=label) for label in LABELS]
     drawn = [half.sample(min(limit // 2, half.height), seed=seed) for half in halves]
-    return pl.concat(drawn).sort("row").drop("row")
+    return pl.concat(drawn).sort("_row").drop("_row")
 
 
 def assess(

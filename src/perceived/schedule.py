@@ -46,6 +46,13 @@ class Schedule:
 
     def rows(self, step: int, rank: int = 0, processes: int = 1) -> npt.NDArray[np.int64]:
         """Return the rows of this step's batch that fall to one of several processes."""
+        return self.showings(step, rank, processes) % self.pictures
+
+    def showings(self, step: int, rank: int = 0, processes: int = 1) -> npt.NDArray[np.int64]:
+        """Return the numbers of what these rows show: the row's own the first time in an epoch.
+
+        Each time it comes again, ``pictures`` is added, so that no two of an epoch have one number.
+        """
         order = _order(self, self.epoch(step))
         start = (step % self.steps_per_epoch) * self.batch_size
         return order[start : start + self.batch_size][rank::processes]
@@ -72,8 +79,8 @@ class Schedule:
 
 @functools.lru_cache(maxsize=2)
 def _order(schedule: Schedule, epoch: int) -> npt.NDArray[np.int64]:
-    """Return an epoch's rows, remembered because every step of the epoch asks for them."""
+    """Return an epoch's showings, remembered because every step of the epoch asks for them."""
     seed = schedule.recipe.seed
     if schedule.weights is not None:
-        return sampling.draw(schedule.weights, seed=seed, epoch=epoch)
+        return sampling.told_apart(sampling.draw(schedule.weights, seed=seed, epoch=epoch), schedule.pictures)
     return np.random.default_rng([seed, epoch]).permutation(schedule.pictures)

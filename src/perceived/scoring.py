@@ -117,7 +117,7 @@ def score(
         errors += [picture.what if isinstance(picture, ImageError) else None for picture in batch]
         if tick is not None:
             tick(len(errors), rows.height)
-    readable = pl.col("error").is_null()
+    is_readable = pl.col("error").is_null()
     answers = {
         "perceived_gender": [spec.labels[i] for i in probabilities.argmax(axis=1)],
         "confidence": probabilities.max(axis=1),
@@ -126,7 +126,7 @@ def score(
     table = rows.with_columns(
         pl.Series("error", errors, dtype=pl.String), *(pl.Series(k, v) for k, v in answers.items())
     )
-    return table.with_columns(pl.when(readable).then(pl.col(name)).alias(name) for name in answers)
+    return table.with_columns(pl.when(is_readable).then(pl.col(name)).alias(name) for name in answers)
 
 
 def readable(scored: pl.DataFrame) -> pl.DataFrame:

@@ -100,14 +100,14 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
 
 
-def sign_flip_p(differences: Counts, permutations: int = SIGN_FLIPS, *, seed: int = 0) -> float:
+def sign_flip_p(differences: Counts, permutations: int = SIGN_FLIPS) -> float:
     """Return the two-sided p-value that independent whole differences ``(n,)``, one a person, are symmetric about 0.
 
     It is the chance of a sum as far from 0 were each sign tossed anew, the observed ones among them;
     see :func:`permutation_p`. Differences of 0 say nothing (Fisher 1935, "The Design of Experiments", 21).
     """
     sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
 
     def draw(count: int) -> Floats:
         positive = generator.binomial(counts, 0.5, size=(count, len(counts)))

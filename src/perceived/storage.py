@@ -59,9 +59,10 @@ def storage_errors(path: Path) -> Iterator[None]:
             raise StorageError(
                 f"{path} cannot be written: it is a link that leads in circles.", mend="remove the link"
             ) from error
-        if error.errno == errno.ENAMETOOLONG:
+        if error.errno in (errno.ENAMETOOLONG, errno.EINVAL):
             raise StorageError(
-                f"{path} cannot be written: its name is longer than this disk allows.", mend="choose a shorter name"
+                f"{path} cannot be written: its name is longer than this disk allows, or has signs that it does not.",
+                mend="choose a short name without signs such as : and ?, or another disk",
             ) from error
         if error.errno in (errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY):
             raise StorageError(

@@ -248,10 +248,10 @@ def _fit(
 def _learn(learner: Learner, schedule: Schedule, feed: Feed, step: int, accelerator: Accelerator) -> Tensor:
     """Take one optimizer step and return its loss, a scalar on the device."""
     recipe, rank = schedule.recipe, accelerator.process_index
-    rows = schedule.rows(step, rank, accelerator.num_processes)
-    epoch = schedule.epoch(step)
+    showings = schedule.showings(step, rank, accelerator.num_processes)
+    rows, epoch = showings % schedule.pictures, schedule.epoch(step)
     torch.manual_seed((recipe.seed * 1_000_003 + step) * 1_009 + rank)
-    batch = feed.batch(rows, recipe, epoch, schedule.size(step), accelerator.device)
+    batch = feed.batch(showings, recipe, epoch, schedule.size(step), accelerator.device)
     labels = feed.labels(rows, accelerator.device)
     targets = feed.targets(rows, recipe.teacher_share, accelerator.device)
     attributes = torch.from_numpy(feed.attributes[rows]).to(accelerator.device)

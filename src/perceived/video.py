@@ -48,11 +48,10 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Followed:
-    """A frame and the faces in it, each with its track; ``fresh`` where they were looked for in this very frame."""
+    """A frame and the faces in it, each with its track."""
 
     frame: Frame
     faces: Sequence[tuple[Track, Prediction]]
-    fresh: bool
 
 
 def frames(source: str | os.PathLike[str], *, lost: list[str] | None = None) -> Iterator[Frame]:
@@ -111,7 +110,7 @@ def _timed(decoded: Iterable[av.VideoFrame], stream: av.VideoStream) -> Iterator
         if frame.time is not None:
             if index and frame.time + behind < time - RESTART_SECONDS:
                 behind = time + step - frame.time
-            time = frame.time + behind
+            time = max(time, frame.time + behind) if index else frame.time
         elif index:
             time += step
         lasts = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else step
@@ -176,11 +175,10 @@ def follow(predictor: Predictor, video: Iterable[Frame], tracker: Tracker, *, ev
         raise ConfigError(f"Every {every}th frame is impossible.", expected="1 or more")
     faces: list[tuple[Track, Prediction]] = []
     for index, frame in enumerate(video):
-        fresh = index % every == 0
-        if fresh:
+        if index % every == 0:
             predictions = predictor.predict(frame.image).faces
             faces = list(zip(tracker.follow(predictions, frame.seconds), predictions, strict=True))
-        yield Followed(frame=frame, faces=faces, fresh=fresh)
+        yield Followed(frame=frame, faces=faces)
 
 
 def annotate(followed: Followed, threshold: float) -> Pixels:
@@ -231,6 +229,8 @@ class Recorder:
             self._stream.codec_context.time_base = Fraction(1, TICKS)
             self._stream.width, self._stream.height = even.shape[1], even.shape[0]
             self._stream.pix_fmt = "yuv420p"
+            if self._container.format.name == "avi":  # which tells only in what order frames are decoded
+                self._stream.codec_context.max_b_frames = 0
         frame = av.VideoFrame.from_ndarray(even, format="rgb24")
         self._ticks = max(self._ticks + 1, round(seconds * TICKS))
         frame.pts, frame.time_base = self._ticks, Fraction(1, TICKS)

@@ -98,9 +98,13 @@ def test_addresses_mean_what_paths_mean_and_are_read_ahead():
     files = fsspec.filesystem("memory")
     for name in ("b.jpg", "a.jpg", "deep/c.png", "notes.txt"):
         files.pipe_file(f"/bucket/{name}", name.encode())
+    files.pipe_file("/bucket/x[1].jpg", b"x")
     try:
+        assert [content for _, content in read("memory://bucket/x[1].jpg")] == [b"x"]
+        files.rm("/bucket/x[1].jpg")
         found = read("memory://bucket")
         assert [content for _, content in found] == [b"a.jpg", b"b.jpg", b"deep/c.png"]
+        assert [content for _, content in read("memory://bucket/d*")] == [b"deep/c.png"]
         assert found[0][0].endswith("bucket/a.jpg")
         assert [content for _, content in read("memory://bucket/*.jpg")] == [b"a.jpg", b"b.jpg"]
         (part,) = inputs.parts(["memory://bucket/a.jpg"], 9)
@@ -118,6 +122,11 @@ def test_addresses_mean_what_paths_mean_and_are_read_ahead():
         ({"image": [b"one", b"two", b"three"]}, ["#0", "#1", "#2"]),
         ({"jpg": [b"one", b"two", b"three"], "json": [b"{}"] * 3, "id": [7, 8, 9]}, ["7", "8", "9"]),
         ({"image": [{"bytes": one, "path": "x"} for one in (b"one", b"two", b"three")]}, ["#0", "#1", "#2"]),
+        *(
+            ({"image": pa.array([b"one", b"two", b"three"], pa.binary()).cast(kind)}, ["#0", "#1", "#2"])
+            for kind in (pa.large_binary(), pa.binary_view())
+        ),
+        ({"image": pa.array([b"one", b"two", b"three"]).dictionary_encode()}, ["#0", "#1", "#2"]),
     ],
 )
 def test_parquet_files_of_pictures_give_one_part_for_each_row_group(tmp_path, columns, names):

@@ -61,7 +61,10 @@ def test_a_device_that_is_not_here_is_told_before_anybody_listens(tiny_model, de
 def test_what_kubernetes_says_of_a_service_is_no_setting(monkeypatch):
     for name in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_8000_TCP", "PORT_8000_TCP_ADDR"):
         monkeypatch.setenv(f"PERCEIVED_SERVE_SVC_{name}", "tcp://10.0.0.1:80" if name == "PORT" else "10.0.0.1")
+    monkeypatch.setenv("PERCEIVED_SERVE_PORT", "tcp://10.0.0.1:80")
     assert load().port == 8000
+    monkeypatch.setenv("PERCEIVED_SERVE_PORT", "9001")
+    assert load().port == 9001
     monkeypatch.setenv("PERCEIVED_SERVE_LISTEN_PORT", "9000")
     with pytest.raises(ConfigError, match="names no setting"):
         load()
@@ -107,4 +110,12 @@ def test_a_misspelt_line_or_a_missing_file_is_not_passed_over(tmp_path):
         load(tmp_path / "gone.env")
     file.write_bytes(b"\xff\xd8\xff")
     with pytest.raises(ConfigError, match="is not UTF-8"):
+        load(file)
+
+
+@pytest.mark.parametrize("line", ["API_KEY: secret", "API_KEY='secret", "API_KEY"])
+def test_a_line_that_sets_nothing_is_refused(tmp_path, line):
+    file = tmp_path / "server.env"
+    file.write_text(f"# the port\n\nPERCEIVED_SERVE_PORT=9000\nPERCEIVED_SERVE_{line}\n")
+    with pytest.raises(ConfigError, match=r"Line 4 of .*server\.env cannot be read"):
         load(file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -132,6 +133,23 @@ def test_a_picture_that_was_answered_twice_is_refused(write: Callable[..., Path]
         answers.read_predictions(path, reading=Reading())
 
 
+def test_an_answer_that_is_there_twice_counts_once(write: Callable[..., Path]) -> None:
+    row = "one.jpg,1,0,0,10,10,female,0.2"
+    path = write("p.csv", "source,face,x0,y0,x1,y1,perceived_gender,probability_male", row, row)
+    assert answers.read_predictions(path, reading=Reading())["answer"].to_list() == ["female"]
+
+
+def test_lines_that_hold_no_faces_are_not_taken_for_missed_ones(write: Callable[..., Path]) -> None:
+    path = write("p.jsonl", json.dumps({"source": "a.jpg", "perceived_gender": "male"}))
+    with pytest.raises(DataError, match=r"1 line with neither faces nor an error, such as that of 'a\.jpg'"):
+        answers.read_predictions(path, reading=Reading())
+
+
+def test_one_column_is_not_id_and_label(write: Callable[..., Path]) -> None:
+    with pytest.raises(DataError, match="'label' cannot hold both"):
+        answers.read_labels(write("l.csv", "id,label", "a,male"), reading=Reading(), id_column="label")
+
+
 def test_answers_in_words_for_nothing_are_left_out_and_empty_ones_are_missed(write: Callable[..., Path]) -> None:
     reading = Reading()
     path = write("p.csv", "id,perceived_gender", "a,male", "b,?", "c,")
@@ -175,13 +193,12 @@ def test_labels_keep_their_groups_and_count_what_has_no_label(write: Callable[..
 
 
 def test_lists_and_bytes_in_a_table_are_not_used_and_named(tmp_path: Path) -> None:
-    rows = {"id": ["a"], "label": ["male"], "embedding": [[0.1, 0.2]], "thumbnail": [b"\xff"]}
+    rows = {"id": ["a"], "label": ["male"], "embedding": [[0.1, 0.2]], "thumbnail": [b"\xff"], "age": [timedelta(1)]}
     pl.DataFrame(rows).write_parquet(tmp_path / "l.parquet")
     reading = Reading()
     assert answers.read_labels(tmp_path / "l.parquet", reading=reading).to_dicts() == [{"id": "a", "label": "male"}]
-    assert reading.notes == [
-        f"'embedding', 'thumbnail' of {tmp_path}/l.parquet are not used: their cells are lists or bytes."
-    ]
+    (note,) = reading.notes
+    assert note.startswith(f"'embedding', 'thumbnail', 'age' of {tmp_path}/l.parquet are not used: their cells are")
     pl.DataFrame({"id": ["a"], "label": [["male"]]}).write_parquet(tmp_path / "l.parquet")
     with pytest.raises(DataError, match="label"):
         answers.read_labels(tmp_path / "l.parquet", reading=Reading())

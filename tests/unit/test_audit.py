@@ -732,3 +732,9 @@ def test_a_calibration_error_has_an_interval_where_each_bin_has_a_row_that_count
     (found,) = groups.calibrations(everyone, known, effects=np.array([effect]))
     assert found["calibration_error"]["value"] is not None
     assert (found["calibration_error"]["low"] is not None) == enough
+
+
+@pytest.mark.parametrize("name", ["len", "rows", "labels", "value", "label_"])
+def test_a_column_may_have_any_name(name: str) -> None:
+    table = pl.DataFrame({"label": ["female", "male"] * 20, name: ["a", "a", "b", "b"] * 10})
+    assert not groups.repeats_the_label(table, name)

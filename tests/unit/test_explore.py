@@ -207,3 +207,10 @@ def test_what_the_study_misstates_is_said_where_all_of_celeba_is_counted() -> No
     assert "the other way round" in explore._notes(table, 0)[0]
     demo = make_table(path="x").with_columns(source=pl.lit("demo"))
     assert "faces of nobody" in explore._notes(demo, 0)[0]
+
+
+def test_a_column_of_that_name_is_no_attribute_of_celeba(tmp_path: Path) -> None:
+    own = make_table(4).drop(name for name in ATTRIBUTES if name not in ("Male", "Smiling"))
+    own.with_columns(pl.col("Male", "Smiling").cast(pl.String)).write_parquet(Workspace(tmp_path).examples)
+    with pytest.raises(DataError, match="none of CelebA's attributes"):
+        explore.explore(tmp_path)

@@ -89,8 +89,11 @@ def test_what_ships_is_what_its_sums_say(root: Path) -> None:
 
 
 def test_sums_are_read_as_other_programs_write_them(tmp_path: Path) -> None:
-    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  a model.onnx\n{'1' * 64} *binary.onnx\n")
-    assert models.sums(tmp_path) == {"a model.onnx": "0" * 64, "binary.onnx": "1" * 64}
+    lines = f"{'0' * 64}  a model.onnx\n{'1' * 64} *größe.onnx\n"
+    (tmp_path / "SHA256SUMS").write_bytes(lines.encode())
+    assert models.sums(tmp_path) == {"a model.onnx": "0" * 64, "größe.onnx": "1" * 64}
+    (tmp_path / "SHA256SUMS").write_bytes(lines.encode("latin-1"))
+    assert models.sums(tmp_path)["a model.onnx"] == "0" * 64
 
 
 def test_a_new_file_of_weights_is_put_among_the_sums(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def test_overrides_take_the_type_of_what_they_replace() -> None:
         ("optimizer=sgd", r"optimizer cannot be 'sgd'\.\nExpected: one of adam, adamw"),
         ("sizes=[[0.5, 20, 10]]", "sizes cannot be"),
         ("sizes=[[0, 10, 8], [0, 20, 16]]", "sizes cannot be"),
+        ("sizes=[[0, 10, 10], [0.5, 20, 16]]", "sizes cannot be"),
         ("teacher_share=1.5", "teacher_share cannot be 1.5"),
         ("margin=NaN", "margin cannot be nan"),
         ("margin=-0.5", "margin cannot be -0.5"),

@@ -161,6 +161,11 @@ def test_a_sample_takes_both_labels_and_the_same_ones_again(work: Path) -> None:
     assert robustness.sample(rows, 100, seed=1).height == 100
 
 
+def test_a_column_may_have_any_name(work: Path) -> None:
+    rows = pl.read_parquet(Workspace(work).split).with_columns(row=pl.lit("x"))
+    assert robustness.sample(rows, 4, seed=0).columns == rows.columns
+
+
 def test_what_cannot_be_tried_says_so(work: Path, tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no corruption 'rain'"):
         robustness.robustness(tiny_model, work, kinds=("rain",))

@@ -49,6 +49,17 @@ def test_weighed_pictures_come_as_often_as_their_weights_say() -> None:
         assert shown[weights == weight].mean() == pytest.approx(20 * weight * 70 / weights.sum(), rel=0.02)
 
 
+def test_what_comes_again_in_an_epoch_has_another_number() -> None:
+    plan = Schedule(Recipe(name="test", batch_size=10, epochs=1.0), 60, np.repeat([0.5, 3.0], [50, 10]))
+    showings = np.concatenate([plan.showings(step) for step in range(6)])
+    rows = np.concatenate([plan.rows(step) for step in range(6)])
+    assert (showings % 60 == rows).all()
+    assert np.bincount(rows).max() > 1
+    assert len(set(showings.tolist())) == 60
+    for row, times in zip(*np.unique(rows, return_counts=True), strict=True):
+        assert set(showings[rows == row]) == {row + 60 * turn for turn in range(times)}
+
+
 def test_epochs_are_shuffled_differently_and_the_same_by_seed() -> None:
     plan = schedule(100, batch_size=100)
     assert plan.rows(0).tolist() != plan.rows(1).tolist()

@@ -242,6 +242,7 @@ def test_a_file_that_is_refused_on_the_way_is_named(tmp_path: Path) -> None:
         (errno.EROFS, "cannot be"),
         (errno.EFBIG, "larger than a file may be"),
         (errno.EIO, "Input/output error"),
+        (errno.EINVAL, "signs that it does not"),
     ],
 )
 def test_what_the_disk_refuses_is_told(tmp_path: Path, number: int, words: str) -> None:

@@ -12,8 +12,11 @@ from perceived import recipes
 from perceived.acceleration import accelerator_for
 from perceived.backbones import Input
 from perceived.checkpoint import load_state, save_state
+from perceived.data.augment import Augmentation
+from perceived.data.degrade import Degradation
 from perceived.data.feed import Feed
 from perceived.model import Network, build_head
+from perceived.recipes import Recipe
 from perceived.schedule import Schedule
 from perceived.train import Learner, Progress, _learn, _moving_average, attribute_loss
 
@@ -145,3 +148,14 @@ def test_dropout_leaves_out_others_in_each_step_and_the_same_ones_when_that_is_t
     schedule, accelerator = Schedule(recipes.get("last-layer", ["batch_size=8"]), 8), accelerator_for("fp32")
     first, second, again = (_learn(one, schedule, feed, step, accelerator).item() for step in (0, 1, 0))
     assert first == again != second
+
+
+def test_a_picture_that_comes_again_is_varied_and_spoilt_in_another_way() -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), dtype=np.uint8)
+    labels = np.array([0, 1, 0])
+    feed = Feed(pictures, labels, pictures, labels, "", "", {}, np.empty((3, 0), np.float32))
+    for settings in ({"augmentation": Augmentation(rotate=20)}, {"degradation": Degradation(noise=1.0)}):
+        recipe = Recipe(name="test", **settings)
+        batch = feed.batch(np.array([1, 1, 4]), recipe, 0, (24, 24), torch.device("cpu"))
+        assert torch.equal(batch[0], batch[1])
+        assert (batch[0] - batch[2]).abs().mean() > 1

@@ -60,6 +60,8 @@ _OF_AN_ADDRESS = (ValueError, ConfigError, ClientSSLError, FileNotFoundError)
 """Errors that an address gives whenever it is asked for."""
 _WEB_ANSWERED: deque[float] = deque(maxlen=1)
 """When a site of the web last answered anything here."""
+_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
 _CHUNK = 2**20
 ROWS = 64
 """Rows of a table that are held together."""
@@ -196,14 +198,26 @@ def _at_address(word: str, without: str) -> Iterator[str]:
     files, path = open_address(word)
     spared = f"{open_address(without)[1].rstrip('/')}/" if is_address(without) else None
     try:
-        if glob.has_magic(path) or files.isdir(path):
-            names = sorted(files.glob(path)) if glob.has_magic(path) else _below(files, path)
-            yield from (files.unstrip_protocol(one) for one in names if not (spared and one.startswith(spared)))
+        if files.isdir(path):
+            names = _below(files, path)
+        elif glob.has_magic(path) and not files.exists(path):
+            names = _matching(files, path)
         else:
             files.info(path)
             yield word
+            return
+        yield from (files.unstrip_protocol(one) for one in names if not (spared and one.startswith(spared)))
     except OSError as error:
         raise DataError(f"{word} cannot be read: {error}.", mend="check the address and the permissions") from error
+
+
+def _matching(files: AbstractFileSystem, pattern: str) -> Iterator[str]:
+    """Yield the files that a pattern of a store fits, and those in and below the folders that it fits."""
+    for name, found in sorted(files.glob(pattern, detail=True).items()):
+        if found["type"] == "directory" and not _is_lance(name):
+            yield from _below(files, name)
+        else:
+            yield name
 
 
 def _below(files: AbstractFileSystem, folder: str) -> Iterator[str]:
@@ -292,7 +306,7 @@ def _of_batches(
 
 def _columns(schema: pa.Schema, location: str) -> tuple[str, str | None]:
     """Return the column that holds the pictures or says where they are, and the one that names them."""
-    texts = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
+    texts = [field.name for field in schema if any(is_text(_plain(field.type)) for is_text in _TEXTS)]
     pictures = [field.name for field in schema if _is_bytes(field.type)]
     if len(pictures) > 1:
         pictures = [name for name in PICTURE_COLUMNS if name in pictures]
@@ -311,7 +325,12 @@ def _is_bytes(kind: pa.DataType) -> bool:
     """Say whether a column holds encoded files: as bytes, or as a struct of bytes and path, as datasets have it."""
     if pa.types.is_struct(kind):
         return "bytes" in {field.name for field in kind} and _is_bytes(kind.field("bytes").type)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    return any(is_bytes(_plain(kind)) for is_bytes in _BYTES)
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """Return what a column's cells are, where it keeps each value once, too."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _of_tar(location: str) -> Iterator[Named]:

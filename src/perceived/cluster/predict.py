@@ -12,6 +12,7 @@ import hashlib
 import pickle
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain, tee
 from pathlib import Path
@@ -32,6 +33,7 @@ from perceived.errors import ClusterError, ConfigError
 from perceived.models import find_model
 from perceived.predictor import BATCH, Predictor, Prepared
 from perceived.progress import counter
+from perceived.storage import alone_in
 from perceived.tally import Tally
 from perceived.types import Picture
 
@@ -104,7 +106,7 @@ def predict(
 
     Raises:
         ClusterError: the cluster cannot be reached or does not see the folders.
-        ResumeError: ``out`` holds another job.
+        ResumeError: ``out`` holds another job, or another process is at work there.
         ConfigError, DataError, ModelFileError: what was given cannot be used.
     """
     for name, value in (("--workers", workers), ("--part-size", part_size)):
@@ -122,7 +124,13 @@ def predict(
         options=options,
         part_size=part_size,
     )
-    job = open_job(folder, asked, content, inputs.parts(words, part_size, without=folder.root))
+    with alone_in(Path(folder.root)) if folder.local else nullcontext():
+        job = open_job(folder, asked, content, inputs.parts(words, part_size, without=folder.root))
+        return _go_on(folder, job, address, workers=workers, apart=apart, quiet=quiet)
+
+
+def _go_on(folder: Folder, job: Job, address: str, *, workers: int | None, apart: bool | None, quiet: bool) -> Tally:
+    """Answer what the job has left, on the cluster at ``address``."""
     finished = answers.finished(folder)
     todo = sorted(set(range(job.parts)) - finished)
     tally = Tally(parts_before=job.parts - len(todo), unreadable_before=answers.unreadable(folder, finished))
@@ -131,7 +139,7 @@ def predict(
     with connected(address), failures("Predicting"), counter("parts", quiet=quiet) as progress:
         work = Work(out=folder.root, job=job)
         on_every_node(_look, work)  # what an actor raises while it is made, Ray keeps to itself
-        cuda = options.get("device") == "cuda"
+        cuda = job.options.get("device") == "cuda"
         done = 0
         for row in _answered(work, todo, workers=workers, cuda=cuda, apart=cuda if apart is None else apart):
             for name in COUNTS:

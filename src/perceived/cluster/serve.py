@@ -29,6 +29,7 @@ from perceived.server.app import create_app
 from perceived.server.run import address_taken, url
 from perceived.server.service import Finish, Service, open_predictor
 from perceived.server.settings import Settings, load
+from perceived.server.stopping import SIGNALS
 
 NAME = "perceived"
 THREADS = 1
@@ -214,6 +215,7 @@ def stop() -> None:
 def _wait() -> None:
     """Return when a signal says to stop."""
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: stop.set())
     stop.wait()

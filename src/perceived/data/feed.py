@@ -47,15 +47,19 @@ class Feed:
     """How often to show each training picture, ``(n,)`` of mean 1; without them each once an epoch."""
 
     def batch(
-        self, rows: npt.NDArray[np.int64], recipe: Recipe, epoch: int, size: tuple[int, int], device: torch.device
+        self, showings: npt.NDArray[np.int64], recipe: Recipe, epoch: int, size: tuple[int, int], device: torch.device
     ) -> Tensor:
-        """Return augmented training pictures, ``(n, 3, *size)`` float in 0-255 (or cached features)."""
-        picked = self.train[rows]
+        """Return augmented training pictures, ``(n, 3, *size)`` float in 0-255 (or cached features).
+
+        ``showings`` are as :meth:`perceived.schedule.Schedule.showings` numbers them: a picture that comes twice in
+        an epoch is varied in two ways.
+        """
+        picked = self.train[showings % len(self.train)]
         if picked.dtype != np.uint8:
             return torch.from_numpy(picked).to(device)
         pixels = np.asarray(picked, np.uint8)
-        pixels = degrade.batch(pixels, recipe.degradation, rows, seed=recipe.seed, epoch=epoch)
-        variation = augment.draw(recipe.augmentation, rows, seed=recipe.seed, epoch=epoch)
+        pixels = degrade.batch(pixels, recipe.degradation, showings, seed=recipe.seed, epoch=epoch)
+        variation = augment.draw(recipe.augmentation, showings, seed=recipe.seed, epoch=epoch)
         return warp.apply(pixels, variation, size, device)
 
     def labels(self, rows: npt.NDArray[np.int64], device: torch.device) -> Tensor:
@@ -120,7 +124,7 @@ def _attributes(workspace: Workspace, train: pl.DataFrame) -> npt.NDArray[np.flo
         DataError: no picture has any.
     """
     examples = workspace.read_examples()
-    names = [name for name in ATTRIBUTES if name in examples.columns and name != LABEL]
+    names = [name for name in ATTRIBUTES if examples.schema.get(name) == pl.Boolean and name != LABEL]
     found = train.select("id").join(examples.select("id", *names), on="id", how="left", maintain_order="left")
     if not names or found[names[0]].null_count() == len(found):
         raise DataError(

@@ -75,9 +75,8 @@ def _list_folder(root: Path) -> Listing:
     for inside, folders, files in walk(root, _unlisted):
         is_deep = len(PurePath(inside).relative_to(root).parts) >= _MAX_DEPTH
         folders[:] = [] if is_deep else [name for name in folders if not _is_hidden(name)]
-        names = [name for name in files if not _is_hidden(name)]
-        _require_unicode(inside, [*folders, *names])
-        listing[inside.rstrip("/") + "/"] = names
+        _require_unicode(inside, [*folders, *files])
+        listing[inside.rstrip("/") + "/"] = files
         if len(listing) > _MAX_FOLDERS:
             raise DataError(
                 f"{root} holds more than {_MAX_FOLDERS:,} folders.", mend="point at the dataset's folder itself"

@@ -38,7 +38,7 @@ RESERVED = (
     *("answer", "perceived_gender", "confidence", "probability_female", "probability_male", "error"),
 )
 """Columns of tables of examples and of answers: a csv's own of these names say nothing new, and are not taken
-over. Nor are those that begin with ``_``, as columns do that are taken away again."""
+over. Nor are those without a name, and those that begin with ``_``, as columns do that are taken away again."""
 LOWERED = ("race", "age")
 """Groups that are known by these names, however a csv writes them."""
 
@@ -132,7 +132,7 @@ def _first(known: dict[str, str], names: Sequence[str]) -> str:
 
 def _groups(names: Sequence[str], *, taken: Sequence[str], location: str) -> dict[str, str]:
     """Return the columns that are groups, and what the table of examples calls them."""
-    own = [name for name in names if name not in taken and name.lower() not in RESERVED and name[:1] != "_"]
+    own = [name for name in names if name not in taken and name.lower() not in RESERVED and name[:1] not in ("", "_")]
     groups = {name: name.lower() if name.lower() in LOWERED else name for name in own}
     twins = [name for name, written in groups.items() if list(groups.values()).count(written) > 1]
     if twins:

@@ -129,5 +129,5 @@ class PrepareReport:
 
     def __str__(self) -> str:
         text = io.StringIO()
-        Console(file=text, width=120).print(self.table())
+        Console(file=text, width=120, markup=False).print(self.table())
         return text.getvalue().rstrip("\n")

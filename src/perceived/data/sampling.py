@@ -90,3 +90,13 @@ def draw(shares: npt.NDArray[np.float64], *, seed: int, epoch: int) -> npt.NDArr
     places = np.searchsorted(ends * (count / ends[-1]), np.arange(count) + random.uniform(0.001, 0.999), side="right")
     rows: npt.NDArray[np.int64] = order[np.minimum(places, count - 1)]
     return random.permutation(rows)
+
+
+def told_apart(rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """Return ``rows``, of 0 to ``count - 1``, with ``count`` added for each time a row came before."""
+    order = np.argsort(rows, kind="stable")
+    ordered = rows[order]
+    times_before = np.arange(len(rows)) - np.searchsorted(ordered, ordered)
+    found = np.empty_like(rows)
+    found[order] = ordered + count * times_before
+    return found

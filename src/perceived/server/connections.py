@@ -13,19 +13,12 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from perceived.server import metrics
-from perceived.server.problems import KINDS, MEDIA_TYPE, PREFIX
+from perceived.server.problems import MEDIA_TYPE, document, overloaded
 
 
 def _full() -> bytes:
     """Return the whole answer to a connection too many."""
-    kind = KINDS["overloaded"]
-    document = {
-        "type": f"{PREFIX}overloaded",
-        "title": kind.title,
-        "status": 503,
-        "detail": "Too many connections are open.",
-    }
-    body = json.dumps({**document, "expected": kind.about}).encode()
+    body = json.dumps(document(overloaded("Too many connections are open."))).encode()
     head = f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: {MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n"
     return f"{head}Retry-After: 1\r\nConnection: close\r\n\r\n".encode() + body
 

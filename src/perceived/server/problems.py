@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.responses import JSONResponse
 
@@ -62,14 +63,18 @@ def overloaded(detail: str, *, retry_after: int = 1) -> Problem:
     return Problem("overloaded", detail, headers={"Retry-After": str(retry_after)})
 
 
-def render(problem: Problem) -> JSONResponse:
-    """Return a problem as the response that carries it."""
+def document(problem: Problem) -> dict[str, Any]:
+    """Return a problem as RFC 9457 writes it."""
     kind = KINDS[problem.kind]
-    document = {
+    return {
         "type": PREFIX + problem.kind,
         "title": kind.title,
         "status": kind.status,
         "detail": problem.detail,
         "expected": problem.expected or kind.about,
     }
-    return JSONResponse(document, kind.status, problem.headers, MEDIA_TYPE)
+
+
+def render(problem: Problem) -> JSONResponse:
+    """Return a problem as the response that carries it."""
+    return JSONResponse(document(problem), problem.status, problem.headers, MEDIA_TYPE)

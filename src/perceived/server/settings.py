@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
@@ -17,8 +17,10 @@ from perceived.errors import ConfigError
 from perceived.prefetch import processors
 
 PREFIX = "PERCEIVED_SERVE_"
+PORT = 8000
 _NOT_REACHED = "default_factory_not_called"
 """What pydantic says of a default that waits for other settings, beside the error that is in one of those."""
+_PROTOCOLS = ("tcp://", "udp://", "sctp://")
 _OF_KUBERNETES = re.compile(rf"{PREFIX}(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_\w+)", re.IGNORECASE)
 SMALLEST_BODY = 1000
 """Bytes: a limit below holds hardly any picture; whoever set it probably meant another unit."""
@@ -36,7 +38,7 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", min_length=1)
     """An empty one would listen to everybody."""
-    port: int = Field(default=8000, ge=0, le=65535)
+    port: int = Field(default=PORT, ge=0, le=65535)
     workers: int = Field(default=1, ge=1, le=64)
     model: str = "default"
     device: str = "cpu"
@@ -73,6 +75,12 @@ class Settings(BaseSettings):
     """How long a server that was told to stop goes on taking requests of connections it has."""
     stop_timeout: int = Field(default=90, ge=1)
     """How long it then waits for answers that are under way."""
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _not_of_kubernetes(cls, port: Any) -> Any:
+        """Take what Kubernetes sets for a service that is called ``perceived-serve`` as no port."""
+        return PORT if isinstance(port, str) and port.startswith(_PROTOCOLS) else port
 
     @field_validator("api_key")
     @classmethod
@@ -136,9 +144,17 @@ def load(file: Path | None = None, **flags: Any) -> Settings:
 
 
 def _check_file(file: Path) -> None:
-    """Raise :class:`ConfigError` if a line would be a setting's but for our prefix: it would be passed over."""
+    """Raise :class:`ConfigError` if a line would be passed over: it cannot be read, or lacks our prefix."""
     known = [name.upper() for name in Settings.model_fields]
-    for name in dotenv_values(file):
+    with file.open(encoding="utf-8") as lines:
+        read = list(parse_stream(lines))
+    for one in read:
+        if one.error or (one.key is not None and one.value is None):
+            raise ConfigError(
+                f"Line {one.original.line} of {file} cannot be read: it sets nothing.",
+                expected=f"lines like {PREFIX}PORT=9000; quotes that begin also end",
+            )
+    for name in (one.key for one in read if one.key is not None):
         if name.upper() in known:
             raise ConfigError(
                 f"{file} sets {name}, which is no name of a setting.",
@@ -148,13 +164,13 @@ def _check_file(file: Path) -> None:
 
 
 def _is_of_kubernetes(name: str) -> bool:
-    return bool(_OF_KUBERNETES.fullmatch(name)) or os.environ[name].startswith(("tcp://", "udp://", "sctp://"))
+    return bool(_OF_KUBERNETES.fullmatch(name)) or os.environ[name].startswith(_PROTOCOLS)
 
 
 def _check_environment() -> None:
     """Raise :class:`ConfigError` if a variable has our prefix and names no setting.
 
-    Those that Kubernetes sets in every container for a service called ``perceived-serve-…`` are nobody's mistake.
+    Those that Kubernetes sets in every container for a service called ``perceived-serve…`` are nobody's mistake.
     """
     known = [name.upper() for name in Settings.model_fields]
     for name in os.environ:

@@ -32,8 +32,8 @@ def gently(announce: Callable[[], None], *, seconds: float) -> Iterator[None]:
     def pass_on(number: signal.Signals) -> None:
         nonlocal passed
         passed = True
-        known = signal.SIGTERM if number == signal.SIGHUP else number  # to uvicorn
-        handler = previous[known]
+        known = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM  # to uvicorn
+        handler = previous.get(known, previous[number])
         if callable(handler):
             handler(known, None)
 

@@ -219,3 +219,13 @@ def test_real_photographs(shared_data: Path, tmp_path: Path) -> None:
     _, examples = prepared(photos, tmp_path)
     assert {"people", "face_area_share"} <= set(examples.columns)
     assert set(examples["source"]) == {"photos"}
+
+
+def test_a_column_without_a_name_is_no_group(folder: Path, tmp_path: Path) -> None:
+    lines = (folder / "labels.csv").read_text().splitlines()
+    numbered = [f"{number if number >= 0 else ''},{line}" for number, line in enumerate(lines, -1)]
+    for cut in (None, -2):  # with partitions and people, and without
+        (folder / "labels.csv").write_text("\n".join(",".join(line.split(",")[:cut]) for line in numbered))
+        _, examples = prepared(folder, tmp_path)
+        assert "" not in examples.columns
+        assert examples["race"].to_list()[0] == "Black"

@@ -310,3 +310,9 @@ def test_text_tables_may_begin_with_a_byte_order_mark(faces: Any, tmp_path: Path
     assert examples["id"].to_list() == [row[0] for row in faces.rows]
     assert examples["identity"].to_list() == [100 + i // 2 for i in range(24)]
     assert examples["bbox_x"].to_list() == list(range(24))
+
+
+def test_a_name_is_shown_as_it_is(faces: Any, tmp_path: Path) -> None:
+    report, _ = prepared(faces, tmp_path)
+    report.sources[0].problems["pictures_without_row"].append("[/x].jpg")
+    assert "[/x].jpg" in str(report)
