@@ -101,7 +101,7 @@ def test_addresses_mean_what_paths_mean_and_are_read_ahead():
     files.pipe_file("/bucket/x[1].jpg", b"x")
     try:
         assert [content for _, content in read("memory://bucket/x[1].jpg")] == [b"x"]
-        files.rm("/bucket/x[1].jpg")
+        files.rm_file("/bucket/x[1].jpg")
         found = read("memory://bucket")
         assert [content for _, content in found] == [b"a.jpg", b"b.jpg", b"deep/c.png"]
         assert [content for _, content in read("memory://bucket/d*")] == [b"deep/c.png"]

@@ -20,7 +20,8 @@ from ray.exceptions import RayActorError
 from perceived import Predictor, demo_faces
 from perceived.cluster import connection, predict as cluster
 from perceived.cluster.predict import predict
-from perceived.errors import ClusterError, ConfigError, ModelFileError
+from perceived.errors import ClusterError, ConfigError, ModelFileError, ResumeError
+from perceived.storage import alone_in
 from perceived.types import Picture
 
 WHOLE = {"detect": False}
@@ -220,3 +221,8 @@ def test_a_node_with_other_versions_is_named(nodes):
         with pytest.raises(ClusterError, match=r"Node .* has perceived .*, this process 9\.9\.9") as caught:
             connection._check_nodes({**here, "perceived": "9.9.9"})
     assert "install perceived 9.9.9" in caught.value.mend
+
+
+def test_one_process_at_a_time_works_in_a_folder(album, tiny_model, tmp_path):
+    with alone_in(tmp_path / "out"), pytest.raises(ResumeError, match="Another process"):
+        predict([str(album(1))], str(tmp_path / "out"), address="local", model=str(tiny_model), quiet=True)

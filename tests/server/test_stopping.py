@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ import threading
 from pathlib import Path
 
 import pytest
+
+from perceived.server.stopping import SIGNALS, gently
 
 httpx2 = pytest.importorskip("httpx2", reason="needs the extra perceived[serve]")
 
@@ -132,3 +135,24 @@ def test_a_taken_port_is_a_sentence(start, tiny_model):
     assert second.returncode == 2
     assert f"Cannot listen on 127.0.0.1:{port}" in second.stderr
     assert "Traceback" not in second.stderr
+
+
+def test_a_closed_terminal_ends_a_server_that_ignores_other_signals():
+    heard = []
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    async def serve() -> None:
+        with gently(lambda: heard.append("announced"), seconds=0):
+            os.kill(os.getpid(), signal.SIGHUP)
+            async with asyncio.timeout(10):
+                while len(heard) < 2:
+                    await asyncio.sleep(0.01)
+
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, lambda *_: heard.append("passed on"))
+        asyncio.run(serve())
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert heard == ["announced", "passed on"]
