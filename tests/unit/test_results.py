@@ -94,6 +94,7 @@ def test_the_readme_and_the_ethics_tell_the_figures_of_the_results(results: dict
     rows = _rows(found["audit"], "default, by age and gender")
     ages = {row["age"]: row["accuracy"]["value"] for row in rows}
     girls = next(row["accuracy, female"]["value"] for row in rows if row["age"] == "0-2")
+    unseen_right = 1 - unseen["default FairFace error of those answered"]["value"]
     readme = [
         f"right for {_percent(default[missed]['value'])} of 5,000 of FairFace's val files",
         f"and {_percent(default['celeba_test_' + missed]['value'])} of 6,147 of CelebA's test pictures",
@@ -110,7 +111,8 @@ def test_the_readme_and_the_ethics_tell_the_figures_of_the_results(results: dict
         ),
         f"right for {_percent(default[missed]['value'])} of 5,000 FairFace photographs",
         f"for {_percent(of['peers']['fairface_accuracy_of_best_peer']['value'])}. It fails",
-        f"`uncertain`: {_percent(1 - default['error_at_threshold'])} of its other answers are right",
+        f"nothing was chosen by, {_percent(unseen_right)} of its other answers are right",
+        f"({_percent(unseen_right)} of those to files that nothing was chosen by)",
         (
             f"all {found['detection']['measured']['photographs']['turned by 0']['found']} people found, "
             f"{round(default['street_photographs_right']['value'] * 39)} read as labelled"
