@@ -62,7 +62,7 @@ class Grouping:
 def choose(
     asked: Sequence[str], columns: Mapping[str, int], *, by_name_only: Collection[str] = ()
 ) -> list[tuple[str, ...]]:
-    """Return the groupings asked for: ``race``, ``race*age``, or ``all`` columns with 2 to 50 values.
+    """Return the groupings asked for: ``race``, ``race*age``, or ``all`` columns that have a name and 2 to 50 values.
 
     ``columns`` gives each column's number of different values; those ``by_name_only`` are not among ``all``.
 
@@ -72,7 +72,7 @@ def choose(
     chosen: dict[frozenset[str], tuple[str, ...]] = {}
     for words in asked:
         if words == ALL:
-            usable = (name for name, count in columns.items() if 2 <= count <= MOST_VALUES)
+            usable = (name for name, count in columns.items() if name and 2 <= count <= MOST_VALUES)
             chosen |= {frozenset([name]): (name,) for name in usable if name not in by_name_only}
             continue
         by = columns_of(words)

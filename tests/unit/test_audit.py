@@ -738,3 +738,7 @@ def test_a_calibration_error_has_an_interval_where_each_bin_has_a_row_that_count
 def test_a_column_may_have_any_name(name: str) -> None:
     table = pl.DataFrame({"label": ["female", "male"] * 20, name: ["a", "a", "b", "b"] * 10})
     assert not groups.repeats_the_label(table, name)
+
+
+def test_a_column_without_a_name_is_not_among_all() -> None:
+    assert groups.choose(["all"], {"": 5, "race": 7, "id": 5000}) == [("race",)]
