@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path, PurePath
 
@@ -70,7 +71,9 @@ def _save(pixels: Pixels, path: Path) -> None:
         signed = PngInfo()
         signed.add_text("Comment", SIGNATURE)
         form = "JPEG" if path.suffix == ".jpg" else "PNG"  # Pillow sees no ending in a name of dots
-        Image.fromarray(pixels).save(partial, form, quality=QUALITY, comment=SIGNATURE, pnginfo=signed)
+        encoded = io.BytesIO()  # into a file of a full disk Pillow writes half a JPEG without a word
+        Image.fromarray(pixels).save(encoded, form, quality=QUALITY, comment=SIGNATURE, pnginfo=signed)
+        partial.write_bytes(encoded.getvalue())
 
 
 def is_drawing(path: Path) -> bool:

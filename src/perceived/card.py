@@ -69,10 +69,11 @@ def write(
         energy: what the machine drew, for an estimate of carbon dioxide.
 
     Raises:
-        ConfigError: a dataset is unknown, the model says that it has learnt from another one too, or the licence
-            promises what a dataset forbids.
+        ConfigError: ``out`` is no name for it, a dataset is unknown, the model says that it has learnt from another
+            one too, or the licence promises what a dataset forbids.
         DataError: a results file is none of these, or is of another model.
     """
+    storage.require_other(out, (model, *results), suffixes=(".md",))
     spec, facts = read_model(model)
     trained_on = [_dataset(name, spec) for name in datasets]
     if missing := sorted(lineage.licences(spec).keys() - set(datasets)):

@@ -99,7 +99,9 @@ class Classifier:
             )
         if len(pixels) == 0:
             return np.zeros((0, *self._shapes[output][1:]), np.float32)
-        values: Probabilities = self._session.run([output], {INPUT: pixels})[0]
+        from perceived import sessions  # here, as for :func:`_open`: opening a model is what takes ONNX Runtime
+
+        values: Probabilities = sessions.run(self._session, [output], {INPUT: pixels})[0]
         if not np.isfinite(values).all():
             raise ModelFileError(
                 f"The model {self.path} answers with NaN or infinity.", mend="train and export it again"

@@ -64,9 +64,19 @@ def main() -> None:
     except PerceivedError as error:
         _fail(error)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno == errno.EPIPE:
             raise
-        _fail(StorageError("The disk is full, or what takes the output is.", mend="free some space"))
+        _fail(_refused(error))
+
+
+def _refused(error: OSError) -> StorageError:
+    """Return what the system has refused as an error of ours."""
+    if error.errno == errno.ENOSPC:
+        return StorageError("The disk is full, or what takes the output is.", mend="free some space")
+    where = f"{error.filename}: " if error.filename else ""
+    files = error.errno in (errno.EMFILE, errno.ENFILE)
+    mend = "allow more open files (ulimit -n 1024)" if files else "see what it says, and run the command again"
+    return StorageError(f"The system refuses: {where}{error.strerror or error}.", mend=mend)
 
 
 def _of_the_command(error: MissingExtraError, asked: str, command: str) -> PerceivedError:

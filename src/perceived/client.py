@@ -59,11 +59,11 @@ class Client:
     ) -> None:
         if not _is_address(url):
             raise ConfigError(f"{url!r} is no server's address.", expected="like http://127.0.0.1:8000")
-        if not timeout > 0:
-            raise ConfigError(f"A timeout of {timeout} s leaves no time to answer.", expected="more than 0 seconds")
-        if tries < 1:
-            raise ConfigError(f"{tries} tries can ask nothing.", expected="1 or more")
-        if key and not (key.isascii() and key.isprintable() and " " not in key):
+        if not isinstance(timeout, int | float) or not timeout > 0:
+            raise ConfigError(f"A timeout of {timeout!r} s leaves no time to answer.", expected="more than 0 seconds")
+        if not isinstance(tries, int) or tries < 1:
+            raise ConfigError(f"{tries!r} tries can ask nothing.", expected="a whole number, 1 or more")
+        if key and not (isinstance(key, str) and key.isascii() and key.isprintable() and " " not in key):
             raise ConfigError("The server's key has letters that no header can carry.", expected="ASCII without spaces")
         headers = {"User-Agent": f"perceived/{__version__}", **({"X-API-Key": key} if key else {})}
         if threshold is not None:
@@ -169,7 +169,7 @@ class Client:
     def ready(self) -> bool:
         """Return whether the server takes pictures now; ``False`` also where it cannot be reached."""
         try:
-            return self._http.get("/readyz").is_success
+            return not self._http.is_closed and self._http.get("/readyz").is_success
         except httpx2.RequestError:
             return False
 
@@ -186,10 +186,10 @@ class Client:
                 yield self._of_the_model(data)
                 continue
             try:
-                picture = picture_from_dict(next(answers), name)
+                picture = _renamed(picture_from_dict(next(answers), name))
             except (StopIteration, LookupError, TypeError, ValueError, AttributeError) as error:
                 raise self._no_server_of_ours() from error
-            yield _renamed(picture)
+            yield picture
 
     def _of_the_model(self, picture: Picture) -> Picture:
         """Return a row that the server has not written as if it had: with its model's name and hash."""
@@ -211,6 +211,8 @@ class Client:
 
     def _send(self, method: str, path: str, *, files: Any = None) -> httpx2.Response:
         """Ask until there is an answer, at most ``tries`` times; of files it may be that they are too large."""
+        if self._http.is_closed:
+            raise InputError("The client is closed.", mend="make another, or ask inside its 'with' statement")
         for left in reversed(range(self._tries)):
             try:
                 response = self._http.request(method, path, files=files, params=self._parameters)

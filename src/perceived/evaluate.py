@@ -247,8 +247,7 @@ def drawings(scored: pl.DataFrame) -> dict[str, tuple[charts.Draw, str]]:
 
 def _write(out: Path, found: dict[str, Any], scored: pl.DataFrame) -> None:
     """Write the table of answers, the charts, the JSON and the page; each file is whole or absent."""
-    with storage.atomic_path(out / "predictions.parquet") as partial:
-        scored.write_parquet(partial)
+    storage.write_table(out / "predictions.parquet", scored)
     figures = {name: (charts.chart(draw), title) for name, (draw, title) in drawings(scored).items()}
     svgs = report.save_charts(out, figures)
     storage.write_json(out / "report.json", found)

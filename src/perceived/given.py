@@ -80,6 +80,17 @@ def decode_reduced(picture: Source, name: str, *, at_least: int) -> images.Decod
     return images.Decoded(pixels, pixels.shape[1], pixels.shape[0])
 
 
+def settled(picture: Image, name: str) -> Pixels | ImageError:
+    """Return the pixels of a Pillow image, or why it has none.
+
+    Pillow loads an image, and goes from page to page of it, in place: other threads must not meanwhile.
+    """
+    try:
+        return images.of_pillow(picture, source=name)
+    except ImageError as error:
+        return error
+
+
 def encode(picture: Source, name: str) -> bytes:
     """Return a picture as an encoded file's bytes: those it has, or pixels and Pillow images as a PNG.
 

@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from perceived import storage, tensors
-from perceived.errors import WeightsError
+from perceived.errors import ConfigError, WeightsError
 from perceived.wording import first_line
 
 
@@ -88,7 +88,12 @@ def known() -> list[dict[str, str]]:
 def cache_folder() -> Path:
     """Return the folder of converted weights: ``$PERCEIVED_CACHE`` or ``~/.cache/perceived``."""
     chosen = os.environ.get("PERCEIVED_CACHE")
-    return (Path(chosen) if chosen else Path.home() / ".cache" / "perceived") / "weights"
+    try:
+        return (Path(chosen) if chosen else Path.home() / ".cache" / "perceived") / "weights"
+    except RuntimeError as error:
+        raise ConfigError(
+            "This user has no home folder to keep weights in.", mend="set PERCEIVED_CACHE to a folder"
+        ) from error
 
 
 def from_package(name: str) -> tuple[dict[str, Tensor], dict[str, str]]:

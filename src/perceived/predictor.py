@@ -10,10 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice, repeat
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
+from PIL.Image import Image
 
 from perceived import found
 from perceived.classifier import Classifier, whole
@@ -21,7 +23,7 @@ from perceived.crop import bounds, cut
 from perceived.detector import MOST_PIXELS, Detector, YuNet
 from perceived.devices import providers
 from perceived.errors import ConfigError, ImageError, ModelFileError
-from perceived.given import Source, decode, decode_reduced, is_one, name_of, several
+from perceived.given import Source, decode, decode_reduced, is_one, name_of, settled, several
 from perceived.images import MAX_PIXELS, Decoded
 from perceived.models import find_model
 from perceived.prefetch import ahead, processors
@@ -290,19 +292,36 @@ class Predictor:
     def _prepare_ahead(
         self, pictures: Iterable[Source | ImageError], names: Iterable[str], *, most: int, keep: bool
     ) -> Iterator[Prepared]:
-        def prepare(named: tuple[Source | ImageError, str]) -> Prepared:
-            picture, name = named
-            if isinstance(picture, ImageError):
-                return Prepared(self._row(name, error=str(picture)))
-            name = name or name_of(picture)
-            try:
-                decoded = self._decode(picture, name, keep=keep)
-            except ImageError as error:
-                return Prepared(self._row(name, error=str(error)))
-            return self._prepared(decoded, name, keep=keep)  # a detector that fails does not make bad pictures
+        decoded_here = BoundedSemaphore(self.threads + 1)
 
-        waiting = zip(pictures, chain(names, repeat("")), strict=False)
-        return ahead(prepare, waiting, threads=self.threads, most=most)
+        def take() -> Iterator[tuple[Source | ImageError, str, bool]]:
+            """Yield pictures with their names. Pillow images are decoded before the next is asked for, a few ahead."""
+            for picture, name in zip(pictures, chain(names, repeat("")), strict=False):
+                if isinstance(picture, Image):
+                    decoded_here.acquire()
+                    yield settled(picture, name or name_of(picture)), name or name_of(picture), True
+                else:
+                    yield picture, name, False
+
+        def prepare(taken: tuple[Source | ImageError, str, bool]) -> Prepared:
+            picture, name, held = taken
+            try:
+                return self._prepared_or_refused(picture, name, keep=keep)
+            finally:
+                if held:
+                    decoded_here.release()
+
+        return ahead(prepare, take(), threads=self.threads, most=most)
+
+    def _prepared_or_refused(self, picture: Source | ImageError, name: str, *, keep: bool) -> Prepared:
+        if isinstance(picture, ImageError):
+            return Prepared(self._row(name, error=str(picture)))
+        name = name or name_of(picture)
+        try:
+            decoded = self._decode(picture, name, keep=keep)
+        except ImageError as error:
+            return Prepared(self._row(name, error=str(error)))
+        return self._prepared(decoded, name, keep=keep)  # a detector that fails does not make bad pictures
 
     def _as_face(self, crop: Source, number: int) -> tuple[Face, Pixels]:
         try:

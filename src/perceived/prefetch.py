@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from perceived.errors import ConfigError
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -20,6 +22,15 @@ def processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _submitted(pool: ThreadPoolExecutor, work: Callable[[T], R], item: T) -> Future[R]:
+    try:
+        return pool.submit(work, item)
+    except RuntimeError as error:
+        raise ConfigError(
+            "The system allows no more threads, or has no memory for them.", mend="use fewer --threads"
+        ) from error
 
 
 def ahead(work: Callable[[T], R], items: Iterable[T], *, threads: int, most: int) -> Iterator[R]:
@@ -35,7 +46,7 @@ def ahead(work: Callable[[T], R], items: Iterable[T], *, threads: int, most: int
     begun: deque[Future[R]] = deque()
     try:
         for item in items:
-            begun.append(pool.submit(work, item))
+            begun.append(_submitted(pool, work, item))
             if len(begun) >= most:
                 yield begun.popleft().result()
         while begun:

@@ -71,7 +71,7 @@ def answered(path: Path, predictor: Predictor | Client, asked: Callable[[], Coll
             if row["error"] is None:
                 try:
                     other = _differs(row, predictor)
-                except (ValueError, TypeError, AttributeError, LookupError) as error:
+                except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
                     raise _no_answer(path, number, error) from error
                 if other:
                     raise _begun_otherwise(path, number, other)
@@ -140,7 +140,7 @@ def _row(line: bytes, path: Path, number: int) -> dict[str, Any]:
             raise ValueError(f"a face of it lacks one of {', '.join(sorted(_FACE_MEMBERS))}")
         if not isinstance(row["source"], str):
             raise TypeError("its source is no text")
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise _no_answer(path, number, error) from error
     assert isinstance(row, dict)
     return row

@@ -165,8 +165,7 @@ def kept(rows: pl.DataFrame, path: Path, model: Callable[[], Model], *, title: s
     if answered < rows.height:
         count = counted(rows.height - answered, "picture")
         progress.say(f"{title}: {count} cannot be read, and will be tried again the next time")
-    with storage.atomic_path(path) as partial:
-        table.write_parquet(partial)
+    storage.write_table(path, table)
     return table
 
 

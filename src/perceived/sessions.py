@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+from perceived.errors import ConfigError
 
 REFUSED = (
     *(errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf),
@@ -16,6 +19,25 @@ REFUSED = (
 DAMAGED = errors.InvalidProtobuf
 ONLY_FAULTS = 4
 """Severity from which ONNX Runtime's own messages are printed: those that end the process."""
+
+
+def run(session: ort.InferenceSession, outputs: Sequence[str], inputs: Mapping[str, Any]) -> list[Any]:
+    """Return what a model makes of its inputs, in the order of ``outputs``.
+
+    Raises:
+        ConfigError: there is not enough memory for it.
+    """
+    try:
+        found: list[Any] = session.run(outputs, inputs)
+    except errors.RuntimeException as error:
+        if "bad_alloc" not in str(error) and "Failed to allocate" not in str(error):
+            raise
+        raise ConfigError(
+            "There is not enough memory for the network.",
+            expected="about 300 MB for one process",
+            mend="free some, allow more (ulimit -v), or use fewer --threads",
+        ) from error
+    return found
 
 
 def open_session(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, takewhile
 from pathlib import Path, PurePath
@@ -75,14 +75,26 @@ def _matches(pattern: str) -> set[str]:
     """
     parts = PurePath(pattern).parts
     if "**" not in parts:
-        return set(glob.glob(pattern))  # noqa: PTH207 -- takes absolute patterns too
+        return {*glob.glob(pattern), *_closed(parts)}  # noqa: PTH207 -- takes absolute patterns too
     first = parts.index("**")
     before, after = os.path.join(*parts[:first], ""), parts[first + 1 :]  # noqa: PTH118 -- "" is the folder one is in
     tops = _matches(before) if glob.has_magic(before) else {before}
     if not after:
         return {top or os.curdir for top in tops if is_folder(Path(top))}
-    below = (PurePath(inside) for top in tops for inside, _, _ in walk(top))
-    return set().union(*(_matches(os.fspath(PurePath(glob.escape(os.fspath(inside)), *after))) for inside in below))
+    unlisted: list[OSError] = []
+    below = (PurePath(inside) for top in tops for inside, _, _ in walk(top, unlisted.append))
+    found = [_matches(os.fspath(PurePath(glob.escape(os.fspath(inside)), *after))) for inside in below]
+    closed = (error.filename for error in unlisted if isinstance(error, PermissionError))
+    return set().union(*found, closed)
+
+
+def _closed(parts: Sequence[str]) -> Iterator[str]:
+    """Yield the folders in which a pattern of these ``parts`` has to look, and may not: :mod:`glob` tells of none."""
+    for number, part in enumerate(parts):
+        if number and glob.has_magic(part):
+            before = os.path.join(*parts[:number])  # noqa: PTH118 -- a pattern
+            folders = glob.glob(before) if glob.has_magic(before) else [before]  # noqa: PTH207
+            yield from (one for one in folders if is_folder(Path(one)) and not os.access(one, os.R_OK | os.X_OK))
 
 
 def _outermost(matches: list[str]) -> list[str]:

@@ -7,15 +7,19 @@ import errno
 import fcntl
 import functools
 import hashlib
+import io
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from perceived.errors import DataError, ResumeError, StorageError
+from perceived.errors import ConfigError, DataError, ResumeError, StorageError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 HOLDER = ".perceived-partial"
 """How the hidden folders end in which files are written before they take their names."""
@@ -31,11 +35,15 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) or _is_numpys(error):
             raise StorageError(
                 f"The disk is full while writing {path}.",
                 expected="enough free space for the whole file",
                 mend="free some space, or point the output at another disk, and run the command again",
+            ) from error
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise StorageError(
+                f"{path} cannot be written: {error.strerror}.", mend="allow more open files (ulimit -n 1024)"
             ) from error
         if error.errno == errno.EFBIG:
             raise StorageError(
@@ -73,6 +81,11 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise
 
 
+def _is_numpys(error: OSError) -> bool:
+    """Say whether NumPy has written less than it should: "1500 requested and 1008 written", without a number."""
+    return error.errno is None and str(error).endswith("written")
+
+
 def _elsewhere(error: OSError, path: Path) -> str:
     """Name the file that was refused, where it is none of those that writing ``path`` is about."""
     refused = error.filename
@@ -92,6 +105,27 @@ def _if_missing(what: str, mend: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise StorageError(what, mend=mend) from error
+
+
+def require_other(out: Path, read: Iterable[Path], *, suffixes: Collection[str]) -> None:
+    """Refuse to write ``out`` over one of the files that are ``read`` for it, or by another ending.
+
+    Raises:
+        ConfigError: it is one of them, or has none of the ``suffixes``.
+    """
+    if out.suffix.lower() not in suffixes:
+        raise ConfigError(f"{out} is no name for that.", expected=f"one that ends with {' or '.join(suffixes)}")
+    for path in read:
+        if out.exists() and path.exists() and out.samefile(path):
+            raise ConfigError(f"{out} is what is read.", expected="another name")
+
+
+def write_table(path: Path, table: pl.DataFrame) -> None:
+    """Write a table as Parquet, whole or not at all; polars itself calls a full disk a fault of its own."""
+    encoded = io.BytesIO()
+    table.write_parquet(encoded)
+    with atomic_path(path) as partial:
+        partial.write_bytes(encoded.getbuffer())
 
 
 @contextlib.contextmanager

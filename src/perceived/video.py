@@ -36,6 +36,8 @@ TICKS = 1000
 """Ticks a second of the annotated video's clock: frames keep their own times, which may be irregular."""
 CODECS = ("libx264", "libopenh264", "libvpx-vp9", "libvpx")
 """Encoders of the annotated video, the first that this FFmpeg has and that the kind of file may hold."""
+SCATTERED = ("hls", "dash", "segment", "h264")
+"""Formats, as FFmpeg calls them, that are several files, or that keep no times."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +205,9 @@ class Recorder:
             self._container = av.open(f"file:{path}", "w")  # else a colon may end the name of a protocol
         except ValueError as error:
             raise _no_video(path) from error
+        if self._container.format.name in SCATTERED:
+            self._container.close()
+            raise _no_video(path)
         fitting = av.codecs_available & self._container.supported_codecs
         self._codec = next((name for name in CODECS if name in fitting), None)
         if self._codec is None:

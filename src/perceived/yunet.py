@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from perceived import sessions
 from perceived.errors import WeightsError
 from perceived.preprocess import Pixels
 from perceived.sessions import REFUSED, open_session
@@ -66,7 +67,7 @@ class Network:
         five landmarks ``x, y`` and the score, which is at least ``threshold``; in pixels of the tile.
         """
         blob = _blob(tile)
-        outputs = dict(zip(_names(), self._session.run(_names(), {self._input: blob}), strict=True))
+        outputs = dict(zip(_names(), sessions.run(self._session, _names(), {self._input: blob}), strict=True))
         rows = blob.shape[2:]
         return np.concatenate([_decode(outputs, stride, rows[1] // stride, threshold) for stride in STRIDES])
 

@@ -134,6 +134,13 @@ def test_health_readiness_and_metrics(http, encoded):
         ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 400, "malformed-body"),
         ({"json": {"pictures": []}}, 400, "no-pictures"),
         ({"json": {"images": []}}, 400, "malformed-body"),
+        *(
+            ({"content": content, "headers": {"Content-Type": "application/json"}}, 400, "malformed-body")
+            for content in (
+                b'{"pictures": [{"data": "YQ==", "data": "Yg=="}]}',
+                b'{"pictures": [{"data": "YQ=="}], "pictures": [{"data": "Yg=="}]}',
+            )
+        ),
         ({"files": [("image", ("a", b"x"))]}, 400, "malformed-body"),
         ({"content": b"--x", "headers": {"Content-Type": "multipart/form-data"}}, 400, "malformed-body"),
         ({"content": b"junk", "headers": {"Content-Type": "multipart/form-data; boundary=x"}}, 400, "malformed-body"),

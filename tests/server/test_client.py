@@ -420,3 +420,18 @@ def test_a_proxy_of_the_environment_sees_no_pictures(address, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with Client(address) as client:
         assert client.ready()
+
+
+def test_a_client_that_is_closed_says_so(address):
+    with Client(address) as client:
+        assert client.ready()
+    assert not client.ready()
+    for ask in (client.models, lambda: client.predict(b"x"), lambda: list(client.stream([b"x"]))):
+        with pytest.raises(InputError, match="The client is closed"):
+            ask()
+
+
+@pytest.mark.parametrize("wrong", [{"tries": "3"}, {"tries": 2.5}, {"timeout": "3"}, {"timeout": None}, {"key": b"x"}])
+def test_settings_of_another_type_are_refused(wrong):
+    with pytest.raises(ConfigError):
+        Client("http://127.0.0.1:9", **wrong)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import resource
+
 import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra perceived[serve]")
 
 from perceived.errors import ConfigError
 from perceived.prefetch import processors
+from perceived.server.run import allow_files
 from perceived.server.service import open_predictor
 from perceived.server.settings import Settings, load
 
@@ -119,3 +122,21 @@ def test_a_line_that_sets_nothing_is_refused(tmp_path, line):
     file.write_text(f"# the port\n\nPERCEIVED_SERVE_PORT=9000\nPERCEIVED_SERVE_{line}\n")
     with pytest.raises(ConfigError, match=r"Line 4 of .*server\.env cannot be read"):
         load(file)
+
+
+@pytest.mark.parametrize("name", ["drain", "answer_timeout"])
+def test_for_ever_is_no_time(name):
+    with pytest.raises(ConfigError, match="finite"):
+        load(**{name: float("inf")})
+
+
+def test_a_server_lets_itself_open_a_file_for_each_connection(monkeypatch):
+    limits = [256, 4096]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(limits))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, both: limits.__setitem__(slice(None), both))
+    allow_files(200)
+    assert limits == [256, 4096]
+    allow_files(600)
+    assert limits == [600, 4096]
+    with pytest.raises(ConfigError, match="allows 4096 open files"):
+        allow_files(5000)

@@ -62,7 +62,7 @@ def test_the_cache_needs_no_home_where_it_is_named(cache: Path, monkeypatch: pyt
     monkeypatch.setattr(Path, "home", homeless)
     assert packaged_weights.cache_folder() == cache
     monkeypatch.setenv("PERCEIVED_CACHE", "")
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ConfigError, match="no home folder"):
         packaged_weights.cache_folder()
 
 

@@ -288,3 +288,14 @@ def test_the_cards_of_models_that_are_installed_call_them_by_name(root: Path, fo
     assert f'perceived.Predictor("{name}")' in (root / folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     _, facts = card.read_model(Path("default"))
     assert (facts["file"], facts["called"]) == ("default.onnx", "default")
+
+
+@pytest.mark.parametrize("name", ["tiny.onnx", "report.json"])
+def test_a_card_takes_no_other_files_place(tiny_model: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(tiny_model.read_bytes())
+    with pytest.raises(ConfigError, match="no name for that"):
+        card.write(tiny_model, tmp_path / name, datasets=["demo"])
+    (tmp_path / "model.md").symlink_to(tiny_model)
+    with pytest.raises(ConfigError, match="is what is read"):
+        card.write(tiny_model, tmp_path / "model.md", datasets=["demo"])
+    assert (tmp_path / name).read_bytes() == tiny_model.read_bytes()

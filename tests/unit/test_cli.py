@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -369,3 +371,14 @@ def test_the_settings_a_recipe_prints_are_what_set_takes(run, called, as_flags):
     from perceived import recipes
 
     assert calls[0][0][1] == recipes.get("best")
+
+
+def test_what_the_system_refuses_is_a_sentence(run, called, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "a.jpg")
+
+    monkeypatch.setattr("perceived.data.preview.preview", refuse)
+    answer = run("augment", "face.jpg")
+    assert answer.code == 2
+    assert "The system refuses: a.jpg: Too many open files." in answer.err
+    assert "ulimit -n" in answer.err

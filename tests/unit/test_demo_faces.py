@@ -60,3 +60,11 @@ def test_a_demo_set_takes_the_place_of_another(tmp_path: Path) -> None:
     for count in (3, 2):
         demo_faces.write(tmp_path / "demo", count=count)
     assert len(list((tmp_path / "demo" / "img_align_celeba").iterdir())) == 2
+
+
+def test_a_demo_set_to_which_somebody_has_added_is_left_alone(tmp_path: Path) -> None:
+    demo_faces.write(tmp_path / "demo", count=2)
+    (tmp_path / "demo" / "mine.txt").touch()
+    with pytest.raises(ConfigError, match="is not a demo set"):
+        demo_faces.write(tmp_path / "demo", count=2)
+    assert (tmp_path / "demo" / "mine.txt").exists()

@@ -798,7 +798,12 @@ def test_resume_leaves_one_line_of_somebody_else_alone(run, tiny_model, picture,
 
 
 @pytest.mark.parametrize(
-    "change", [{"faces": [{"box": [1, 2, 3]}]}, {"faces": [{"probability": None}]}, {"source": [1]}]
+    "change",
+    [
+        {"faces": [{"box": [1, 2, 3]}]},
+        {"faces": [{"probability": None}]},
+        {"source": [1]},
+    ],
 )
 def test_resume_explains_rows_with_impossible_values(run, tiny_model, picture, tmp_path, change):
     log = tmp_path / "log.jsonl"
@@ -835,3 +840,62 @@ def test_the_ending_of_a_name_says_the_form_however_it_is_written(run, tiny_mode
     done = run("predict", picture("a.png", 20), "--no-detect", "--model", tiny_model, "--out", tmp_path / name)
     assert done.code == 0
     assert (tmp_path / name).read_text().startswith(begins)
+
+
+def test_a_drawing_that_does_not_fit_is_told(run, tiny_model, group, tmp_path, monkeypatch):
+    write = Path.write_bytes
+
+    def full(path, data):
+        if path.suffix != ".jpg":
+            return write(path, data)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    words = ("predict", group("two.png", (40, 60), (380, 200)), "--model", tiny_model, "--annotate", tmp_path / "drawn")
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(Path, "write_bytes", full)
+        answer = run(*words)
+    assert (answer.code, "The disk is full" in answer.err) == (2, True)
+    assert list((tmp_path / "drawn").iterdir()) == []
+
+
+@pytest.mark.parametrize("out", ["both", "both/..", "drawn.jsonl"])
+def test_answers_are_not_written_where_drawings_go(run, tiny_model, picture, tmp_path, out):
+    bright = picture("a.png", 200)
+    drawn = tmp_path / "new" / ("drawn.jsonl/sub" if out == "drawn.jsonl" else "both")
+    answer = run("predict", bright, "--model", tiny_model, "--out", tmp_path / "new" / out, "--annotate", drawn)
+    assert (answer.code, "a folder of what is drawn" in answer.err) == (2, True), answer.err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_dash_is_no_file_of_answers(run, tiny_model, picture, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for option in ("--out", "--resume"):
+        answer = run("predict", picture("a.png", 200), "--model", tiny_model, option, "-")
+        assert (answer.code, f"{option} - names no file" in answer.err) == (2, True)
+    assert not Path("-").exists()
+
+
+def test_answers_go_on_where_complaints_cannot_be_written(tiny_model, picture, tmp_path):
+    words = (sys.executable, "-m", "perceived", "predict", "gone.jpg", str(picture("a.png", 200)), "--no-detect")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*words, "--model", str(tiny_model)], stdout=subprocess.PIPE, stderr=full, check=False)
+    assert len(done.stdout.splitlines()) == 3
+    assert done.returncode == 1
+
+
+def test_resume_explains_a_face_of_impossible_size(run, tiny_model, group, tmp_path):
+    log = tmp_path / "log.jsonl"
+    words = ("predict", group("two.png", (40, 60), (380, 200)), "--model", tiny_model)
+    row = json.loads(run(*words, "--json").out)
+    row["faces"][0]["box"] = [0.5, 1, 10**400, 10**400]
+    log.write_text(json.dumps(row) + "\n")
+    answer = run(*words, "--min-face", "20", "--resume", log)
+    assert (answer.code, "line 1 is no answer of ours" in answer.err) == (2, True), answer.err
+
+
+@pytest.mark.parametrize("line", ['{"schema": ' + "[" * 200_000, '{"schema": 1, "faces": 1e400}'])
+def test_resume_explains_lines_that_are_beyond_reading(run, tiny_model, picture, tmp_path, line):
+    log = tmp_path / "log.jsonl"
+    log.write_text(line + "\n")
+    answer = run("predict", picture("a.png", 20), "--no-detect", "--model", tiny_model, "--resume", log)
+    assert (answer.code, "line 1 is no answer of ours" in answer.err) == (2, True), answer.err

@@ -18,7 +18,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
+from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
+from PIL import Image, ImageSequence
 
 from perceived import predictor as prediction
 from perceived.detector import YuNet
@@ -686,3 +687,43 @@ def test_a_model_without_alignment_sees_half_a_box_around_each_face(tiny_model):
     (face,) = model.predict(image).faces
     assert face.probability["female"] == pytest.approx(1 / (1 + math.exp(-(128 - 255 / 4) / 16)), abs=0.01)
     assert model.corners(image, face).tolist() == [[110, 40], [190, 40], [110, 160]]
+
+
+def test_one_pillow_image_may_be_given_again_and_again(tiny_model):
+    model = Predictor(tiny_model, detect=False, threads=4)
+    data = as_png(np.full((300, 200, 3), 255, np.uint8))
+    found = model.predict([Image.open(io.BytesIO(data))] * 12)
+    assert [one.error for one in found] == [None] * 12
+    assert {one.faces[0].perceived_gender for one in found} == {"male"}
+    assert {one.source for one in found} == {"<PngImageFile>"}
+
+
+def test_each_page_of_an_image_is_answered_for_itself(tiny_model):
+    pages = [Image.new("RGB", (400, 300), (brightness,) * 3) for brightness in (0, 255) * 4]
+    file = io.BytesIO()
+    pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:])
+    model = Predictor(tiny_model, detect=False, threads=4)
+    found = model.predict(ImageSequence.Iterator(Image.open(file)))
+    assert [one.faces[0].perceived_gender for one in found] == ["female", "male"] * 4
+    assert len(list(model.stream(page for page in [*pages, Image.new("F", (20, 20)), *pages]))) == 17
+
+
+def test_want_of_memory_is_told(tiny_model, monkeypatch):
+    model = Predictor(tiny_model, detect=False)
+
+    class Session:
+        def run(self, outputs, inputs):
+            raise RuntimeException("std::bad_alloc")
+
+    monkeypatch.setattr(model._classifier, "_session", Session())
+    with pytest.raises(ConfigError, match="not enough memory"):
+        model.predict(halves(0, 255))
+
+
+def test_want_of_threads_is_told(tiny_model, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse)
+    with pytest.raises(ConfigError, match="no more threads"):
+        Predictor(tiny_model, detect=False).predict([halves(0, 255)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path, PurePath
@@ -120,3 +121,18 @@ def test_many_pictures_of_one_name_are_told_apart_in_no_time():
     began = time.process_time()
     assert [one.relative.name for one in distinct(same)][-1] == "photo-20000.jpg"
     assert time.process_time() - began < 5
+
+
+def test_folders_that_may_not_be_listed_are_found_by_a_pattern(album, monkeypatch):
+    """They are rows then, which say so, as where the folder itself is asked for."""
+    access, scandir = os.access, os.scandir
+
+    def refuse(path):
+        if str(path).endswith("deep"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("deep") and access(path, mode))
+    monkeypatch.setattr(os, "scandir", refuse)
+    for pattern in ("*/*.webp", "**/*.webp"):
+        assert [one.location for one in find([str(album / pattern)])] == [str(album / "deep")]

@@ -10,10 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from perceived import storage
-from perceived.errors import DataError, ResumeError, StorageError
+from perceived.errors import ConfigError, DataError, ResumeError, StorageError
 
 KILLED = """
 import os, signal, sys
@@ -243,6 +244,7 @@ def test_a_file_that_is_refused_on_the_way_is_named(tmp_path: Path) -> None:
         (errno.EFBIG, "larger than a file may be"),
         (errno.EIO, "Input/output error"),
         (errno.EINVAL, "signs that it does not"),
+        (errno.EMFILE, "Too many open files"),
     ],
 )
 def test_what_the_disk_refuses_is_told(tmp_path: Path, number: int, words: str) -> None:
@@ -290,3 +292,27 @@ def test_equal_values_have_equal_hashes_in_whichever_order_their_keys_come() -> 
     assert list(one) != list(other)
     assert storage.sha256_json(one) == storage.sha256_json(other)
     assert storage.sha256_json(one) != storage.sha256_json({**one, "b": {"c": [2, 1], "d": None}})
+
+
+def test_a_table_that_does_not_fit_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(StorageError, match="disk is full"):
+        storage.write_table(tmp_path / "t.parquet", pl.DataFrame({"a": [1]}))
+    with pytest.raises(StorageError, match="disk is full"), storage.atomic_path(tmp_path / "a.npy"):
+        raise OSError("1500 requested and 1008 written")
+    with pytest.raises(OSError, match="something else"), storage.atomic_path(tmp_path / "a.npy"):
+        raise OSError("something else")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
+    picture = tmp_path / "i.png"
+    picture.touch()
+    storage.require_other(tmp_path / "new.png", (picture, tmp_path / "gone.png"), suffixes=(".png",))
+    with pytest.raises(ConfigError, match="is what is read"):
+        storage.require_other(tmp_path / "." / "i.png", (picture,), suffixes=(".png",))
+    with pytest.raises(ConfigError, match=r"one that ends with \.png"):
+        storage.require_other(tmp_path / "i.jpg", (picture,), suffixes=(".png",))

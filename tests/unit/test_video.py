@@ -292,8 +292,8 @@ def test_a_colon_in_a_name_names_no_protocol(tmp_path, monkeypatch):
     assert len(list(frames("12:30.mp4"))) == 1
 
 
-@pytest.mark.parametrize("name", ["drawn.gif", "drawn.jpg"])
-def test_pictures_are_no_videos(tmp_path, name):
+@pytest.mark.parametrize("name", ["drawn.gif", "drawn.jpg", "drawn.m3u8", "drawn.mpd", "drawn.h264"])
+def test_pictures_and_scattered_videos_are_no_videos(tmp_path, name):
     with pytest.raises(ConfigError, match=r"\.mp4"):
         Recorder(tmp_path / name)
 

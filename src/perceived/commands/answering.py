@@ -54,13 +54,13 @@ def answer(predictor: Predictor | Client, words: Iterable[str], output: Output, 
     done = before.answered - {sources.STDIN}  # it is another picture each time
     tally = Tally(answered_before=len(done), unreadable_before=before.unreadable)
     if album and done:
-        typer.echo(f"{counted(len(done), 'picture')} answered before: not drawn again.", err=True)
+        _complain(f"{counted(len(done), 'picture')} answered before: not drawn again.")
     found = _some(find(words), words)
     if album:
         found = _keeping_names(found, partial(find, words), before.sources)
     for word in words:
         if sources.is_folder(Path(word)) and next(find([word]), None) is None:
-            typer.echo(f"There is no picture in {rows.on_one_line(word)}.", err=True)
+            _complain(f"There is no picture in {rows.on_one_line(word)}.")
     asked = (one for one in found if one.location not in done)
     labels = predictor.labels
     total = sum(1 for one in find(words) if one.location not in done) if _has_bar(output) else None
@@ -68,7 +68,7 @@ def answer(predictor: Predictor | Client, words: Iterable[str], output: Output, 
         for picture in _answers(predictor, asked, album):
             write(rows.rows(output.form, picture, labels))
             if picture.error is not None and output.form is rows.Format.TABLE:
-                typer.echo(rows.on_one_line(_complaint(picture.source, picture.error)), err=True)
+                _complain(rows.on_one_line(_complaint(picture.source, picture.error)))
             tally.add(picture)
             progress(tally.pictures)
     return tally
@@ -94,6 +94,12 @@ def _complaint(source: str, error: str) -> str:
     """Name the picture, unless the error does, in one line."""
     told = " ".join(error.split("\n"))
     return told if source in error else f"{source}: {told}"
+
+
+def _complain(words: str) -> None:
+    """Say something beside the answers, which go on where it cannot be said, as on a full disk."""
+    with contextlib.suppress(OSError):
+        typer.echo(words, err=True)
 
 
 def _answers(predictor: Predictor | Client, found: Iterable[sources.Found], album: Album | None) -> Iterator[Picture]:

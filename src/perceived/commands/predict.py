@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -105,7 +105,8 @@ def predict(
         return
     remote.refuse({"workers": workers, "part_size": part_size}, "one process", mend="add --cluster ADDRESS")
     output = _output(as_json=as_json, as_csv=as_csv, out=target, resume=resume)
-    _spare_what_is_read(paths, model, files=(target, resume), folders=(annotate, crops))
+    files, folders = ([path for path in some if path is not None] for some in ((target, resume), (annotate, crops)))
+    _spare_what_is_read(paths, model, files=files, folders=folders)
     if explain and annotate is None:
         raise ConfigError("--explain draws beside annotated pictures.", mend="give --annotate DIR too")
     if server is not None:
@@ -148,14 +149,20 @@ def threshold_of(threshold: float | None, *, always_answer: bool) -> float | Non
 
 
 def _spare_what_is_read(
-    words: Iterable[str], model: str, *, files: Iterable[Path | None], folders: Iterable[Path | None]
+    words: Iterable[str], model: str, *, files: Collection[Path], folders: Collection[Path]
 ) -> None:
     """Refuse to write over the model, or where the pictures are: drawings would take their places and their names."""
+    drawn = [place for folder in map(sources.real, folders) for place in (folder, *folder.parents)]
     weights = sources.real(model) if os.path.isfile(model) else None  # noqa: PTH113 -- whatever its length
     read = [sources.real(sources.place(word)) for word in words if word != sources.STDIN]
     folders_read = [path for path in read if sources.is_folder(path)]
     read += [path.parent for path in read if not sources.is_folder(path)]
-    for target in (path for path in files if path is not None):
+    for target in files:
+        if sources.real(target) in drawn:
+            raise ConfigError(
+                f"Answers cannot be written to {target}: it is to be a folder of what is drawn.",
+                mend="--out answers.jsonl --annotate drawn --crops faces",
+            )
         is_folder, is_model = sources.is_folder(target), sources.real(target) == weights
         if is_folder or is_model or sources.real(target) in read or target.suffix.lower() in sources.ENDINGS:
             what = "a folder" if is_folder else "the model" if is_model else "the name of a picture"
@@ -164,7 +171,7 @@ def _spare_what_is_read(
                 expected="the name of a file for the answers",
                 mend="--out answers.jsonl",
             )
-    for folder in (path for path in folders if path is not None):
+    for folder in folders:
         if not sources.is_folder(folder):
             continue
         place = sources.real(folder)
@@ -187,8 +194,9 @@ def _spare_what_is_read(
 
 
 def _output(*, as_json: bool, as_csv: bool, out: Path | None, resume: Path | None) -> Output:
-    if out == Path("-"):
-        raise ConfigError("--out - names no file.", mend="leave it out, and answers are printed")
+    if Path("-") in (out, resume):
+        option = "--out" if out == Path("-") else "--resume"
+        raise ConfigError(f"{option} - names no file.", mend="leave it out, and answers are printed")
     if resume is None:
         return Output(form=rows.choose(as_json=as_json, as_csv=as_csv, out=out), out=out)
     if out is not None or as_csv or resume.suffix.lower() == ".csv":

@@ -24,8 +24,10 @@ def preview(image_path: Path, out: Path, recipe: Recipe, *, count: int = 10, see
     What it is mixed with afterwards (``mixup``, ``cutmix``) is not shown.
 
     Raises:
+        ConfigError: ``out`` is the picture, or no name of a PNG.
         ImageError: the picture cannot be decoded.
     """
+    storage.require_other(out, (image_path,), suffixes=(".png",))
     original, framing = images.load(str(image_path)), recipe.framing()
     face = largest_face(YuNet().detect(original)) if framing.alignment else None
     pixels = frame(original, framing, face)

@@ -18,7 +18,7 @@ import polars as pl
 from perceived.data import sampling
 from perceived.errors import DataError, SplitError
 from perceived.spec import LABELS
-from perceived.storage import atomic_path, read_json, sha256_file, sha256_json, write_json
+from perceived.storage import read_json, sha256_file, sha256_json, write_json, write_table
 from perceived.workspace import Workspace
 
 SPLITS = ("train", "val", "test")
@@ -69,8 +69,7 @@ def make(
         frame = pl.concat(
             [part.with_columns(sampling.boosted(part, sampling.weights(part, weigh_by), boost)) for part in parts]
         )
-    with atomic_path(workspace.split) as partial:
-        frame.write_parquet(partial)
+    write_table(workspace.split, frame)
     write_json(
         workspace.split_report,
         {

@@ -24,7 +24,7 @@ from perceived.data.source import PROBLEMS, Source
 from perceived.errors import ConfigError, DataError
 from perceived.progress import Tick
 from perceived.spec import LABELS
-from perceived.storage import atomic_path, sha256_file, write_json
+from perceived.storage import sha256_file, write_json, write_table
 from perceived.workspace import Workspace
 
 
@@ -88,8 +88,7 @@ def prepare(
     if strict and any(found for source in sources for found in source.problems.values()):
         raise _strict_error(sources)
     workspace = Workspace(Path(out))
-    with atomic_path(workspace.examples) as partial:
-        examples.write_parquet(partial)
+    write_table(workspace.examples, examples)
     report = PrepareReport(
         sources=parts,
         counts=split.count(examples, "partition"),

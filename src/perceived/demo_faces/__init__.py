@@ -57,6 +57,11 @@ Each person has one or two pictures, listed in identity_CelebA.txt, all in one p
 For trying out the software only: what a model learns here says nothing about real faces.
 """
 
+ATTRIBUTES_TABLE, PARTITIONS_TABLE = "list_attr_celeba.csv", "list_eval_partition.csv"
+PEOPLE_TABLE = "identity_CelebA.txt"
+PICTURES = "img_align_celeba"
+CONTENT = {ATTRIBUTES_TABLE, PARTITIONS_TABLE, PEOPLE_TABLE, PICTURES, "README.txt", "dataset.json"}
+"""What a demo set is made of: a folder that holds more is somebody's."""
 MAKER = "perceived demo-data"
 """What ``dataset.json`` says of a folder that may be replaced by another demo set."""
 Integers = npt.NDArray[np.int64]
@@ -100,9 +105,9 @@ def write(out: Path, *, count: int = 1000, seed: int = 0, progress: Tick | None 
         (folder / "README.txt").write_text(ABOUT.format(count=count, seed=seed), encoding="utf-8")
         about = {"source": "demo", "licence": DATASETS["demo"].license, "made_by": MAKER, "count": count, "seed": seed}
         (folder / "dataset.json").write_text(json.dumps(about) + "\n")
-        (folder / "img_align_celeba").mkdir()
+        (folder / PICTURES).mkdir()
         for i, picture in enumerate(_draw_pictures(cast, attributes, seed)):
-            (folder / "img_align_celeba" / name_of(i)).write_bytes(picture)
+            (folder / PICTURES / name_of(i)).write_bytes(picture)
             if progress:
                 progress(i + 1, count)
     return out
@@ -127,6 +132,8 @@ def _is_ours(folder: Path) -> bool:
         return False
     if not any(folder.iterdir()):
         return True
+    if {one.name for one in folder.iterdir()} - CONTENT:
+        return False
     try:
         return bool(json.loads((folder / "dataset.json").read_bytes())["made_by"] == MAKER)
     except (OSError, ValueError, LookupError, TypeError):
@@ -161,17 +168,17 @@ def _write_tables(folder: Path, cast: Cast, attributes: Attributes) -> None:
     names = [name_of(i) for i in range(len(cast.identity))]
     signs = np.where(np.stack([attributes[name] for name in demo_attributes.RATES], 1), 1, -1)
     _write_csv(
-        folder / "list_attr_celeba.csv",
+        folder / ATTRIBUTES_TABLE,
         ["image_id", *demo_attributes.RATES],
         [[name, *row] for name, row in zip(names, signs.tolist(), strict=True)],
     )
     _write_csv(
-        folder / "list_eval_partition.csv",
+        folder / PARTITIONS_TABLE,
         ["image_id", "partition"],
         [[name, part] for name, part in zip(names, cast.partition.tolist(), strict=True)],
     )
     lines = [f"{name} {person + 1}\n" for name, person in zip(names, cast.identity.tolist(), strict=True)]
-    (folder / "identity_CelebA.txt").write_text("".join(lines), encoding="utf-8")
+    (folder / PEOPLE_TABLE).write_text("".join(lines), encoding="utf-8")
 
 
 def _write_csv(path: Path, header: list[str], rows: list[list[object]]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import sys
@@ -30,6 +31,8 @@ from perceived.server.settings import Settings
 KEEP_ALIVE = 15
 """Seconds for which an idle connection is kept."""
 BACKLOG = 1024
+OTHER_FILES = 64
+"""Files that a process has open beside its connections."""
 HEALTH = 30
 """Seconds after which a worker that does not answer its parent is replaced; more than a busy machine needs."""
 REST = 5
@@ -44,6 +47,7 @@ def run(settings: Settings, *, announce: Callable[[str], None] = print) -> None:
     Raises:
         InputError: the model cannot be opened, or the address cannot be listened on.
     """
+    allow_files(settings.max_connections + OTHER_FILES)
     predictor = open_predictor(settings)
     with bind(settings.host, settings.port) as listener:
         announce(url(*listener.getsockname()[:2]))
@@ -56,6 +60,23 @@ def run(settings: Settings, *, announce: Callable[[str], None] = print) -> None:
             app = partial(worker_app, settings, listener)
             config = configuration(settings, app, factory=True, workers=settings.workers)
             Workers(config, sockets=[listener]).run()
+
+
+def allow_files(count: int) -> None:
+    """Let this process and those it starts have ``count`` files open at the same time; a connection is one.
+
+    Raises:
+        ConfigError: the system allows fewer.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= count:
+        return
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise ConfigError(
+            f"The system allows {hard} open files, and connections take up to {count}.",
+            mend=f"ulimit -n {count}, or set PERCEIVED_SERVE_MAX_CONNECTIONS lower",
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
 class Workers(Multiprocess):

@@ -68,10 +68,10 @@ class Settings(BaseSettings):
     queue: int = Field(default=256, ge=1)
     """Pictures that may wait, in each worker."""
 
-    header_timeout: float = Field(default=10, gt=0)
-    body_timeout: float = Field(default=30, gt=0)
-    answer_timeout: float = Field(default=60, gt=0)
-    drain: float = Field(default=1, ge=0)
+    header_timeout: float = Field(default=10, gt=0, allow_inf_nan=False)
+    body_timeout: float = Field(default=30, gt=0, allow_inf_nan=False)
+    answer_timeout: float = Field(default=60, gt=0, allow_inf_nan=False)
+    drain: float = Field(default=1, ge=0, allow_inf_nan=False)
     """How long a server that was told to stop goes on taking requests of connections it has."""
     stop_timeout: int = Field(default=90, ge=1)
     """How long it then waits for answers that are under way."""
@@ -149,10 +149,10 @@ def _check_file(file: Path) -> None:
     with file.open(encoding="utf-8") as lines:
         read = list(parse_stream(lines))
     for one in read:
-        if one.error or (one.key is not None and one.value is None):
+        if one.error or (one.key is not None and (one.value is None or "${" in one.value)):
             raise ConfigError(
-                f"Line {one.original.line} of {file} cannot be read: it sets nothing.",
-                expected=f"lines like {PREFIX}PORT=9000; quotes that begin also end",
+                f"Line {one.original.line} of {file} cannot be read.",
+                expected=f"lines like {PREFIX}PORT=9000; quotes that begin also end, and no ${{…}}",
             )
     for name in (one.key for one in read if one.key is not None):
         if name.upper() in known:

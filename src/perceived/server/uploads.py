@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -160,8 +161,12 @@ def _from_json(body: bytes, max_files: int) -> list[Upload]:
             what_is_wrong(first["loc"], first),
             expected=f'{{"pictures": [{{"name": "<name>", "data": "<base64>"}}]}}; {_IN_THE_ADDRESS}',
         ) from None
-    if len(request.pictures) > max_files:
+    count = len(request.pictures)
+    if count > max_files:
         raise _too_many(max_files)
+    for member, most in (("pictures", 1), ("data", count), ("name", count)):
+        if len(re.findall(rf'"{member}"\s*:'.encode(), body)) > most:
+            raise Problem("malformed-body", f"An object has the member {member!r} twice.", expected="each once")
     return [_decoded(picture, number) for number, picture in enumerate(request.pictures, 1)]
 
 

@@ -15,7 +15,7 @@ from perceived.data import augment, preview, warp
 from perceived.data.augment import STRONG, Augmentation, Variation
 from perceived.data.degrade import UNSPOILT, Degradation
 from perceived.detector import YuNet, largest_face
-from perceived.errors import ImageError
+from perceived.errors import ConfigError, ImageError
 from perceived.preprocess import Pixels, frame
 
 CPU = torch.device("cpu")
@@ -152,3 +152,11 @@ def test_the_preview_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError):
         preview.preview(text, tmp_path / "preview.png", recipes.study())
     assert not (tmp_path / "preview.png").exists()
+
+
+def test_a_preview_takes_no_pictures_place(tmp_path: Path) -> None:
+    Image.new("RGB", (20, 20)).save(tmp_path / "i.png")
+    before = (tmp_path / "i.png").read_bytes()
+    with pytest.raises(ConfigError, match="is what is read"):
+        preview.preview(tmp_path / "i.png", tmp_path / "i.png", recipes.study())
+    assert (tmp_path / "i.png").read_bytes() == before
