@@ -299,7 +299,8 @@ class Predictor:
             for picture, name in zip(pictures, chain(names, repeat("")), strict=False):
                 if isinstance(picture, Image):
                     decoded_here.acquire()
-                    yield settled(picture, name or name_of(picture)), name or name_of(picture), True
+                    called = name or name_of(picture)
+                    yield settled(picture, called), called, True
                 else:
                     yield picture, name, False
 

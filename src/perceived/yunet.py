@@ -21,7 +21,6 @@ import onnxruntime
 from perceived import sessions
 from perceived.errors import WeightsError
 from perceived.preprocess import Pixels
-from perceived.sessions import REFUSED, open_session
 
 Floats = npt.NDArray[np.float32]
 
@@ -122,8 +121,8 @@ def _open(data: bytes, path: Path) -> onnxruntime.InferenceSession:
     """Open a YuNet for pictures of any size, whatever size its file declares: it is fully convolutional."""
     any_size = data.replace(_FIXED_SIZE, _ANY_SIZE, 1)
     try:
-        session = open_session(any_size, threads=1, providers=["CPUExecutionProvider"], memory_patterns=False)
-    except (*REFUSED, UnicodeDecodeError) as error:
+        session = sessions.open_session(any_size, threads=1, providers=["CPUExecutionProvider"], memory_patterns=False)
+    except (*sessions.REFUSED, UnicodeDecodeError) as error:
         raise WeightsError(f"{path} is no readable ONNX file: {error}.", expected="an ONNX file of YuNet") from error
     shape = session.get_inputs()[0].shape
     if not set(_names()) <= {output.name for output in session.get_outputs()} or len(shape) != 4:

@@ -61,11 +61,13 @@ def test_a_device_that_is_not_here_is_told_before_anybody_listens(tiny_model, de
         open_predictor(load(model=str(tiny_model), device=device))
 
 
-def test_what_kubernetes_says_of_a_service_is_no_setting(monkeypatch):
+def test_what_kubernetes_says_of_a_service_is_no_setting(monkeypatch, tmp_path):
     for name in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_8000_TCP", "PORT_8000_TCP_ADDR"):
         monkeypatch.setenv(f"PERCEIVED_SERVE_SVC_{name}", "tcp://10.0.0.1:80" if name == "PORT" else "10.0.0.1")
     monkeypatch.setenv("PERCEIVED_SERVE_PORT", "tcp://10.0.0.1:80")
     assert load().port == 8000
+    (tmp_path / "server.env").write_text("PERCEIVED_SERVE_PORT=9002\n")
+    assert load(tmp_path / "server.env").port == 9002
     monkeypatch.setenv("PERCEIVED_SERVE_PORT", "9001")
     assert load().port == 9001
     monkeypatch.setenv("PERCEIVED_SERVE_LISTEN_PORT", "9000")

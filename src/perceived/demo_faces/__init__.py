@@ -130,10 +130,11 @@ def _plan(count: int, seed: int) -> tuple[Cast, Attributes]:
 def _is_ours(folder: Path) -> bool:
     if not folder.is_dir():
         return False
-    if not any(folder.iterdir()):
-        return True
-    if {one.name for one in folder.iterdir()} - CONTENT:
+    names = {one.name for one in folder.iterdir()}
+    if not names <= CONTENT:
         return False
+    if not names:
+        return True
     try:
         return bool(json.loads((folder / "dataset.json").read_bytes())["made_by"] == MAKER)
     except (OSError, ValueError, LookupError, TypeError):

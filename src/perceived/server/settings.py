@@ -11,13 +11,18 @@ from typing import Any, Self
 
 from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from perceived.errors import ConfigError
 from perceived.prefetch import processors
 
 PREFIX = "PERCEIVED_SERVE_"
-PORT = 8000
 _NOT_REACHED = "default_factory_not_called"
 """What pydantic says of a default that waits for other settings, beside the error that is in one of those."""
 _PROTOCOLS = ("tcp://", "udp://", "sctp://")
@@ -38,7 +43,7 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", min_length=1)
     """An empty one would listen to everybody."""
-    port: int = Field(default=PORT, ge=0, le=65535)
+    port: int = Field(default=8000, ge=0, le=65535)
     workers: int = Field(default=1, ge=1, le=64)
     model: str = "default"
     device: str = "cpu"
@@ -76,11 +81,17 @@ class Settings(BaseSettings):
     stop_timeout: int = Field(default=90, ge=1)
     """How long it then waits for answers that are under way."""
 
-    @field_validator("port", mode="before")
     @classmethod
-    def _not_of_kubernetes(cls, port: Any) -> Any:
-        """Take what Kubernetes sets for a service that is called ``perceived-serve`` as no port."""
-        return PORT if isinstance(port, str) and port.startswith(_PROTOCOLS) else port
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
+        """Leave out the variables of Kubernetes: of a service called ``perceived-serve``, one is named as our port."""
+        assert isinstance(env_settings, EnvSettingsSource)
+        ours = {name: value for name, value in env_settings.env_vars.items() if not _is_of_kubernetes(name, value)}
+        env_settings.env_vars = ours
+        return init_settings, env_settings, dotenv_settings, file_secret_settings
 
     @field_validator("api_key")
     @classmethod
@@ -163,8 +174,8 @@ def _check_file(file: Path) -> None:
             )
 
 
-def _is_of_kubernetes(name: str) -> bool:
-    return bool(_OF_KUBERNETES.fullmatch(name)) or os.environ[name].startswith(_PROTOCOLS)
+def _is_of_kubernetes(name: str, value: str | None) -> bool:
+    return bool(_OF_KUBERNETES.fullmatch(name)) or (value or "").startswith(_PROTOCOLS)
 
 
 def _check_environment() -> None:
@@ -173,9 +184,9 @@ def _check_environment() -> None:
     Those that Kubernetes sets in every container for a service called ``perceived-serve…`` are nobody's mistake.
     """
     known = [name.upper() for name in Settings.model_fields]
-    for name in os.environ:
+    for name, value in os.environ.items():
         setting = name.upper().removeprefix(PREFIX)
-        if name.upper().startswith(PREFIX) and setting not in known and not _is_of_kubernetes(name):
+        if name.upper().startswith(PREFIX) and setting not in known and not _is_of_kubernetes(name, value):
             close = get_close_matches(setting, known, 1) or known
             raise ConfigError(
                 f"The variable {name} names no setting of the server.",
