@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from polars import selectors
 
 from perceived import answer_lines, columns
 from perceived.data.labels import LEFT_OUT
@@ -102,7 +103,8 @@ def read_labels(
     if shadowed:
         names = ", ".join(map(repr, shadowed))
         reading.notes.append(f"{names} of {path} are not used: {id_column!r} and {label_column!r} stand for them.")
-    table = table.drop(shadowed).rename(used).with_columns(pl.all().cast(pl.String))
+    table = table.drop(shadowed).rename(used)
+    table = table.with_columns(selectors.float().fill_nan(None)).with_columns(pl.all().cast(pl.String))
     table = _translate(table, "label", words or {}, LABELS, path)
     reading.leave_out("rows of labels without a label", table["label"].null_count())
     return _unique(table.filter(pl.col("label").is_not_null()), path, reading, "labels")
@@ -188,6 +190,8 @@ def _read_table(path: Path, reading: Reading) -> pl.DataFrame:
             head = file.readline(columns.LONGEST_HEAD)
         if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             raise OSError("it is UTF-16")
+        if b"\r" in head and b"\n" not in head:
+            raise OSError("its lines end with CR alone, as an old Mac's do")
         separator = columns.separator(head.decode("utf-8", "replace"))
         table = pl.read_csv(path, infer_schema=False, separator=separator, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -347,13 +351,13 @@ def _probabilities(values: pl.Series, path: Path) -> pl.Series:
     if values.dtype == pl.String:
         stripped = values.str.strip_chars()
         values = stripped.set(stripped == "", None)
-        numbers = values.cast(pl.Float64, strict=False)
+        numbers = values.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)  # 0,93 is a number too
     numbers = numbers.cast(pl.Float64)
     wrong = values.is_not_null() & ~numbers.is_between(0, 1).fill_null(False)
     if wrong.any():
         raise DataError(
-            f"{path} has {counted(int(wrong.sum()), 'value')} of probability_male beyond 0 to 1, such as "
-            f"{values.filter(wrong)[0]!r}.",
+            f"{path} has {counted(int(wrong.sum()), 'value')} of probability_male outside 0 to 1 or no number, "
+            f"such as {values.filter(wrong)[0]!r}.",
             expected="numbers from 0 to 1, or an empty cell where it is not known",
         )
     return numbers

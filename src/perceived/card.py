@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perceived import gaps, lineage, models, results_file, storage
+from perceived import audit, gaps, lineage, models, results_file, storage
 from perceived.data.known import DATASETS, Dataset
 from perceived.errors import ConfigError
 from perceived.pages import audit as audit_page, report
@@ -149,6 +149,8 @@ def render(
         "energy": energy,
         "emissions": emissions,
         "by_group": lambda found, grouping: "\n".join(audit_page.by_group(found, grouping, level="###")),
+        "missed": audit_page.missed,
+        "small": audit.SMALL,
         "told": gaps.told,
         "tested_on": lambda found: _tested_on(found, datasets),
         "mean": report.mean,

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,19 +34,22 @@ MOST_BYTES = 8 * 2**20
 MOST_FILES = 8
 LONGEST_WAIT = 60.0
 """Seconds; what a server asks for beyond it is not waited for."""
+LONGEST_TRY = 86_400.0
+"""Seconds, a day; clocks overflow beyond some centuries."""
 _AGAIN = frozenset({429, 502, 503, 504})
 _TOO_LARGE = 413
+_OF_THIS_PROCESS = frozenset({"_http", "_process", "_inherited", "_described"})
 
 
 class Client:
-    """A server's predictor; safe to call from several threads at once.
+    """A server's predictor; safe to call from several threads at once, and in other processes: it connects there anew.
 
     ``url`` is the server's address, ``key`` what it asks of its callers. Answers below ``threshold``
     (the server's own, unless given) are ``"uncertain"``. A server that is busy or cannot be reached
     is asked again, up to ``tries`` times, after the delay it asks for. ``timeout`` is in seconds, for each try.
 
     Raises:
-        ConfigError: the address is no http address, the key or the threshold none.
+        ConfigError: the address is no http address, the key or the threshold none, or a number is impossible.
     """
 
     def __init__(
@@ -59,8 +63,10 @@ class Client:
     ) -> None:
         if not _is_address(url):
             raise ConfigError(f"{url!r} is no server's address.", expected="like http://127.0.0.1:8000")
-        if not isinstance(timeout, int | float) or not timeout > 0:
-            raise ConfigError(f"A timeout of {timeout!r} s leaves no time to answer.", expected="more than 0 seconds")
+        if not isinstance(timeout, int | float) or not 0 < timeout <= LONGEST_TRY:
+            raise ConfigError(
+                f"A timeout of {timeout!r} s is impossible.", expected=f"above 0, up to {LONGEST_TRY:,.0f} seconds"
+            )
         if not isinstance(tries, int) or tries < 1:
             raise ConfigError(f"{tries!r} tries can ask nothing.", expected="a whole number, 1 or more")
         if key and not (isinstance(key, str) and key.isascii() and key.isprintable() and " " not in key):
@@ -70,8 +76,19 @@ class Client:
             check_threshold(threshold)
         self.url = url.rstrip("/")
         self._tries = tries
-        self._parameters = {} if threshold is None else {"threshold": str(threshold)}
-        self._http = httpx2.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False)
+        self._parameters = {} if threshold is None else {"threshold": str(float(threshold))}
+        self._connecting: dict[str, Any] = {"base_url": self.url, "headers": headers, "timeout": timeout}
+        self._connect()
+
+    def _connect(self) -> None:
+        self._http, self._process = httpx2.Client(**self._connecting, trust_env=False), os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in _OF_THIS_PROCESS}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state)
+        self._connect()
 
     def __enter__(self) -> Self:
         return self
@@ -82,7 +99,15 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        self._http.close()
+        self._connection.close()
+
+    @property
+    def _connection(self) -> httpx2.Client:
+        """What asks the server. After a fork another one: two processes on one connection would mix their requests."""
+        if self._process != os.getpid() and not self._http.is_closed:
+            self._inherited = self._http  # kept open: it is the other process's to close
+            self._connect()
+        return self._http
 
     @overload
     def predict(self, picture: Source) -> Picture: ...  # type: ignore[overload-overlap]  # str and bytes are sequences
@@ -118,7 +143,7 @@ class Client:
         waiting: list[tuple[str, bytes | Picture]] = []
         held = 0
         for source, called in zip(given.several(pictures), chain(names, repeat("")), strict=False):
-            name = called or given.name_of(source)
+            name = given.name_of(called or source)
             data = _read(source, name)
             size = len(data) if isinstance(data, bytes) else 0
             if waiting and (held + size > MOST_BYTES or len(waiting) == MOST_FILES):
@@ -169,7 +194,7 @@ class Client:
     def ready(self) -> bool:
         """Return whether the server takes pictures now; ``False`` also where it cannot be reached."""
         try:
-            return not self._http.is_closed and self._http.get("/readyz").is_success
+            return not self._connection.is_closed and self._connection.get("/readyz").is_success
         except httpx2.RequestError:
             return False
 
@@ -211,11 +236,11 @@ class Client:
 
     def _send(self, method: str, path: str, *, files: Any = None) -> httpx2.Response:
         """Ask until there is an answer, at most ``tries`` times; of files it may be that they are too large."""
-        if self._http.is_closed:
+        if self._connection.is_closed:
             raise InputError("The client is closed.", mend="make another, or ask inside its 'with' statement")
         for left in reversed(range(self._tries)):
             try:
-                response = self._http.request(method, path, files=files, params=self._parameters)
+                response = self._connection.request(method, path, files=files, params=self._parameters)
             except httpx2.DecodingError as error:
                 raise self._no_server_of_ours() from error
             except httpx2.RequestError as error:
@@ -266,7 +291,7 @@ def _is_address(url: str) -> bool:
         parsed = httpx2.URL(url)
     except (httpx2.InvalidURL, TypeError):  # TypeError: it is no string
         return False
-    return parsed.scheme in ("http", "https") and bool(parsed.host)
+    return parsed.scheme in ("http", "https") and bool(parsed.host) and not (parsed.query or parsed.fragment)
 
 
 def picture_from_dict(value: Mapping[str, Any], source: str) -> Picture:

@@ -11,6 +11,8 @@ from perceived.errors import InputError
 from perceived.types import Box, Face
 
 LANDMARKS = 5
+LEAST_SPREAD = 0.02
+"""Share of its box's longer side that a face's landmarks take at least; those of real ones take 0.3 and more."""
 FAR = 1e6
 """Pixels beyond which no picture reaches."""
 
@@ -29,7 +31,8 @@ def faces(found: object, *, width: int, height: int) -> list[Face]:
 def _face(face: object, *, width: int, height: int) -> Face:
     if not isinstance(face, Face):
         raise _not_faces(face)
-    return Face(box=_box(face, width=width, height=height), detection_score=_score(face), landmarks=_landmarks(face))
+    box = _box(face, width=width, height=height)
+    return Face(box=box, detection_score=_score(face), landmarks=_landmarks(face, box))
 
 
 def _score(face: Face) -> float | None:
@@ -54,7 +57,7 @@ def _box(face: Face, *, width: int, height: int) -> Box:
         raise InputError(
             f"The detector found a face with the box {face.box!r}.", expected="a perceived.Box of plain numbers"
         ) from error
-    if not (-FAR < x0 <= x1 < FAR and -FAR < y0 <= y1 < FAR):
+    if not (-FAR < x0 < x1 < FAR and -FAR < y0 < y1 < FAR):
         raise InputError(
             f"The detector found a face at {x0:g},{y0:g} to {x1:g},{y1:g}.",
             expected="boxes of x0,y0 above and left of x1,y1, in pixels",
@@ -67,7 +70,7 @@ def _box(face: Face, *, width: int, height: int) -> Box:
     return Box(x0=x0, y0=y0, x1=x1, y1=y1)
 
 
-def _landmarks(face: Face) -> tuple[tuple[float, float], ...] | None:
+def _landmarks(face: Face, box: Box) -> tuple[tuple[float, float], ...] | None:
     if face.landmarks is None:
         return None
     try:
@@ -78,6 +81,11 @@ def _landmarks(face: Face) -> tuple[tuple[float, float], ...] | None:
         raise InputError(
             f"The detector found a face with the landmarks {face.landmarks}.",
             expected=f"{LANDMARKS} points (x, y) in pixels, or None",
+        )
+    if np.ptp(points, axis=0).max() < LEAST_SPREAD * max(box.width, box.height):
+        raise InputError(
+            f"The detector found a face whose landmarks are all at {points[0, 0]:g},{points[0, 1]:g}.",
+            expected=f"{LANDMARKS} points that lie apart, or None where they are not known",
         )
     return tuple((float(x), float(y)) for x, y in points)
 

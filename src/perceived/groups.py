@@ -35,6 +35,8 @@ UNKNOWN = "not known"
 MOST_VALUES = 50
 """A column of more different values is no grouping, unless it is asked for by name."""
 ALL = "all"
+SIGNS = (",", "*", ":")
+"""What divides the names of columns where they are asked for."""
 
 _MALE = LABELS.index("male")
 _UNCERTAIN, _MISSED = ANSWERS.index(UNCERTAIN), ANSWERS.index(MISSED)
@@ -78,9 +80,11 @@ def choose(
         by = columns_of(words)
         for name in by:
             if name not in columns:
+                unsayable = [column for column in columns if {*SIGNS} & {*column}]
                 raise ConfigError(
                     f"There is no column {name!r} to group by.",
                     expected=f"some of {', '.join(list(columns)[:12])}; {ALL} for every one; race*age for both at once",
+                    mend=f"rename {unsayable[0]!r} if it is meant: {' '.join(SIGNS)} divide names" if unsayable else "",
                 )
         if len({*by}) < len(by):
             raise ConfigError(f"{words!r} names a column twice.", expected="columns that differ, as in race*age")

@@ -48,6 +48,7 @@ _PLUGINS = ("AvifImagePlugin", "TiffImagePlugin", "WebPImagePlugin")
 """What reads those of ``FORMATS`` that ``Image.preinit`` does not load."""
 _HEADER_BYTES = 4096
 _EXIF = b"Exif\0\0"
+_LOADING = tuple(threading.Lock() for _ in range(32))
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError, AttributeError),
     *(struct.error, zlib.error, Image.DecompressionBombError, RuntimeError, AssertionError, Warning),
@@ -156,7 +157,8 @@ def of_pillow(image: Image.Image, *, source: str = "") -> Pixels:
     name = source or "The picture"
     check_size(image.size, name)
     try:
-        _load(image)
+        with _LOADING[id(image) // 64 % len(_LOADING)]:  # another thread may have been given the same image
+            _load(image)
         return _upright(image, _orientation(image))
     except _DAMAGE as error:
         raise _unreadable(b"", name, error) from error

@@ -113,8 +113,13 @@ def calibration_error(
 
 
 def people(identity: polars.Series) -> Integers:
-    """Return codes ``(n,)`` of the people on pictures; one whose ``identity`` is null or blank is of its own person."""
-    if not identity.dtype.is_numeric():
+    """Return codes ``(n,)`` of the people on pictures.
+
+    One whose ``identity`` is null, blank or no number among numbers is of its own person.
+    """
+    if identity.dtype.is_numeric():
+        identity = identity.fill_nan(None)
+    else:
         identity = identity.cast(str).str.strip_chars().replace("", None)
     known = identity.is_not_null().to_numpy()
     ranks = identity.rank("dense").fill_null(0).cast(int).to_numpy()

@@ -296,11 +296,11 @@ class Predictor:
 
         def take() -> Iterator[tuple[Source | ImageError, str, bool]]:
             """Yield pictures with their names. Pillow images are decoded before the next is asked for, a few ahead."""
-            for picture, name in zip(pictures, chain(names, repeat("")), strict=False):
+            for picture, called in zip(pictures, chain(names, repeat("")), strict=False):
+                name = name_of(called or picture)
                 if isinstance(picture, Image):
                     decoded_here.acquire()
-                    called = name or name_of(picture)
-                    yield settled(picture, called), called, True
+                    yield settled(picture, name), name, True
                 else:
                     yield picture, name, False
 
@@ -317,7 +317,6 @@ class Predictor:
     def _prepared_or_refused(self, picture: Source | ImageError, name: str, *, keep: bool) -> Prepared:
         if isinstance(picture, ImageError):
             return Prepared(self._row(name, error=str(picture)))
-        name = name or name_of(picture)
         try:
             decoded = self._decode(picture, name, keep=keep)
         except ImageError as error:

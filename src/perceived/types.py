@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 SCHEMA_VERSION = 1
@@ -67,7 +67,7 @@ class Prediction:
     face: Face
     perceived_gender: str
     confidence: float
-    probability: Mapping[str, float]
+    probability: Mapping[str, float] = field(hash=False)
 
     @property
     def box(self) -> Box:

@@ -91,6 +91,12 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path):
         plan.open_job(Folder(str(tmp_path)), JOB, b"model", PARTS)
 
 
+def test_answers_of_another_job_are_not_added_to(folder):
+    folder.write("answers/part-00000000-0000-end.parquet", b"")
+    with pytest.raises(ResumeError, match="holds other files"):
+        plan.open_job(folder, JOB, b"model", PARTS)
+
+
 def picture(source: str) -> Picture:
     face = Face(box=Box(x0=1, y0=2.5, x1=3, y1=4), detection_score=0.9, landmarks=((1.0, 2.0),) * 5)
     answer = Prediction(face=face, perceived_gender="male", confidence=0.75, probability={"female": 0.25, "male": 0.75})
@@ -132,7 +138,8 @@ def test_a_file_that_another_process_removed_is_gone_all_the_same(folder):
 
 
 def test_parts_are_finished_when_every_chunk_is_there(folder):
-    for part, chunk, last in ((0, 0, True), (1, 0, False), (2, 1, True), (3, 0, False), (3, 1, True)):
+    there = ((0, 0, True), (1, 0, False), (2, 1, True), (3, 0, False), (3, 1, True), (4, 0, True), (4, 1, False))
+    for part, chunk, last in there:
         answers.write(folder, part, chunk, [], LABELS, last=last)
     folder.write("answers/notes.txt", b"a reader's")
     assert answers.finished(folder) == {0, 3}

@@ -129,6 +129,27 @@ def test_what_cannot_be_had_is_refused(tmp_path):
         cluster.train(tmp_path, recipe, str(tmp_path / "run"), address="127.0.0.1:1")
 
 
+def test_a_resume_state_is_recorded_when_its_tensors_are_there(tmp_path, monkeypatch):
+    folder, here, order = Folder(f"memory://{tmp_path.name}/run"), Run(tmp_path / "here"), []
+    write, remove = Folder.write, Folder.remove
+    monkeypatch.setattr(Folder, "write", lambda self, name, data: (order.append(name), write(self, name, data)))
+    monkeypatch.setattr(Folder, "remove", lambda self, name: (order.append(f"-{name}"), remove(self, name)))
+    here.last.mkdir(parents=True)
+    sent = {}
+    for step in (1, 2):
+        (here.last / f"step-{step:08d}.safetensors").write_text(f"tensors of {step}")
+        (here.last / f"step-{step - 1:08d}.safetensors").unlink(missing_ok=True)
+        (here.last / "state.json").write_text(f"state of {step}")
+        cluster.keep(folder, here, sent)
+    assert order == [
+        "last/step-00000001.safetensors",
+        "last/state.json",
+        "last/step-00000002.safetensors",
+        "last/state.json",
+        "-last/step-00000001.safetensors",
+    ]
+
+
 def test_a_run_is_kept_at_an_address_and_fetched_from_there(tmp_path, monkeypatch):
     folder, here, sent = Folder(f"memory://{tmp_path.name}/run"), Run(tmp_path / "here"), {}
     for step in (1, 2):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
+import pickle
 import sys
 import threading
 import time
@@ -308,13 +310,16 @@ def test_a_key_that_no_header_can_carry_is_told_and_not_shown(key):
     assert key.strip() not in str(caught.value)
 
 
-@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
-def test_a_timeout_that_leaves_no_time_is_refused(timeout):
-    with pytest.raises(ConfigError, match="leaves no time"):
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 1e10])
+def test_a_timeout_that_is_impossible_is_refused(timeout):
+    with pytest.raises(ConfigError, match="is impossible"):
         Client("http://127.0.0.1:9", timeout=timeout)
 
 
-@pytest.mark.parametrize("address", ["localhost:8000", "", "http://", "http://[::1", "http://a:b", "ftp://a", None])
+@pytest.mark.parametrize(
+    "address",
+    ["localhost:8000", "", "http://", "http://[::1", "http://a:b", "ftp://a", None, "http://a?b=1", "http://a#b"],
+)
 def test_an_address_must_be_one(address):
     with pytest.raises(ConfigError, match="no server's address"):
         Client(address)
@@ -429,6 +434,30 @@ def test_a_client_that_is_closed_says_so(address):
     for ask in (client.models, lambda: client.predict(b"x"), lambda: list(client.stream([b"x"]))):
         with pytest.raises(InputError, match="The client is closed"):
             ask()
+
+
+def test_a_client_works_in_another_process(address, picture):
+    bright = picture("bright.png", 150)
+    with Client(address, threshold=True) as client:
+        answer = client.predict(bright)
+        assert answer.faces[0].perceived_gender == "uncertain", "nothing is sure"
+        sent = pickle.loads(pickle.dumps(client))
+        with sent, copy.deepcopy(client) as copied:
+            assert sent.predict(bright) == copied.predict(bright) == answer
+        of_the_parent = client._http
+        client._process = -1  # as after a fork
+        assert client.predict(bright) == answer
+        assert client._http is not of_the_parent
+        assert not of_the_parent.is_closed, "the other process still asks by it"
+        of_the_parent.close()
+
+
+def test_a_client_that_was_closed_stays_so_after_a_fork(address):
+    client = Client(address)
+    client.close()
+    client._process = -1
+    with pytest.raises(InputError, match="The client is closed"):
+        client.models()
 
 
 @pytest.mark.parametrize("wrong", [{"tries": "3"}, {"tries": 2.5}, {"timeout": "3"}, {"timeout": None}, {"key": b"x"}])

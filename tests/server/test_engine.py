@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from collections import deque
 
 import pytest
 
@@ -116,3 +118,20 @@ def test_those_who_stay_keep_their_turns_when_others_leave():
 
     asyncio.run(leave())
     assert held.done == [1, 2, 7, 3, 8]
+
+
+def test_nobody_is_sent_away_for_longer_than_half_a_minute():
+    engine = Engine(lambda n: n, threads=1, queue=1000)
+    engine._seconds = 10
+    engine._waiting.append(deque(range(1000)))
+    with pytest.raises(Problem) as refused:
+        engine.check_room()
+    engine.close()
+    assert refused.value.headers["Retry-After"] == "30"
+
+
+def test_the_time_to_come_again_follows_how_long_answers_take():
+    engine = Engine(lambda n: time.sleep(0.3), threads=1, queue=10)
+    before = engine._seconds
+    run(engine, [1, 2])
+    assert engine._seconds > before + 0.01

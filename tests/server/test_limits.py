@@ -138,6 +138,17 @@ def test_slow_loris_connections_are_closed(start_server, metric, start, later):
         assert metric(url, refused) == before + 1
 
 
+def test_who_only_looks_whether_the_port_is_open_is_not_counted(start_server, metric, wait_until):
+    refused = 'perceived_rejected_total{problem="headers-too-slow"}'
+    with start_server(header_timeout=0.3) as url:
+        before = metric(url, refused)
+        host, port = url.removeprefix("http://").split(":")
+        socket.create_connection((host, int(port)), timeout=10).close()
+        with socket.create_connection((host, int(port)), timeout=10) as connection:  # its clock runs later
+            assert connection.recv(4096) == b""
+        assert metric(url, refused) == before + 1
+
+
 def test_who_asks_and_never_reads_is_hung_up_on(start_server, metric, wait_until):
     with start_server(header_timeout=0.5) as url:
         host, port = url.removeprefix("http://").split(":")

@@ -228,7 +228,12 @@ def test_other_words_are_refused_until_they_are_mapped(write: Callable[..., Path
     assert table["label"].to_list() == ["female", "male"]
 
 
-@pytest.mark.parametrize("value", ["1.2", "-0.1", "nan", "inf", "90%", "x"])
+def test_a_comma_may_be_the_decimal_sign(write: Callable[..., Path]) -> None:
+    path = write("p.csv", "id;perceived_gender;probability_male", "a;male;0,75", "b;female;0.25")
+    assert answers.read_predictions(path, reading=Reading())["probability_male"].to_list() == [0.75, 0.25]
+
+
+@pytest.mark.parametrize("value", ["1.2", "-0.1", "nan", "inf", "90%", "x", '"1,2"'])
 def test_a_probability_outside_0_to_1_is_refused(write: Callable[..., Path], value: str) -> None:
     path = write("p.csv", "id,perceived_gender,probability_male", f"a,male,{value}", "b,male,0.7")
     with pytest.raises(DataError, match="1 value of probability_male"):
@@ -299,6 +304,13 @@ def test_a_name_with_brackets_is_no_pattern(ending: str, tmp_path: Path) -> None
         assert read["answer"].to_list() == [said]
 
 
+def test_half_of_the_rows_matching_by_name_is_enough(write: Callable[..., Path]) -> None:
+    labels = answers.read_labels(write("l.csv", "id,label", "x/1.jpg,male", "x/2.jpg,male"), reading=Reading())
+    lines = ("id,perceived_gender", "1.jpg,male", "9.jpg,male")
+    predictions = answers.read_predictions(write("p.csv", *lines), reading=Reading())
+    assert answers.match(predictions, labels, Reading()).height == 1
+
+
 def test_file_names_that_are_not_unique_do_not_match(write: Callable[..., Path]) -> None:
     said = answers.read_predictions(write("p.csv", "id,perceived_gender", "/x/1.jpg,male"), reading=Reading())
     truth = answers.read_labels(write("l.csv", "id,label", "train/1.jpg,male", "val/1.jpg,male"), reading=Reading())
@@ -328,6 +340,13 @@ def test_another_encoding_is_named(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     path.write_bytes("id,perceived_gender\na,male\n".encode("utf-16"))
     with pytest.raises(DataError, match="it is UTF-16"):
+        answers.read_predictions(path, reading=Reading())
+
+
+def test_the_lines_of_an_old_mac_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_bytes(b"id,perceived_gender\ra,male\rb,male\r")
+    with pytest.raises(DataError, match="end with CR alone"):
         answers.read_predictions(path, reading=Reading())
 
 

@@ -104,8 +104,27 @@ def test_only_the_gap_that_was_made_is_significant(found: dict[str, Any]) -> Non
     assert gaps["abstention_gap"]["highest"] == "Black"
     assert gaps["accuracy_gap"]["p"] > 0.01
     tests = [gap for g in found["groupings"] for gap in g["gaps"].values() if gap["p"] is not None]
-    assert all(gap["p_holm"] >= gap["p"] for gap in tests)
+    assert [gap["p_holm"] for gap in tests] == significance.holm([gap["p"] for gap in tests])
+    assert any(gap["p_holm"] > gap["p"] for gap in tests)
     assert found["method"]["tests"] == len(tests)
+
+
+def test_every_figure_of_a_group_counts_people_and_not_pictures() -> None:
+    person = np.arange(2000) // 20
+    fate = np.random.default_rng(1).random(100)[person]
+    label = np.where(np.arange(2000) % 2, "male", "female")
+    male = np.where((fate < 0.9) == (label == "male"), 0.9, 0.1)
+    answer = np.where(fate > 0.96, "missed", np.where(male > 0.5, "male", "female"))
+    race = [f"r{one % 2}" for one in person]
+    rows = pl.DataFrame({"label": label, "answer": answer, "probability_male": male, "race": race})
+
+    def widths(table: pl.DataFrame) -> np.ndarray[Any, Any]:
+        (grouping,) = audit.audit(table, ["race"], permutations=9)["groupings"]
+        first = grouping["groups"][0]
+        figures = [grouping["worst"]["correct"], first["accuracy"], first["missed"], first["overconfidence"]]
+        return np.array([one["high"] - one["low"] for one in figures])
+
+    assert (widths(rows.with_columns(identity=pl.Series(person))) > 2.5 * widths(rows)).all()
 
 
 def test_small_groups_are_flagged_shown_and_outside_gaps() -> None:
@@ -244,6 +263,9 @@ def test_a_column_that_is_not_there_is_named() -> None:
         audit.audit(table(10), ["rage"])
     with pytest.raises(ConfigError, match="nothing to group by"):
         audit.audit(table(10), [])
+    with pytest.raises(ConfigError, match="no column 'skin'") as caught:
+        groups.choose(["skin"], {"race": 7, "skin, tone": 3})
+    assert caught.value.mend.startswith("rename 'skin, tone' if it is meant")
 
 
 def test_one_label_alone_is_said_and_does_not_break() -> None:

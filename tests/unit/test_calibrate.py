@@ -203,6 +203,11 @@ def test_few_pictures_promise_nothing() -> None:
     assert threshold.choose_threshold(np.full(100, 0.9), np.ones(100, bool), 0.03, certainty=0.95).coverage == 1
 
 
+def test_a_threshold_lies_half_way_so_that_no_last_digit_decides() -> None:
+    confidence, correct = np.array([0.9, 0.8, 0.6]), np.array([True, True, False])
+    assert threshold.choose_threshold(confidence, correct, 0.0).value == pytest.approx(0.7)
+
+
 def test_risk_and_coverage_by_hand() -> None:
     values, coverage, risk = threshold.risk_coverage(
         np.array([0.9, 0.6, 0.6, 1.0]), np.array([True, False, True, True])
@@ -356,6 +361,12 @@ def test_a_group_s_error_is_of_its_answers_and_not_of_its_pictures() -> None:
             "b": {"pictures": 1, "abstention": 1.0, "error": None},
         },
     }
+
+
+def test_a_column_of_a_value_for_each_picture_is_no_grouping() -> None:
+    scored = pl.DataFrame({"label": "male", "file": [f"{i}" for i in range(31)], "race": ["a", "b", *["c"] * 29]})
+    found = calibrate.abstention(scored, np.ones(31), np.ones(31, bool), 0.5)
+    assert set(found) == {"label", "race"}
 
 
 def test_pictures_that_cannot_be_read_are_counted(tiny_model: Path, work: Path, tmp_path: Path) -> None:

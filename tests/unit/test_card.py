@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from perceived import audit, card
+from perceived.answers import Reading
 from perceived.classifier import Classifier
 from perceived.errors import ConfigError, DataError
 
@@ -32,7 +33,8 @@ ROBUSTNESS = {
     "mean_error": 0.25,
     "split": "test",
     "clean": POINT,
-    "pictures": {"scored": 321},
+    "pictures": {"scored": 321, "unreadable": 0},
+    "notes": [],
     "mean_corruption_error": 0.87,
     "reference": "other",
     "corruptions": {"blur": [POINT] * 5},
@@ -74,7 +76,8 @@ def results(tmp_path: Path) -> list[Path]:
             "race": ["A|B"] * 40 + ["C"] * 60,
         }
     )
-    found = {"report": EVALUATION, "robustness": ROBUSTNESS, "audit": audit.audit(rows, ["race"], permutations=9)}
+    audited = {"title": "Audit of answers.csv", **audit.audit(rows, ["race"], permutations=9)}
+    found = {"report": EVALUATION, "robustness": ROBUSTNESS, "audit": audited}
     paths = []
     for name, value in found.items():
         paths.append(tmp_path / f"{name}.json")
@@ -187,6 +190,35 @@ def test_the_card_holds_every_result(model: Path, results: list[Path], tmp_path:
     assert "Article 50 (3)" in text
     assert "`uncertain` below a confidence of 75.0%" in text
     assert not [line for line in text.splitlines() if line.startswith("|") and not line.endswith("|")]
+
+
+def test_the_card_leaves_out_nothing_that_an_audit_or_a_trial_says(
+    model: Path, results: list[Path], tmp_path: Path
+) -> None:
+    rows = pl.DataFrame(
+        {
+            "label": ["male", "female"] * 50,
+            "answer": ["male", "missed"] * 20 + ["male", "female"] * 30,
+            "probability_male": [0.9, None] * 20 + [0.9, 0.1] * 30,
+            "race": ["A"] * 10 + ["B"] * 90,
+        }
+    )
+    audited = audit.audit(rows, ["race"], permutations=9, reading=Reading({"labels without a prediction": 2700}))
+    results[2].write_text(json.dumps({"title": "Audit of answers.csv", **audited}))
+    group = {**ROBUSTNESS["groups"]["race"]["Latino_Hispanic"], "n": 5}
+    trial = {"notes": ["It may have seen them."], "pictures": {"scored": 321, "unreadable": 7}}
+    results[1].write_text(json.dumps({**ROBUSTNESS, **trial, "groups": {"race": {"few": group}}}))
+    text = card.write(model, tmp_path / "MODEL_CARD.md", datasets=["fairface"], results=results)
+    for part in (
+        "In 20.0% of the rows no face was found; with these as errors 80.0% are right.",
+        "> Left out: labels without a prediction, 2,700.",
+        "> Audit of answers.csv: the answers do not say which model gave them",
+        "> It may have seen them.",
+        "> 7 pictures cannot be read.",
+        "| few (few) | 5 |",
+        "Groups of fewer than 30 pictures are marked (few).",
+    ):
+        assert part in text, part
 
 
 def test_the_hub_reads_its_metadata(model: Path, results: list[Path], tmp_path: Path) -> None:

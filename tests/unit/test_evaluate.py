@@ -318,6 +318,25 @@ def test_intervals_are_wider_when_the_same_people_come_back(workspace: Callable[
     assert width[0] > 1.7 * width[1]
 
 
+def test_the_interval_of_a_calibration_error_reaches_down_to_none_where_it_is_luck() -> None:
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.5, 1, 600)
+    labels = np.where(rng.random(600) < confidence, "male", "female")
+    scored = pl.DataFrame(
+        {
+            "id": [str(i) for i in range(600)],
+            "label": labels,
+            "identity": pl.Series([None] * 600, dtype=pl.Int64),
+            "perceived_gender": "male",
+            "confidence": confidence,
+            "probability_male": confidence,
+            "error": pl.Series([None] * 600, dtype=pl.String),
+        }
+    )
+    found = evaluate.assess(scored, LABELS)["metrics"]["calibration_error"]
+    assert found["low"] == 0 < found["value"] < found["high"]
+
+
 def test_names_cannot_write_into_the_page(
     workspace: Callable[..., Path], make_model: Callable[..., Path], tmp_path: Path
 ) -> None:

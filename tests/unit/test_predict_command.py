@@ -586,6 +586,14 @@ def test_explain_needs_a_folder_and_a_model_that_can(run, tiny_model, group, tmp
     assert "cannot show what its answers rest on" in answer.err
 
 
+def test_explained_faces_are_drawn_beside_the_annotated_picture(run, group, tmp_path):
+    answer = run("predict", group("one.png", (40, 60)), "--annotate", tmp_path / "drawn", "--explain")
+    assert (answer.code, answer.err) == (0, "")
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["one-face1-activation.png", "one.jpg"]
+    seen = images.load(tmp_path / "drawn" / "one-face1-activation.png").astype(int)
+    assert np.ptp(seen[..., 0] - seen[..., 2]) > 60, "colours of heat, and not the crop alone"
+
+
 def test_no_picture_at_all_is_a_mistake(run, tiny_model, tmp_path):
     answer = run("predict", tmp_path, "--model", tiny_model)
     assert (answer.code, answer.out) == (2, "")

@@ -215,12 +215,24 @@ def test_a_picture_larger_than_is_searched_is_decoded_at_a_half(tiny_model, tmp_
     assert seen[1:] == [(480, 640, 3)], "a smallest face is one of the whole picture"
 
 
+def test_names_may_be_paths_and_answers_can_be_written_and_kept_in_sets(tiny_model):
+    model = Predictor(tiny_model, detector=Halves())
+    answers = list(model.stream([halves(0, 255)] * 2, names=[Path("a") / "b.png"]))
+    assert [json.loads(json.dumps(answer.to_dict()))["source"] for answer in answers] == [
+        str(Path("a") / "b.png"),
+        "<array>",
+    ]
+    assert len({*answers, *answers[0].faces, answers[0]}) == 4
+
+
 def test_no_face_found_is_no_face(tiny_model):
     answer = Predictor(tiny_model, detector=Halves(0)).predict(halves(9, 9))
     assert (answer.faces, answer.error, answer.width) == ((), None, 60)
 
 
-@pytest.mark.parametrize("corners", [(50, 50, 20, 60), (50, 50, 60, 20), (math.nan, 0, 9, 9), (0, 0, math.inf, 9)])
+@pytest.mark.parametrize(
+    "corners", [(50, 50, 20, 60), (50, 50, 60, 20), (9, 9, 9, 20), (math.nan, 0, 9, 9), (0, 0, math.inf, 9)]
+)
 def test_a_detector_of_ones_own_that_gives_impossible_boxes_is_told(tiny_model, corners):
     class Confused:
         def detect(self, image):
@@ -230,6 +242,17 @@ def test_a_detector_of_ones_own_that_gives_impossible_boxes_is_told(tiny_model, 
     for given in (picture, [picture], [b"no picture", picture]):
         with pytest.raises(InputError, match="The detector found a face at"):
             predictor.predict(given)
+
+
+@pytest.mark.parametrize("points", [((1, 1),) * 5, [(20 + i / 10, 20) for i in range(5)]])
+def test_a_detector_of_ones_own_that_gives_landmarks_at_one_place_is_told(tiny_model, points):
+    class Confused:
+        def detect(self, image):
+            return [Face(box=Box(x0=0, y0=0, x1=60, y1=60), landmarks=points)]
+
+    with pytest.raises(InputError, match="landmarks are all at") as told:
+        Predictor(tiny_model, detector=Confused()).predict(np.zeros((64, 64, 3), np.uint8))
+    assert "or None where they are not known" in told.value.expected
 
 
 @pytest.mark.parametrize("score", ["high", math.nan, np.array([0.9, 0.8])])
@@ -369,6 +392,29 @@ def test_explain_shows_the_map_of_the_answer(tiny_model, monkeypatch):
     framed, activation = model.explain(image, second)
     assert framed.shape == (6, 4, 3)
     np.testing.assert_array_equal(activation, maps[0, 1])
+
+
+def test_what_is_explained_is_the_face_itself(tiny_model, monkeypatch):
+    image, model = halves(0, 255), Predictor(tiny_model, detector=Halves())
+    first, second = model.predict(image).faces
+    monkeypatch.setattr(model._classifier, "activations", lambda framed: np.zeros((1, 2, 2, 3), np.float32))
+    assert model.explain(image, first)[0].mean() < 64 < 192 < model.explain(image, second)[0].mean()
+
+
+def test_an_uncertain_answer_is_explained_by_its_likelier_label(tiny_model, monkeypatch):
+    model, image = Predictor(tiny_model, detect=False, threshold=1), np.full((40, 30, 3), 140, np.uint8)
+    (face,) = model.predict(image).faces
+    maps = np.arange(12, dtype=np.float32).reshape(1, 2, 2, 3)
+    monkeypatch.setattr(model._classifier, "activations", lambda framed: maps)
+    likelier = model.spec.labels.index(max(face.probability, key=face.probability.get))
+    assert face.perceived_gender == "uncertain"
+    np.testing.assert_array_equal(model.explain(image, face)[1], maps[0, likelier])
+
+
+def test_corners_of_a_picture_that_was_taken_as_a_face_are_its_own(tiny_model):
+    model, image = Predictor(tiny_model, detect=False), np.full((60, 40, 3), 140, np.uint8)
+    (face,) = model.predict(image).faces
+    np.testing.assert_allclose(model.corners(image, face), [[0, 0], [40, 0], [0, 60]])
 
 
 def as_png(pixels: Pixels) -> bytes:

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, strategies as st
 
 from perceived.errors import ConfigError
-from perceived.preprocess import ALIGNMENTS, FACE_BOX, INTERPOLATIONS, Preprocessing, center_box, frame, similarity
+from perceived.preprocess import (
+    ALIGNMENTS,
+    FACE_BOX,
+    INTERPOLATIONS,
+    Preprocessing,
+    center_box,
+    frame,
+    frame_corners,
+    similarity,
+)
 from perceived.types import Box, Face
 
 SIDE = 64
@@ -57,6 +66,16 @@ def test_landmarks_come_to_lie_on_the_template(scale, degrees):
     assert framed.dtype == np.uint8
     for point in TEMPLATE * SIDE:
         assert np.hypot(*(brightest(framed, point) - point)) < 0.35
+
+
+def test_corners_of_an_aligned_face_are_those_of_what_is_framed():
+    angle = np.deg2rad(20)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    face = around((TEMPLATE - 0.5) * 100 @ turn.T + 150)
+    corners = frame_corners(np.zeros((300, 300, 3), np.uint8), FRAMING, face)
+    for corner, place in zip(corners, ((0, 0), (0, -1), (-1, 0)), strict=True):
+        framed = frame(draw_face(corner[None], (300, 300), 6), FRAMING, face)[..., 0]
+        assert framed[place] == framed.max() > 200
 
 
 def test_a_margin_leaves_room_on_every_side():

@@ -16,8 +16,22 @@ def test_who_is_not_known_is_somebody_of_their_own() -> None:
     people = People.of(table)
     assert (people.count, people.come_back) == (4, True)
     assert not People.of(table.drop("identity")).come_back
+    numbers = pl.DataFrame({"identity": [1.0, float("nan"), float("nan"), None, 1.0]})
+    assert People.of(numbers).codes.tolist() == [0, 1, 2, 3, 0]
     written = pl.DataFrame({"identity": ["ann", "", " ann", " ", None, "bo"]})
     assert People.of(written).codes.tolist() == [0, 2, 0, 3, 4, 1], "what is blank in a file is nobody's name"
+
+
+def test_each_rate_has_the_effect_of_its_own_answers() -> None:
+    random = np.random.default_rng(0)
+    person, label = np.repeat(np.arange(100), 10), np.tile([0, 1], 500).astype(np.int32)
+    answer = np.where(random.random(1000) < 0.2, 2, np.where(random.random(100)[person] < 0.5, 1, 0))
+    answer[(random.random(100) < 0.3)[person]] = 3
+    people, everyone = People(person), groups.Grouping(("all",), (("all",),), np.zeros(1000, np.int32))
+    found = groups.effects(people, everyone, groups.correlations(people, label, answer.astype(np.int32)))
+    assert found["missed"] == pytest.approx(10)
+    assert found["selection"] > 5
+    assert found["abstention"] < 2.5
 
 
 def test_pictures_that_are_always_alike_are_one() -> None:

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from perceived import corruptions, robustness, storage
 from perceived.errors import ConfigError, DataError, SplitError, StorageError
+from perceived.pages import robustness as page
 from perceived.preprocess import Pixels
 from perceived.workspace import Workspace
 
@@ -125,6 +127,24 @@ def test_charts_of_an_earlier_trial_do_not_stay(work: Path, tiny_model: Path, tm
         robustness.robustness(tiny_model, work, kinds=("blur",), by=by, out=tmp_path)
         assert (tmp_path / "groups-0.png").exists() == there
     assert (tmp_path / "groups-7.png").exists()
+
+
+def test_a_chart_of_many_groups_shows_those_that_end_lowest_with_their_names_apart() -> None:
+    def group(n: int, last: float) -> dict[str, Any]:
+        return {"n": n, "clean": {"accuracy": {"value": 1.0}}, "mean_accuracy_by_severity": [0.9, 0.9, 0.8, 0.8, last]}
+
+    groups = {f"{i}": group(100, 0.3 + 0.001 * i) for i in range(40)} | {"few": group(3, 0.0)}
+    lines = page.shown(groups)
+    assert list(lines) == [f"{i}" for i in range(page.MOST)]
+    assert page.told(groups) == f": the {page.MOST} of 41 groups that end lowest"
+    figure = Figure()
+    axes = figure.subplots()
+    page.group_curves(lines)(axes)
+    low, high = axes.get_ylim()
+    heights = np.array([text.get_position()[1] for text in axes.texts])
+    assert high <= 1.01
+    assert low < heights.min() < heights.max() < high
+    assert (np.diff(heights) >= 0.99 * page.ROW * (high - low)).all(), "in the order of the lines, and readable"
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_any_picture_is_scored(

@@ -175,6 +175,17 @@ def test_one_process_at_a_time_works_in_a_folder(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "file").exists()
 
 
+def test_a_drive_that_knows_no_locks_stands_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with storage.alone_in(tmp_path / "run"):
+        (tmp_path / "run" / "file").touch()
+
+
 def test_who_comes_too_late_takes_no_folder_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both saw no folder; one made it, and has put nothing into it yet."""
     folder = tmp_path / "new"

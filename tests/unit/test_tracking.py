@@ -99,3 +99,8 @@ def test_a_face_may_move_by_half_its_width_and_not_by_more(shift, number):
     tracker = Tracker()
     tracker.follow([seen(0)], 0)
     assert tracker.follow([seen(shift)], 0.1)[0].number == number
+
+
+def test_a_track_says_when_it_began():
+    (track,) = Tracker().follow([seen(0)], 2.5)
+    assert track.to_dict(0.5)["first_seconds"] == 2.5

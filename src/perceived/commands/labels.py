@@ -36,6 +36,7 @@ def labels(
     """List labels that are probably wrong. Pictures that are there twice, too; the page is for looking through them."""
     from perceived import label_errors
     from perceived.rows import printable
+    from perceived.wording import confidence
 
     names = listed(on)
     found = label_errors.find(work, model=model, on=names, folds=folds, settings=settings or [], out=out, seed=seed)
@@ -43,7 +44,7 @@ def labels(
     terminal.table(
         ("id", "labelled", "suggested", "its probability"),
         (
-            (printable(row["id"]), row["label"], row["suggested"], f"{1 - row['self_confidence']:.1%}")
+            (printable(row["id"]), row["label"], row["suggested"], f"{confidence(1 - row['self_confidence'])}%")
             for row in found["candidates"][:SHOWN]
         ),
     )

@@ -74,9 +74,8 @@ def chart_name(by: Sequence[str]) -> str:
 def as_markdown(found: Mapping[str, Any], *, title: str) -> str:
     """Return the audit as Markdown tables: gaps, every single grouping, and the worst and smallest of intersections."""
     lines = [f"# {markdown.plain(title)}", "", *[f"- {markdown.plain(note)}" for note in found["notes"]], ""]
-    if found["overall"]["missed"]["value"]:
-        missed, correct = (f"{found['overall'][name]['value']:.1%}" for name in ("missed", "correct"))
-        lines += [f"In {missed} of the rows no face was found; with these as errors {correct} are right.", ""]
+    if said := missed(found):
+        lines += [said, ""]
     lines += _table(found, [found["overall"]])
     lines += ["", "## Gaps", "", f"p-values by permutation, after {found['method']['correction']}.", ""]
     heads = ("by", "gap", "value", "lowest", "highest", "groups", "p", "p, corrected")
@@ -86,6 +85,14 @@ def as_markdown(found: Mapping[str, Any], *, title: str) -> str:
     lines += ["", "## Left out", ""]
     lines += [f"- {why}: {count:,}" for why, count in found["excluded"].items()] or ["Nothing."]
     return "\n".join(lines) + "\n"
+
+
+def missed(found: Mapping[str, Any]) -> str:
+    """Return a sentence about the rows in which no face was found; nothing where there are none."""
+    if not found["overall"]["missed"]["value"]:
+        return ""
+    share, correct = (f"{found['overall'][name]['value']:.1%}" for name in ("missed", "correct"))
+    return f"In {share} of the rows no face was found; with these as errors {correct} are right."
 
 
 def by_group(found: Mapping[str, Any], grouping: Mapping[str, Any], *, level: str) -> list[str]:

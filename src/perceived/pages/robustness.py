@@ -20,6 +20,10 @@ from perceived.pages.charts import COLORS, Draw, short
 from perceived.preprocess import Pixels
 
 Found = Mapping[str, Any]
+MOST = 14
+"""Lines in one chart of groups; of more groups, those that end lowest are drawn."""
+ROW = 0.068
+"""Share of the chart's height that a line's name takes beside it: ``MOST`` of them fit."""
 
 
 def write(out: Path, found: Found, *, reference: Found | None, example: Pixels | None, kinds: Sequence[str]) -> None:
@@ -27,7 +31,9 @@ def write(out: Path, found: Found, *, reference: Found | None, example: Pixels |
     curves = charts.panels([curve(found, kind, reference) for kind in kinds])
     drawings = {"curves": (curves, "Accuracy by severity of each corruption")}
     for number, (name, groups) in enumerate(found["groups"].items()):
-        drawings[f"groups-{number}"] = (charts.chart(group_curves(groups), height=3.8, width=8), f"By {name}")
+        lines = shown(groups)
+        heading = f"By {name}{told(groups)}"
+        drawings[f"groups-{number}"] = (charts.chart(group_curves(lines), height=3.8, width=8), heading)
     charts.remove(out, {f"groups-{number}" for number in range(_groupings_before(out))} - drawings.keys())
     svgs = report.save_charts(out, drawings)
     storage.write_json(out / "robustness.json", dict(found))
@@ -43,6 +49,7 @@ def write(out: Path, found: Found, *, reference: Found | None, example: Pixels |
         "answered": answered,
         "severities": SEVERITIES,
         "small": SMALL,
+        "told": told,
     }
     report.write(out / "robustness.html", "robustness.html", context)
 
@@ -91,13 +98,29 @@ def curve(found: Found, kind: str, reference: Found | None = None) -> Draw:
     return draw
 
 
+def shown(groups: Mapping[str, Found]) -> Mapping[str, Found]:
+    """Return the groups of a chart: all in their order, or of many those of enough pictures that end lowest."""
+    if len(groups) <= MOST:
+        return groups
+    judged = {name: group for name, group in groups.items() if group["n"] >= SMALL} or groups
+    lowest = sorted(judged, key=lambda name: float(judged[name]["mean_accuracy_by_severity"][-1]))
+    return {name: judged[name] for name in lowest[:MOST]}
+
+
+def told(groups: Mapping[str, Found]) -> str:
+    """Say which of the groups a chart shows, where it is not all of them."""
+    lines = shown(groups)
+    return "" if len(lines) == len(groups) else f": the {len(lines)} of {len(groups)} groups that end lowest"
+
+
 def group_curves(groups: Mapping[str, Found]) -> Draw:
     """Draw the mean accuracy over all corruptions by severity, a line for each group with its name at the end."""
 
     def draw(axes: Axes) -> None:
         lines = {name: [g["clean"]["accuracy"]["value"], *g["mean_accuracy_by_severity"]] for name, g in groups.items()}
-        span = max(map(max, lines.values())) - min(map(min, lines.values()))
-        ends = _apart([values[-1] for values in lines.values()], max(0.004, 0.05 * span))
+        highest = min(1.004, max(map(max, lines.values())) + 0.01)
+        lowest = min(highest - 0.06, min(map(min, lines.values())) - 0.01)
+        ends = _apart([values[-1] for values in lines.values()], lowest, highest)
         enough = [name for name in lines if groups[name]["n"] >= SMALL]
         worst = min(enough, key=lambda name: lines[name][-1], default=None)
         for (name, values), end in zip(lines.items(), ends, strict=True):
@@ -106,7 +129,7 @@ def group_curves(groups: Mapping[str, Found]) -> Draw:
             axes.plot([len(SEVERITIES), len(values) - 0.92], [values[-1], end], color=color, lw=0.7, alpha=0.8)
             text = f"{short(name, 24)} ({groups[name]['n']:,}{'' if name in enough else ', few'})"
             axes.text(len(values) - 0.9, end, text, color=COLORS["ink"], fontsize=9, va="center", parse_math=False)
-        axes.set_xlim(-0.1, len(SEVERITIES) + 1.9)
+        axes.set(xlim=(-0.1, len(SEVERITIES) + 1.9), ylim=(lowest, highest))
         axes.set_xticks(range(len(SEVERITIES) + 1), ["clean", *map(str, SEVERITIES)])
         axes.set_xlabel("severity")
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -115,12 +138,14 @@ def group_curves(groups: Mapping[str, Found]) -> Draw:
     return draw
 
 
-def _apart(values: Sequence[float], gap: float) -> list[float]:
-    """Return heights for labels near ``values`` that lie at least ``gap`` apart, in the same order."""
-    order = np.argsort(values)
-    placed = np.asarray(values, float)[order]
-    for i in range(1, len(placed)):
-        placed[i] = max(placed[i], placed[i - 1] + gap)
+def _apart(values: Sequence[float], lowest: float, highest: float) -> list[float]:
+    """Return heights for names near ``values``, in their order, ``ROW`` apart and within the chart."""
+    gap, order = ROW * (highest - lowest), np.argsort(values)
+    steps = gap * np.arange(len(values))
+    level = np.asarray(values, float)[order] - steps  # names that touch lie on one level
+    upward = np.maximum.accumulate(level)
+    downward = np.minimum.accumulate(level[::-1])[::-1]
+    placed = np.clip((upward + downward) / 2, lowest + gap / 2, highest - gap / 2 - steps[-1]) + steps
     heights = np.empty(len(values))
-    heights[order] = placed - (placed.mean() - np.mean(values))
+    heights[order] = placed
     return [float(height) for height in heights]

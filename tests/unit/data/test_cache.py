@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -61,6 +63,13 @@ def test_another_order_or_framing_has_a_cache_of_its_own(table: pl.DataFrame, tm
     np.testing.assert_array_equal(one[::-1], other)
     small = Preprocessing(height=6, width=5, mean=(0, 0, 0), std=(1, 1, 1))
     assert cache.pixels(table, small, tmp_path / "cache").shape == (5, 6, 5, 3)
+
+
+@pytest.mark.parametrize("change", [{"margin": 0.1}, {"alignment": "five-point"}, {"interpolation": "lanczos"}])
+def test_every_part_of_the_framing_has_a_cache_of_its_own(change: dict[str, Any]) -> None:
+    names = pl.DataFrame({"path": ["a.png"]})
+    assert cache.cache_key(names, replace(FRAMING, **change)) != cache.cache_key(names, FRAMING)
+    assert cache.cache_key(names, replace(FRAMING, mean=(1, 1, 1))) == cache.cache_key(names, FRAMING)
 
 
 def flip_a_byte(array: Path, record: Path) -> None:

@@ -95,6 +95,11 @@ def test_equal_weights_give_a_new_permutation_each_epoch() -> None:
     assert (first != second).any()
 
 
+def test_a_picture_that_comes_several_times_does_not_come_at_once() -> None:
+    drawn = sampling.draw(np.repeat([3.0, 0.5], [100, 400]), seed=0, epoch=0)
+    assert (drawn[1:] == drawn[:-1]).mean() < 0.02
+
+
 def test_over_many_epochs_the_share_is_exact() -> None:
     shares = np.array([0.2, 0.5, 1.0, 2.3])
     times = sum(np.bincount(sampling.draw(shares, seed=3, epoch=epoch), minlength=4) for epoch in range(2000))

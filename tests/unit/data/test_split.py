@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from perceived.data import split, table
-from perceived.errors import DataError, SplitError
+from perceived.errors import ConfigError, DataError, SplitError
 from perceived.storage import sha256_file
 from perceived.workspace import Workspace
 
@@ -228,6 +228,11 @@ def test_everything_keeps_natural_proportions(faces: Any, tmp_path: Path) -> Non
     assert split.count(made, "split")["train"] == {"female": 4, "male": 3}
 
 
+def test_a_boost_of_nobody_is_refused(faces: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nobody"):
+        split.make(prepared(faces, tmp_path), everything=True, boost={"label=nobody": 2})
+
+
 def test_a_refused_split_leaves_the_old_one(faces: Any, tmp_path: Path) -> None:
     work = prepared(faces, tmp_path)
     split.make(work, train=6, val=4, test=2)
@@ -289,3 +294,11 @@ def test_a_fingerprint_tells_pictures_labels_and_sides_apart_wherever_they_lie(c
     assert split.fingerprint(first) != split.fingerprint(frame)
     assert split.pictures_fingerprint(first) != split.pictures_fingerprint(frame)
     assert split.fingerprint(frame.with_columns(path=pl.lit("/elsewhere"))) == split.fingerprint(frame)
+
+
+def test_a_fingerprint_tells_weights_apart_where_it_is_not_of_the_pictures_alone() -> None:
+    columns = {"id": ["a", "b"], "label": ["male", "female"], "split": "train", "weight": [1.0, 1.0]}
+    frame = pl.DataFrame(columns)
+    other = frame.with_columns(weight=pl.Series([1.5, 0.5]))
+    assert split.fingerprint(other) != split.fingerprint(frame)
+    assert split.pictures_fingerprint(other) == split.pictures_fingerprint(frame)
