@@ -104,7 +104,8 @@ def test_the_keyboard_reaches_everything(open_page, upload):
 
 def test_what_is_no_picture_is_said_in_sentences_and_its_name_is_text(open_page, upload):
     page = open_page()
-    give(page, upload.text, upload.large, upload.none, upload.four, faces=4)
+    turned_round = {**upload.none, "name": "evil\u202egpj.exe"}
+    give(page, upload.text, upload.large, turned_round, upload.four, faces=4)
     failed = page.locator(".card.failed")
     assert failed.count() == 2
     text = failed.nth(0).inner_text()
@@ -113,6 +114,7 @@ def test_what_is_no_picture_is_said_in_sentences_and_its_name_is_text(open_page,
     assert "larger than the 3 MB" in failed.nth(1).inner_text()
     assert page.locator(".card img[src=x]").count() == 0
     assert "no face · 100 × 80 pixels" in page.locator(".card.faceless").inner_text()
+    assert "evil\ufffdgpj.exe" in page.locator(".card.faceless").inner_text()
     assert page.locator("#summary").text_content().endswith("2 pictures without an answer")
 
 

@@ -149,6 +149,17 @@ def test_who_only_looks_whether_the_port_is_open_is_not_counted(start_server, me
         assert metric(url, refused) == before + 1
 
 
+@pytest.mark.parametrize("lines", [b"Content-Length: -5\r\n", b"Host: y\r\n", b"no header\r\n"])
+def test_what_is_no_http_is_a_problem_too(start_server, lines):
+    with start_server() as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\n" + lines + b"\r\n")
+            head, _, body = read_until(connection, b"}").partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\n")
+    assert json.loads(body)["type"] == "/problems/malformed-request"
+
+
 def test_who_asks_and_never_reads_is_hung_up_on(start_server, metric, wait_until):
     with start_server(header_timeout=0.5) as url:
         host, port = url.removeprefix("http://").split(":")

@@ -9,6 +9,7 @@ import math
 import os
 import pickle
 import threading
+import time
 import tracemalloc
 from array import array
 from collections.abc import Callable
@@ -415,6 +416,31 @@ def test_corners_of_a_picture_that_was_taken_as_a_face_are_its_own(tiny_model):
     model, image = Predictor(tiny_model, detect=False), np.full((60, 40, 3), 140, np.uint8)
     (face,) = model.predict(image).faces
     np.testing.assert_allclose(model.corners(image, face), [[0, 0], [40, 0], [0, 60]])
+
+
+def test_pillow_images_are_decoded_a_few_ahead_and_no_more(tiny_model, monkeypatch):
+    decoded, most, lock = 0, 0, threading.Lock()
+    settled = prediction.settled
+
+    def count(*given: object) -> object:
+        nonlocal decoded, most
+        with lock:
+            decoded += 1
+            most = max(most, decoded)
+        return settled(*given)
+
+    class Slow:
+        def detect(self, image):
+            nonlocal decoded
+            time.sleep(0.005)
+            with lock:
+                decoded -= 1
+            return []
+
+    monkeypatch.setattr(prediction, "settled", count)
+    model = Predictor(tiny_model, detector=Slow(), threads=2, batch_size=32)
+    assert len(model.predict([Image.new("RGB", (30, 40)) for _ in range(60)])) == 60
+    assert most <= 4
 
 
 def as_png(pixels: Pixels) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -129,6 +131,22 @@ def test_a_video_that_ends_before_it_says_so_is_told(ending, tmp_path):
     with pytest.raises(ImageError, match=rf"cut\{ending} breaks off after [23]\.\d s"):
         read.extend(frames(str(cut)))
     assert 20 < len(read) < 40
+
+
+@pytest.mark.parametrize(("share", "breaks_off"), [(1.03, False), (1.2, True)])
+def test_a_twentieth_of_a_video_may_be_missing(monkeypatch, tmp_path, share, breaks_off):
+    encode(tmp_path / "film.mp4", 400)
+    monkeypatch.setattr(video, "_promised", lambda *_: 40 * share)
+    with pytest.raises(ImageError, match="breaks off") if breaks_off else nullcontext():
+        assert sum(1 for _ in frames(str(tmp_path / "film.mp4"))) == 400
+
+
+def test_what_a_film_with_a_sound_lasts_is_not_what_its_pictures_do():
+    stream = SimpleNamespace(disposition=av.stream.Disposition(0), duration=None, time_base=None)
+    film = SimpleNamespace(duration=9 * av.time_base, format=SimpleNamespace(name="mov,mp4"), streams=[stream])
+    assert video._promised(film, stream) == 9
+    film.streams.append(SimpleNamespace())
+    assert video._promised(film, stream) is None
 
 
 def test_time_goes_on_where_recordings_were_put_behind_one_another(tmp_path):

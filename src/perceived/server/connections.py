@@ -8,26 +8,36 @@ from __future__ import annotations
 
 import asyncio
 import json
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from perceived.server import metrics
-from perceived.server.problems import MEDIA_TYPE, document, overloaded
+from perceived.server.problems import MEDIA_TYPE, Problem, document, overloaded
 
 
-def _full() -> bytes:
-    """Return the whole answer to a connection too many."""
-    body = json.dumps(document(overloaded("Too many connections are open."))).encode()
-    head = f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: {MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n"
-    return f"{head}Retry-After: 1\r\nConnection: close\r\n\r\n".encode() + body
+def _refusal(problem: Problem) -> bytes:
+    """Return the whole answer to a connection that is not answered by the app."""
+    body = json.dumps(document(problem)).encode()
+    headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body)), "Connection": "close", **problem.headers}
+    lines = [f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}", *map(": ".join, headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+class _Protocol(H11Protocol):
+    """uvicorn's protocol, whose only words of its own are a problem document, too."""
+
+    def send_400_response(self, msg: str) -> None:
+        self.transport.write(_refusal(Problem("malformed-request", msg)))
+        self.transport.close()
 
 
 class PatientProtocol(asyncio.Protocol):
     """uvicorn's protocol, with limits: ``most`` connections, and ``seconds`` for headers and while nothing is read."""
 
     def __init__(self, *, most: int, seconds: float, **uvicorn: Any) -> None:
-        self._inner = H11Protocol(**uvicorn)
+        self._inner = _Protocol(**uvicorn)
         self._most, self._seconds = most, seconds
         self._loop = asyncio.get_running_loop()
         self._deadline: asyncio.TimerHandle | None = None
@@ -40,7 +50,7 @@ class PatientProtocol(asyncio.Protocol):
         if len(self._inner.connections) >= self._most:
             self._refused = True
             metrics.REJECTED.labels("too-many-connections").inc()
-            transport.write(_full())
+            transport.write(_refusal(overloaded("Too many connections are open.")))
             self._close()
             return
         self._inner.connection_made(transport)

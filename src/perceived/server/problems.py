@@ -25,6 +25,7 @@ class Kind:
 
 
 KINDS = {
+    "malformed-request": Kind(400, "The request cannot be read", "It is not as HTTP/1.1 has it."),
     "malformed-body": Kind(400, "The body cannot be read", "It is not what its Content-Type says, or it is cut short."),
     "no-pictures": Kind(400, "There is no picture", "The request is well-formed, but holds no picture."),
     "unauthorized": Kind(401, "A key is needed", "Send it as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'."),

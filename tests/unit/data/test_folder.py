@@ -32,6 +32,12 @@ def write(tmp_path: Path, make_jpeg: Callable[..., bytes]) -> Write:
     return pictures
 
 
+def test_a_tenth_is_held_out_for_validation_and_a_tenth_for_the_test(write: Write) -> None:
+    data = write(*(f"{label}/{i}.jpg" for label in ("female", "male") for i in range(50)))
+    report, _ = prepared(data)
+    assert {name: sum(found.values()) for name, found in report.counts.items()} == {"train": 80, "val": 10, "test": 10}
+
+
 def prepared(data: Path, *settings: str) -> tuple[table.PrepareReport, pl.DataFrame]:
     work = data.parent / "work"
     report = table.prepare(data, work, words=meanings("--label", settings, labels.MEANINGS))

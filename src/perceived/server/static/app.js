@@ -30,7 +30,7 @@ function warn(text = "") {
 
 function add(files, rename = (file) => file.name) {
   const fresh = [...files].map((file) => {
-    const name = rename(file) || "picture";
+    const name = (rename(file) || "picture").replace(/\p{C}/gu, "\uFFFD"); // as the server shows it
     const url = URL.createObjectURL(file);
     return { file, name, url, card: makeCard(name, url), answer: null };
   });
