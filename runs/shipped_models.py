@@ -21,6 +21,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from perceived import average, calibrate, evaluate, export, models, quantize, recipes, train
 from perceived.data import split, table
@@ -75,6 +76,23 @@ LONG = (
     *("epochs=6.5", "ema_decay=0.999", "teacher_share=0.5", "seed=2"),
 )
 """A long course at a higher rate, the labels halved with a teacher's opinion so that their errors are not learnt."""
+MIXED = (*LONG, "epochs=3", "mixup=0.2", "cutmix=1", "seed=4")
+"""Pairs of pictures and of labels, mixed."""
+HARD = (
+    *(*LONG, "epochs=2.5", "learning_rate=3e-4", "teacher_share=0.7", "seed=5"),
+    *("degradation.shrink=0.4", "degradation.smallest=10", "degradation.blur=0.15", "degradation.cover=0.15"),
+    *("degradation.noise=0.2", "degradation.loudest=60", "degradation.jpeg=0.3", "degradation.poorest=4"),
+    *("augmentation.light=0.25", "augmentation.contrast=0.5", "augmentation.rotate=20"),
+)
+"""Small, noisy, badly compressed, dark and turned pictures, of which it learns what it makes of them unspoilt."""
+MILDER = (
+    *(*LONG, "epochs=2", "learning_rate=2.5e-4", "teacher_share=0.6", "seed=6"),
+    *("degradation.shrink=0.3", "degradation.smallest=12", "degradation.blur=0.12", "degradation.cover=0.12"),
+    *("degradation.noise=0.12", "degradation.loudest=40", "degradation.jpeg=0.2", "degradation.poorest=8"),
+    *("augmentation.light=0.18", "augmentation.contrast=0.4"),
+)
+ALIKE: Mapping[str, Any] = {"weigh_by": ("label",), "boost": {"race=Black": 1.5}}
+"""Men and women are drawn alike, Black faces half as often again."""
 STAGES: Mapping[str, tuple[Stage | Mean, ...]] = {
     "default": (
         Stage(run="first", recipe="small"),
@@ -99,7 +117,12 @@ STAGES: Mapping[str, tuple[Stage | Mean, ...]] = {
         ),
         Mean(run="before", of=("fifth", "third", "fourth")),
         Stage(run="sixth", recipe="small", settings=LONG, init="before", teachers=("before",), weigh_by=("label",)),
-        Mean(run="default", of=("sixth", "before")),
+        Mean(run="long", of=("sixth", "before")),
+        Stage(run="mixed", recipe="small", settings=MIXED, init="long", teachers=("long",), **ALIKE),
+        Stage(run="hard", recipe="small", settings=HARD, init="long", teachers=("long",), **ALIKE),
+        Mean(run="hardened", of=("long", "mixed", "hard")),
+        Stage(run="last", recipe="small", settings=MILDER, init="hardened", teachers=("hardened", "long"), **ALIKE),
+        Mean(run="default", of=("last", "hardened", "long")),
     ),
     "research": (
         Stage(run="both", recipe="small", settings=(*GO_ON, *FEWER_FAULTS, "epochs=3"), init="third"),
