@@ -211,6 +211,36 @@ def test_overload_is_503_with_a_time_to_come_again_and_nothing_else(start_server
     assert after.status_code == 200
 
 
+def test_a_full_queue_is_told_before_a_body_is_read(start_server, metric, wait_until, encoded, tiny_model):
+    go_on = threading.Event()
+
+    class Slow(Predictor):
+        def prepare_one(self, picture, **options):
+            go_on.wait(60)
+            return super().prepare_one(picture, **options)
+
+    def ask(url: str) -> httpx2.Response:
+        return httpx2.post(f"{url}/v1/predict", files={"files": ("a.png", encoded(9))}, timeout=90)
+
+    go_on.set()  # a server answers a test picture before it is ready
+    with (
+        start_server(Slow(tiny_model, detect=False), threads=1, queue=1, max_files=1) as url,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        go_on.clear()
+        try:
+            held = [pool.submit(ask, url), pool.submit(ask, url)]
+            wait_until(lambda: metric(url, "perceived_queue_pictures") == 1)
+            host, port = url.removeprefix("http://").split(":")
+            with socket.create_connection((host, int(port)), timeout=10) as connection:
+                headers = b"Host: x\r\nContent-Type: image/png\r\nContent-Length: 9999\r\n\r\n"
+                connection.sendall(b"POST /v1/predict HTTP/1.1\r\n" + headers)
+                assert read_until(connection, b"}").startswith(b"HTTP/1.1 503 ")
+        finally:
+            go_on.set()
+        assert [answer.result().status_code for answer in held] == [200, 200]
+
+
 def test_memory_for_bodies_is_shared_out_and_given_back(start_server, metric, wait_until):
     started, go_on = threading.Event(), threading.Event()
 
