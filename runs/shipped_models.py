@@ -67,7 +67,7 @@ FEWER_FAULTS = (
     "degradation.cover=0.1",
 )
 MIRROR_BELOW = 1.5
-"""On validation as good as always looking twice, for a ninth of the faces."""
+"""On validation as good as always looking twice, for an eighth of the faces."""
 GO_ON = ("sizes=[[0, 128, 128]]", "frozen=[]", "learning_rate=2.5e-4", "head_learning_rate=5e-4", "warmup=0.05")
 """For a network that has learnt already: all of it goes on learning, at lower rates."""
 LABELS_ALONE = (*GO_ON, *FEWER_FAULTS, "label_smoothing=0")

@@ -88,8 +88,8 @@ def audit_workspace(
         scored = scoring.score(rows, model.probabilities, model.spec, tick=tick)
     lost = scored.height - scoring.readable(scored).height
     if lost:
-        why = scored["error"].drop_nulls()[0]
-        reading.notes.append(f"{counted(lost, 'picture')} cannot be read or show no face, and count as missed: {why}")
+        some = ", ".join(scored.filter(pl.col("error").is_not_null())["id"][:3]) + (", …" if lost > 3 else "")
+        reading.notes.append(f"{counted(lost, 'picture')} cannot be read or show no face, and count as missed: {some}.")
     threshold = 0.0 if always_answer else check_threshold(model.spec.threshold)
     answer = (
         pl.when(pl.col("error").is_not_null()).then(pl.lit(MISSED))

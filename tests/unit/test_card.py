@@ -210,7 +210,7 @@ def test_the_card_leaves_out_nothing_that_an_audit_or_a_trial_says(
     results[1].write_text(json.dumps({**ROBUSTNESS, **trial, "groups": {"race": {"few": group}}}))
     text = card.write(model, tmp_path / "MODEL_CARD.md", datasets=["fairface"], results=results)
     for part in (
-        "In 20.0% of the rows no face was found; with these as errors 80.0% are right.",
+        "In 20 of 100 rows no face was found; with these as errors 80.0% are right.",
         "> Left out: labels without a prediction, 2,700.",
         "> Audit of answers.csv: the answers do not say which model gave them",
         "> It may have seen them.",

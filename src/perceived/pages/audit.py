@@ -89,10 +89,11 @@ def as_markdown(found: Mapping[str, Any], *, title: str) -> str:
 
 def missed(found: Mapping[str, Any]) -> str:
     """Return a sentence about the rows in which no face was found; nothing where there are none."""
-    if not found["overall"]["missed"]["value"]:
+    share, rows, correct = found["overall"]["missed"], found["rows"], found["overall"]["correct"]
+    if not share["value"]:
         return ""
-    share, correct = (f"{found['overall'][name]['value']:.1%}" for name in ("missed", "correct"))
-    return f"In {share} of the rows no face was found; with these as errors {correct} are right."
+    count = round(share["value"] * rows)
+    return f"In {count:,} of {rows:,} rows no face was found; with these as errors {correct['value']:.1%} are right."
 
 
 def by_group(found: Mapping[str, Any], grouping: Mapping[str, Any], *, level: str) -> list[str]:
