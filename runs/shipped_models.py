@@ -91,6 +91,7 @@ MILDER = (
     *("degradation.noise=0.12", "degradation.loudest=40", "degradation.jpeg=0.2", "degradation.poorest=8"),
     *("augmentation.light=0.18", "augmentation.contrast=0.4"),
 )
+"""Faults between the hard ones and the few of before."""
 ALIKE: Mapping[str, Any] = {"weigh_by": ("label",), "boost": {"race=Black": 1.5}}
 """Men and women are drawn alike, Black faces half as often again."""
 STAGES: Mapping[str, tuple[Stage | Mean, ...]] = {
