@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -141,15 +143,18 @@ def test_it_learns_and_its_model_answers_as_validation_said(run: Path, tiny_work
     assert abs((answers.argmax(axis=1) == pictures.val_labels).mean() - recorded) <= 0.1
 
 
-def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(
-    run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path
+@pytest.mark.parametrize("step", [9, 12])
+def test_killed_at_any_moment_it_ends_with_the_same_bits(
+    run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path, step: int
 ) -> None:
+    """Within the second of three epochs, or when its validation is written down and the state is not."""
     out = tmp_path / "killed"
-    killed = train_until_killed(tiny_work, recipe, out, step=9)
+    killed = train_until_killed(tiny_work, recipe, out, step=step)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     state = json.loads((Run(out).last / "state.json").read_text())
-    assert (recipe.precision, state["progress"]["step"]) == ("bf16", 8), "8 of 18 steps: within the second epoch"
-    assert any(Run(out).last.glob(f".*{storage.HOLDER}")), "the state of step 9 was being written"
+    assert (recipe.precision, state["progress"]["step"]) == ("bf16", step - 1)
+    assert [line["step"] for line in Run(out).history()] == ([6] if step == 9 else [6, 12])
+    assert any(Run(out).last.glob(f".*{storage.HOLDER}")), "a state was being written"
     training.train(tiny_work, recipe, out, quiet=True)
     assert not any(Run(out).last.glob(f".*{storage.HOLDER}"))
     assert_equal(last_state(out), last_state(run))
@@ -282,7 +287,40 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(
 ) -> None:
     stubborn = recipes.get("fast", [*tiny, "epochs=9", "learning_rate=1e-9", "head_learning_rate=1e-9", "patience=2"])
     last = training.train(tiny_work, stubborn, tmp_path / "run", quiet=True)
-    assert last["epoch"] < 9
+    assert last["epoch"] == 3, "the first, and two no better"
+
+
+def test_the_head_may_learn_at_another_rate(tiny_work: Path, settings: list[str], tmp_path: Path) -> None:
+    rates = {"still": "head_learning_rate=1e-9", "learning": "head_learning_rate=0.1"}
+    for name, rate in rates.items():
+        asked = [*settings, "epochs=1", "learning_rate=1e-9", "weight_decay=0", "ema_decay=0", rate]
+        training.train(tiny_work, recipes.get("fast", asked), tmp_path / name, quiet=True)
+    still, learning = (model_bytes(tmp_path / name) for name in rates)
+    moved = {key: (still[key] - learning[key]).abs().max().item() for key in still if still[key].is_floating_point()}
+    head = {key for key in moved if key.startswith("head.")}
+    assert head
+    assert max(moved[key] for key in head) > 1e-2
+    assert max(moved[key] for key in moved.keys() - head) < 1e-5
+
+
+def test_what_training_learns_is_told_of_each_validation_anew_and_saved_now_and_then(
+    tiny_work: Path, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, saves, validate, clock = [], [], training._validate, itertools.count()
+
+    def note(learner: Any, *rest: Any) -> dict[str, Any]:
+        seen.append(int(learner.sums[2]))
+        return validate(learner, *rest)
+
+    monkeypatch.setattr(training, "_validate", note)
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(clock), time=time.time))
+    monkeypatch.setattr(training, "SAVE_SECONDS", 7)
+    recipe = recipes.get("fast", settings)
+    training.train(tiny_work, recipe, tmp_path / "run", on_saved=lambda: saves.append(next(clock)), quiet=True)
+    shown = [line["image_steps"] for line in Run(tmp_path / "run").history()]
+    assert seen == np.diff([0, *shown]).tolist()
+    steps = shown[-1] // recipe.batch_size
+    assert len(shown) + 1 < len(saves) <= steps // 2, "after validations, at the end, and now and then between"
 
 
 def test_cached_features_train_only_the_head(tiny_work: Path, tiny: tuple[str, ...], tmp_path: Path) -> None:
