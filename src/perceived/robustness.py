@@ -137,6 +137,8 @@ def robustness(
         **assess(trial.answers, readable, opened.spec.labels, opened.spec.threshold, chosen),
     }
     found["notes"] = [*lineage.notes(opened.spec, Workspace(Path(work)), on), *found["notes"]]
+    if unreadable := found["pictures"]["unreadable"]:
+        found["notes"].append(f"{counted(unreadable, 'picture')} cannot be read. No rate includes them.")
     found["mean_corruption_error"] = None if before is None else relative_error(found, before)
     found["reference"] = None if before is None else before["model"]["name"]
     robustness_page.write(folder, found, reference=before, example=trial.example, kinds=kinds)

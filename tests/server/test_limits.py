@@ -22,12 +22,19 @@ def refusal(answer: httpx2.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["type"].removeprefix("/problems/")
 
 
+def place_of(url: str) -> tuple[str, int]:
+    host, port = url.removeprefix("http://").split(":")
+    return host, int(port)
+
+
+def connect(url: str, *, timeout: float) -> socket.socket:
+    return socket.create_connection(place_of(url), timeout=timeout)
+
+
 def test_a_body_that_says_it_is_too_large_is_refused_before_it_is_read(start_server):
-    with start_server(max_body=1000) as url:
-        host, port = url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=30) as connection:
-            connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999\r\n\r\n")
-            answer = connection.recv(4096)
+    with start_server(max_body=1000) as url, connect(url, timeout=30) as connection:
+        connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999\r\n\r\n")
+        answer = connection.recv(4096)
     assert answer.startswith(b"HTTP/1.1 413 ")
 
 
@@ -102,11 +109,9 @@ def test_a_bomb_of_text_inside_a_picture_is_an_entry(http):
 
 
 def test_a_body_that_trickles_is_given_up(start_server):
-    with start_server(body_timeout=0.5) as url:
-        host, port = url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=30) as connection:
-            connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
-            answer = read_until(connection, b"}")
+    with start_server(body_timeout=0.5) as url, connect(url, timeout=30) as connection:
+        connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
+        answer = read_until(connection, b"}")
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"/problems/body-too-slow" in answer
 
@@ -127,8 +132,7 @@ def test_slow_loris_connections_are_closed(start_server, metric, start, later):
     refused = 'perceived_rejected_total{problem="headers-too-slow"}'
     with start_server(header_timeout=0.5) as url:
         before = metric(url, refused)
-        host, port = url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=10) as connection:
+        with connect(url, timeout=10) as connection:
             if later:
                 connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
                 read_until(connection, b"}")
@@ -142,33 +146,28 @@ def test_who_only_looks_whether_the_port_is_open_is_not_counted(start_server, me
     refused = 'perceived_rejected_total{problem="headers-too-slow"}'
     with start_server(header_timeout=0.3) as url:
         before = metric(url, refused)
-        host, port = url.removeprefix("http://").split(":")
-        socket.create_connection((host, int(port)), timeout=10).close()
-        with socket.create_connection((host, int(port)), timeout=10) as connection:  # its clock runs later
+        connect(url, timeout=10).close()
+        with connect(url, timeout=10) as connection:  # its clock runs later
             assert connection.recv(4096) == b""
         assert metric(url, refused) == before + 1
 
 
 @pytest.mark.parametrize("lines", [b"Content-Length: -5\r\n", b"Host: y\r\n", b"no header\r\n"])
 def test_what_is_no_http_is_a_problem_too(start_server, lines):
-    with start_server() as url:
-        host, port = url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=10) as connection:
-            connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\n" + lines + b"\r\n")
-            head, _, body = read_until(connection, b"}").partition(b"\r\n\r\n")
+    with start_server() as url, connect(url, timeout=10) as connection:
+        connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\n" + lines + b"\r\n")
+        head, _, body = read_until(connection, b"}").partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\n")
     assert json.loads(body)["type"] == "/problems/malformed-request"
 
 
 def test_who_asks_and_never_reads_is_hung_up_on(start_server, metric, wait_until):
-    with start_server(header_timeout=0.5) as url:
-        host, port = url.removeprefix("http://").split(":")
-        with socket.socket() as connection:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            connection.connect((host, int(port)))
-            connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 600)
-            wait_until(lambda: metric(url, 'perceived_rejected_total{problem="answer-not-read"}') == 1)
-            assert 0 < read_until(connection, b"never").count(b"HTTP/1.1 200 OK") < 600
+    with start_server(header_timeout=0.5) as url, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(place_of(url))
+        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 600)
+        wait_until(lambda: metric(url, 'perceived_rejected_total{problem="answer-not-read"}') == 1)
+        assert 0 < read_until(connection, b"never").count(b"HTTP/1.1 200 OK") < 600
 
 
 def test_a_slow_answer_does_not_count_as_slow_headers(start_server, heavy):
@@ -180,12 +179,11 @@ def test_a_slow_answer_does_not_count_as_slow_headers(start_server, heavy):
 
 def test_connections_beyond_the_limit_are_told_so(start_server, wait_until):
     with start_server(max_connections=3) as url:
-        host, port = url.removeprefix("http://").split(":")
-        held = [socket.create_connection((host, int(port)), timeout=30) for _ in range(3)]
+        held = [connect(url, timeout=30) for _ in range(3)]
         for connection in held:  # once it is answered, the server has counted it
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
-        with socket.create_connection((host, int(port)), timeout=30) as another:
+        with connect(url, timeout=30) as another:
             answer = another.recv(4096)
         for connection in held:
             connection.close()
@@ -231,8 +229,7 @@ def test_a_full_queue_is_told_before_a_body_is_read(start_server, metric, wait_u
         try:
             held = [pool.submit(ask, url), pool.submit(ask, url)]
             wait_until(lambda: metric(url, "perceived_queue_pictures") == 1)
-            host, port = url.removeprefix("http://").split(":")
-            with socket.create_connection((host, int(port)), timeout=10) as connection:
+            with connect(url, timeout=10) as connection:
                 headers = b"Host: x\r\nContent-Type: image/png\r\nContent-Length: 9999\r\n\r\n"
                 connection.sendall(b"POST /v1/predict HTTP/1.1\r\n" + headers)
                 assert read_until(connection, b"}").startswith(b"HTTP/1.1 503 ")
@@ -273,9 +270,8 @@ def test_an_answer_that_takes_too_long_is_given_up(start_server, heavy):
 
 def test_a_caller_who_hangs_up_leaves_nothing_behind(start_server, metric, wait_until):
     with start_server() as url:
-        host, port = url.removeprefix("http://").split(":")
         for _ in range(3):
-            with socket.create_connection((host, int(port)), timeout=30) as connection:
+            with connect(url, timeout=30) as connection:
                 connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
         wait_until(lambda: metric(url, 'perceived_requests_total{route="/v1/predict",status="499"}') == 3)
         assert metric(url, "perceived_held_bytes") == 0
@@ -299,9 +295,8 @@ def test_pictures_of_a_caller_who_hung_up_are_dropped_at_once(start_server, metr
     left = 'perceived_requests_total{route="/v1/predict",status="499"}'
     with start_server(Slow(tiny_model, detect=False), threads=1) as url:
         before = metric(url, left)
-        host, port = url.removeprefix("http://").split(":")
         begun.clear()
-        with socket.create_connection((host, int(port)), timeout=30) as connection:
+        with connect(url, timeout=30) as connection:
             connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             assert begun.wait(30)
             assert metric(url, "perceived_queue_pictures") == 8

@@ -33,7 +33,7 @@ ROBUSTNESS = {
     "mean_error": 0.25,
     "split": "test",
     "clean": POINT,
-    "pictures": {"scored": 321, "unreadable": 0},
+    "pictures": {"scored": 321},
     "notes": [],
     "mean_corruption_error": 0.87,
     "reference": "other",
@@ -206,8 +206,8 @@ def test_the_card_leaves_out_nothing_that_an_audit_or_a_trial_says(
     audited = audit.audit(rows, ["race"], permutations=9, reading=Reading({"labels without a prediction": 2700}))
     results[2].write_text(json.dumps({"title": "Audit of answers.csv", **audited}))
     group = {**ROBUSTNESS["groups"]["race"]["Latino_Hispanic"], "n": 5}
-    trial = {"notes": ["It may have seen them."], "pictures": {"scored": 321, "unreadable": 7}}
-    results[1].write_text(json.dumps({**ROBUSTNESS, **trial, "groups": {"race": {"few": group}}}))
+    notes = ["It may have seen them.", "7 pictures cannot be read. No rate includes them."]
+    results[1].write_text(json.dumps({**ROBUSTNESS, "notes": notes, "groups": {"race": {"few": group}}}))
     text = card.write(model, tmp_path / "MODEL_CARD.md", datasets=["fairface"], results=results)
     for part in (
         "In 20 of 100 rows no face was found; with these as errors 80.0% are right.",

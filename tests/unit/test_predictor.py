@@ -32,6 +32,11 @@ from perceived.types import Box, Face
 from perceived.yunet import WEIGHTS
 
 
+def finding(face: Face) -> SimpleNamespace:
+    """A detector that finds this face in whatever it is given."""
+    return SimpleNamespace(detect=lambda image: [face])
+
+
 class Halves:
     """A detector that takes every half of a picture as a face, ``count`` of them, the left ones first."""
 
@@ -235,11 +240,8 @@ def test_no_face_found_is_no_face(tiny_model):
     "corners", [(50, 50, 20, 60), (50, 50, 60, 20), (9, 9, 9, 20), (math.nan, 0, 9, 9), (0, 0, math.inf, 9)]
 )
 def test_a_detector_of_ones_own_that_gives_impossible_boxes_is_told(tiny_model, corners):
-    class Confused:
-        def detect(self, image):
-            return [Face(box=Box(**dict(zip(("x0", "y0", "x1", "y1"), corners, strict=True))))]
-
-    predictor, picture = Predictor(tiny_model, detector=Confused()), np.zeros((64, 64, 3), np.uint8)
+    face = Face(box=Box(**dict(zip(("x0", "y0", "x1", "y1"), corners, strict=True))))
+    predictor, picture = Predictor(tiny_model, detector=finding(face)), np.zeros((64, 64, 3), np.uint8)
     for given in (picture, [picture], [b"no picture", picture]):
         with pytest.raises(InputError, match="The detector found a face at"):
             predictor.predict(given)
@@ -247,33 +249,24 @@ def test_a_detector_of_ones_own_that_gives_impossible_boxes_is_told(tiny_model, 
 
 @pytest.mark.parametrize("points", [((1, 1),) * 5, [(20 + i / 10, 20) for i in range(5)]])
 def test_a_detector_of_ones_own_that_gives_landmarks_at_one_place_is_told(tiny_model, points):
-    class Confused:
-        def detect(self, image):
-            return [Face(box=Box(x0=0, y0=0, x1=60, y1=60), landmarks=points)]
-
+    face = Face(box=Box(x0=0, y0=0, x1=60, y1=60), landmarks=points)
     with pytest.raises(InputError, match="landmarks are all at") as told:
-        Predictor(tiny_model, detector=Confused()).predict(np.zeros((64, 64, 3), np.uint8))
+        Predictor(tiny_model, detector=finding(face)).predict(np.zeros((64, 64, 3), np.uint8))
     assert "or None where they are not known" in told.value.expected
 
 
 @pytest.mark.parametrize("score", ["high", math.nan, np.array([0.9, 0.8])])
 def test_a_detector_of_ones_own_that_gives_no_score_is_told(tiny_model, score):
-    class Confused:
-        def detect(self, image):
-            return [Face(box=Box(x0=0, y0=0, x1=9, y1=9), detection_score=score)]
-
+    face = Face(box=Box(x0=0, y0=0, x1=9, y1=9), detection_score=score)
     with pytest.raises(InputError, match="the detection score"):
-        Predictor(tiny_model, detector=Confused()).predict(np.zeros((64, 64, 3), np.uint8))
+        Predictor(tiny_model, detector=finding(face)).predict(np.zeros((64, 64, 3), np.uint8))
 
 
 @pytest.mark.parametrize("box", [None, (0, 0, 9, 9), SimpleNamespace(x0="left", y0=0, x1=9, y1=9)])
 def test_a_detector_of_ones_own_that_gives_no_box_is_told(tiny_model, box):
-    class Confused:
-        def detect(self, image):
-            return [Face(box=box)]
-
+    face = Face(box=box)
     with pytest.raises(InputError, match="a face with the box"):
-        Predictor(tiny_model, detector=Confused()).predict(np.zeros((64, 64, 3), np.uint8))
+        Predictor(tiny_model, detector=finding(face)).predict(np.zeros((64, 64, 3), np.uint8))
 
 
 def test_a_detector_that_fails_in_a_list_does_not_make_bad_pictures(tiny_model):

@@ -248,3 +248,5 @@ def test_unreadable_pictures_are_counted(work: Path, tiny_model: Path, tmp_path:
     found = robustness.robustness(tiny_model, work, kinds=("blur",), out=tmp_path / "out")
     assert (found["pictures"]["scored"], found["pictures"]["unreadable"]) == (11, 1)
     assert found["n"] == 11
+    assert found["notes"][-1] == "1 picture cannot be read. No rate includes them."
+    assert found["notes"][-1] in (tmp_path / "out" / "robustness.html").read_text()

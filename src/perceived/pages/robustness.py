@@ -31,9 +31,8 @@ def write(out: Path, found: Found, *, reference: Found | None, example: Pixels |
     curves = charts.panels([curve(found, kind, reference) for kind in kinds])
     drawings = {"curves": (curves, "Accuracy by severity of each corruption")}
     for number, (name, groups) in enumerate(found["groups"].items()):
-        lines = shown(groups)
-        heading = f"By {name}{told(groups)}"
-        drawings[f"groups-{number}"] = (charts.chart(group_curves(lines), height=3.8, width=8), heading)
+        lines = charts.chart(group_curves(shown(groups)), height=3.8, width=8)
+        drawings[f"groups-{number}"] = (lines, f"By {name}{told(groups)}")
     charts.remove(out, {f"groups-{number}" for number in range(_groupings_before(out))} - drawings.keys())
     svgs = report.save_charts(out, drawings)
     storage.write_json(out / "robustness.json", dict(found))
@@ -109,8 +108,8 @@ def shown(groups: Mapping[str, Found]) -> Mapping[str, Found]:
 
 def told(groups: Mapping[str, Found]) -> str:
     """Say which of the groups a chart shows, where it is not all of them."""
-    lines = shown(groups)
-    return "" if len(lines) == len(groups) else f": the {len(lines)} of {len(groups)} groups that end lowest"
+    count = len(shown(groups))
+    return "" if count == len(groups) else f": the {count} of {len(groups)} groups that end lowest"
 
 
 def group_curves(groups: Mapping[str, Found]) -> Draw:
