@@ -10,6 +10,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.models import is_model_in_modules
 from torch import Tensor, nn
 
 from perceived.errors import ConfigError, WeightsError
@@ -26,6 +27,8 @@ PROBE = (96, 96)
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
+CLIP_MEAN = (122.7709, 116.746, 104.0937)
+CLIP_STD = (68.5005, 66.6322, 70.3232)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,7 @@ PACKAGED_INPUT = {
     "efficientnet_lite1": Input(mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0), interpolation="bicubic"),
     "efficientnet_lite2": Input(mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0), interpolation="bicubic"),
     "mobilenetv2_100": Input(mean=IMAGENET_MEAN, std=IMAGENET_STD, interpolation="bilinear"),
+    "vit_base_patch16_clip_quickgelu_224.openai": Input(mean=CLIP_MEAN, std=CLIP_STD, interpolation="bicubic"),
 }
 
 
@@ -107,7 +111,8 @@ def _create(name: str, weights: str) -> Backbone:
 
 
 def _build(name: str, *, pretrained: bool = False) -> nn.Module:
-    network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
+    any_size = {"dynamic_img_size": True} if is_model_in_modules(name, ["vision_transformer"]) else {}
+    network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **any_size)
     return network
 
 

@@ -16,7 +16,6 @@ from perceived import packaged_weights, storage
 from perceived.acceleration import precision_of
 from perceived.checkpoint import TrainedModel
 from perceived.data import cache
-from perceived.errors import ModelFileError
 from perceived.model import Network, planes
 from perceived.preprocess import Preprocessing
 from perceived.progress import counter
@@ -56,24 +55,14 @@ def features(
 
 
 def opinion(
-    teacher: Path, trained: TrainedModel, rows: pl.DataFrame, preprocessing: Preprocessing, folder: Path,
-    accelerator: Accelerator, *, quiet: bool,
-) -> Values:  # fmt: skip
+    teacher: Path, trained: TrainedModel, rows: pl.DataFrame, folder: Path, accelerator: Accelerator, *, quiet: bool
+) -> Values:
     """Return what ``trained``, the model of the file ``teacher``, thinks of the pictures of ``rows``, ``(n, labels)``.
 
-    These are the soft labels of distillation. It sees the pictures in its own size; what it thinks is kept in
-    ``folder``.
-
-    Raises:
-        ModelFileError: the model frames faces otherwise than ``preprocessing``, which is the pupil's.
+    These are the soft labels of distillation. It sees the pictures in its own size and framing, which may be
+    another than its pupil's; what it thinks is kept in ``folder``.
     """
     theirs = trained.spec.preprocessing
-    if (theirs.alignment, theirs.margin) != (preprocessing.alignment, preprocessing.margin):
-        raise ModelFileError(
-            f"The teacher {teacher} sees other pictures: alignment {theirs.alignment!r}, margin {theirs.margin}.",
-            expected=f"alignment {preprocessing.alignment!r}, margin {preprocessing.margin}",
-            mend="give the recipe the teacher's alignment and margin",
-        )
     trained.network.to(accelerator.device)
 
     def compute() -> Values:

