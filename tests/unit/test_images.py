@@ -8,6 +8,8 @@ import re
 import struct
 import subprocess
 import sys
+import threading
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -19,7 +21,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image, ImageCms, ImageFile, TiffImagePlugin
 
-from perceived import colour, images, integrity, jpeg
+from perceived import archive, colour, images, integrity, jpeg
 from perceived.errors import ImageError
 
 GRADIENT = np.stack(np.meshgrid(np.arange(40) * 6, np.arange(30) * 8), axis=-1).astype(np.uint8)
@@ -88,6 +90,8 @@ def test_exif_orientation_is_applied_once(kind: str, orientation: int) -> None:
 def test_damaged_exif_says_nothing() -> None:
     data = encode(Image.fromarray(PICTURE), "JPEG", quality=95, exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     assert close(images.decode(data))
+    for cut in (b"MM\0*\0", b"MM\0H\0\0"):
+        assert np.array_equal(images.decode(encode(Image.fromarray(PICTURE), "PNG", exif=b"Exif\0\0" + cut)), PICTURE)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr", "I;16", "I"])
@@ -118,6 +122,14 @@ def test_what_a_camera_puts_into_sixteen_bits_is_not_black() -> None:
     deep = (PICTURE[..., 0].astype(np.uint16) << 4) | 0x800
     found = images.decode(encode(Image.fromarray(deep), "PNG"))
     assert np.array_equal(found[..., 0], PICTURE[..., 0] | 0x80)
+
+
+def test_grey_beyond_sixteen_bits_is_white_and_below_nothing_black() -> None:
+    deep = np.full((16, 16), 100_000, np.int32)
+    deep[:8] = -5
+    found = images.of_pillow(Image.fromarray(deep))
+    assert (found[:8] == 0).all()
+    assert (found[8:] == 255).all()
 
 
 @pytest.mark.parametrize("brightness", [0x80, 0x7F, 0x40, 0x10])
@@ -190,6 +202,19 @@ def test_colour_profiles_are_applied(kind: str) -> None:
     assert np.abs(found.astype(int).mean((0, 1)) - [0, 255, 0]).max() < 12
 
 
+def linear_grey_profile() -> bytes:
+    """Return a profile of grey whose values are shares of the light, without a curve (ICC.1:2001-04)."""
+    light, no_curve = b"XYZ \0\0\0\0" + struct.pack(">3I", 0xF6D6, 0x10000, 0xD32D), b"curv" + bytes(8)
+    head = b"\2\x10\0\0mntrGRAYXYZ " + bytes(12) + b"acsp" + bytes(28) + light[8:] + bytes(48)
+    table = struct.pack(">I4sII4sII", 2, b"wtpt", 156, 20, b"kTRC", 176, 12)
+    return struct.pack(">II", 188, 0) + head + table + light + no_curve
+
+
+def test_a_grey_pictures_profile_is_applied() -> None:
+    found = images.decode(encode(Image.new("L", (16, 16), 64), "PNG", icc_profile=linear_grey_profile()))
+    assert np.abs(found.astype(int) - 137).max() <= 2, "a quarter of the light is more than half of sRGB's way to white"
+
+
 def test_a_profile_under_transparent_parts() -> None:
     half = Image.new("RGBA", (16, 16), (255, 0, 0, 255))
     half.paste((0, 0, 0, 0), (0, 8, 16, 16))
@@ -204,11 +229,14 @@ def test_a_damaged_profile_says_nothing(profile: bytes) -> None:
 
 
 def test_a_profile_that_is_too_large_says_nothing_and_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(colour, "MOST_PROFILE_BYTES", 100)
+    profile = swapped_profile() + b"another"
+    picture = encode(Image.fromarray(PICTURE), "PNG", icc_profile=profile)
     before = colour._transform.cache_info().currsize
-    picture = encode(Image.fromarray(PICTURE), "PNG", icc_profile=swapped_profile() + b"another")
+    monkeypatch.setattr(colour, "MOST_PROFILE_BYTES", len(profile) - 1)
     assert np.array_equal(images.decode(picture), PICTURE)
     assert colour._transform.cache_info().currsize == before
+    monkeypatch.setattr(colour, "MOST_PROFILE_BYTES", len(profile))
+    assert not np.array_equal(images.decode(picture), PICTURE)
 
 
 def test_a_profile_of_another_colour_space_says_nothing() -> None:
@@ -274,6 +302,24 @@ def test_a_pillow_image_stays_as_it_was() -> None:
     assert np.array_equal(images.of_pillow(image), first)
 
 
+def test_a_pillow_image_is_loaded_by_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow reads an image's file in place: two at once would take bytes from each other."""
+    image, lock, held = Image.open(io.BytesIO(encode(Image.fromarray(PICTURE), "PNG"))), threading.Lock(), []
+    load = image.load
+    monkeypatch.setattr(images, "_LOADING", (lock,))
+    monkeypatch.setattr(image, "load", lambda: held.append(lock.locked()) or load())
+    assert np.array_equal(images.of_pillow(image), PICTURE)
+    assert held[0]
+    assert not lock.locked()
+
+
+def test_a_pillow_image_beyond_the_limits_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "_load", lambda _: pytest.fail("loaded"))
+    for size, words in (((7, 40), "too small"), ((images.MAX_SIDE + 1, 8), "at most 65,500 a side")):
+        with pytest.raises(ImageError, match=words):
+            images.of_pillow(Image.new("1", size))
+
+
 def test_what_follows_a_png_is_not_looked_at() -> None:
     assert np.array_equal(images.decode(encode(Image.fromarray(PICTURE), "PNG") + b"more"), PICTURE)
 
@@ -298,6 +344,13 @@ def test_a_jpeg_that_ends_in_grey_is_whole(mode: str, progressive: bool) -> None
     found = images.decode(data)
     assert abs(found[-1, -1].astype(int) - 128).max() <= 1
     assert np.array_equal(images.decode(data + b"more"), found)
+
+
+def test_a_jpeg_that_ends_in_grey_is_whole_at_a_scale_that_its_sides_do_not_divide_by() -> None:
+    grey = np.full((301, 401, 3), 128, np.uint8)
+    grey[:40] = np.random.default_rng(0).integers(0, 256, (40, 401, 3))
+    found = images.decode_reduced(encode(Image.fromarray(grey), "JPEG"), at_least=1)
+    assert found.pixels.shape == (38, 51, 3)
 
 
 def test_a_jpeg_of_endless_scans_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,6 +443,18 @@ def test_what_follows_a_jpeg_is_no_part_of_it(monkeypatch: pytest.MonkeyPatch) -
         assert jpeg.size(whole) == (PICTURE.shape[1], PICTURE.shape[0])
 
 
+def test_a_jpegs_size_is_that_of_its_frame() -> None:
+    """Not of tables whose markers look like a frame's, nor of what comes behind the scan."""
+    frame, scan = b"\xff\xc0\0\x0b\x08\0\x1e\0\x28\x01\x01\x11\0", b"\xff\xda\0\x02"
+    for marker in (b"\xc4", b"\xc8", b"\xcc"):
+        table = b"\xff" + marker + b"\0\x0a" + bytes(range(1, 9))
+        assert jpeg.size(jpeg.SIGNATURE + table + frame) == (40, 30)
+    assert jpeg.size(jpeg.SIGNATURE + b"\xff\x01" + frame) == (40, 30), "a marker that stands alone has no length"
+    assert jpeg.size(jpeg.SIGNATURE + frame[:9]) == (40, 30)
+    assert jpeg.size(jpeg.SIGNATURE + frame[:8]) is None
+    assert jpeg.size(jpeg.SIGNATURE + scan + frame) is None
+
+
 @pytest.mark.parametrize("progressive", [False, True])
 def test_what_follows_a_cut_jpeg_does_not_make_it_whole(progressive: bool) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
@@ -473,6 +538,15 @@ def test_pictures_that_pillow_warns_of_are_decoded_in_silence(monkeypatch: pytes
     assert images.decode(data).shape == (30, 40, 3)
 
 
+def test_one_thread_at_a_time_changes_what_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filters belong to all threads: of two at once, one would put back what the other had set."""
+    held = []
+    monkeypatch.setattr(warnings, "simplefilter", lambda *_: held.append(images._warnings_lock.locked()))
+    images.decode(encode(Image.fromarray(PICTURE), "PNG"))
+    assert held
+    assert all(held)
+
+
 def test_too_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "MAX_BYTES", 100)
     path = tmp_path / "large.jpg"
@@ -482,10 +556,19 @@ def test_too_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
             call()
 
 
+def test_what_is_as_large_as_may_be_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(Image.fromarray(PICTURE), "PNG")
+    monkeypatch.setattr(images, "MAX_BYTES", len(data))
+    monkeypatch.setattr(images, "MAX_SIDE", 40)
+    assert np.array_equal(images.decode(data, max_pixels=30 * 40), PICTURE)
+    with pytest.raises(ImageError, match="at most 1,199 pixels"):
+        images.decode(data, max_pixels=30 * 40 - 1)
+
+
 def test_a_member_of_a_zip(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("in/side.png", encode(Image.fromarray(PICTURE), "PNG"))
-        archive.writestr("empty.png", b"")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.writestr("in/side.png", encode(Image.fromarray(PICTURE), "PNG"))
+        packed.writestr("empty.png", b"")
     location = f"{tmp_path}/a.zip!in/side.png"
     assert np.array_equal(images.load(location), PICTURE)
     assert images.probe(location) == (40, 30)
@@ -495,6 +578,15 @@ def test_a_member_of_a_zip(tmp_path: Path) -> None:
         images.load(f"{tmp_path}/a.zip!other.png")
     with pytest.raises(ImageError, match="no member"):
         images.probe(f"{tmp_path}/a.zip!other.png")
+
+
+def test_a_member_that_says_it_is_too_large_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("bomb.png", bytes(101))
+    monkeypatch.setattr(images, "MAX_BYTES", 100)
+    monkeypatch.setattr(archive.Archive, "read", lambda *_: pytest.fail("unpacked"))
+    with pytest.raises(ImageError, match="101 bytes"):
+        images.load(f"{tmp_path}/a.zip!bomb.png")
 
 
 def test_a_file_whose_name_looks_like_a_member(tmp_path: Path) -> None:
@@ -559,6 +651,9 @@ def test_probe_reads_only_the_ends_of_a_jpeg(
     path.write_bytes(encode(Image.fromarray(noise), "JPEG", progressive=progressive, comment=b"c" * 99))
     monkeypatch.setattr(images, "load", lambda *_: pytest.fail("decoded"))
     assert images.probe(path) == (130, 120)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.write(path, "a.jpg")
+    assert images.probe(f"{tmp_path}/a.zip!a.jpg") == (130, 120)
 
 
 def test_probe_decodes_what_its_ends_leave_open(tmp_path: Path) -> None:
