@@ -359,3 +359,141 @@ def test_a_box_inside_another_is_the_same_face() -> None:
     assert detector._same(rows[0], rows[1:]).tolist() == [True, True, False, False]
     assert detector._same(rows[1], rows[:1]).tolist() == [True]
     assert detector._merge(rows)[:, :4].tolist() == [large, boxes[3], boxes[4]]
+
+
+def rows_of(*boxes: tuple[float, ...]) -> yunet.Floats:
+    """Return what the network would say of boxes ``x0, y0, x1, y1, score``: their landmarks are their middles."""
+    middles = [[(x0 + x1) / 2, (y0 + y1) / 2] * 5 for x0, y0, x1, y1, _ in boxes]
+    return np.array([[*box[:4], *middle, box[4]] for box, middle in zip(boxes, middles, strict=True)], np.float32)
+
+
+def seeing(monkeypatch: pytest.MonkeyPatch, finder: YuNet, *answers: yunet.Floats) -> YuNet:
+    """Let the network of ``finder`` see these faces in one picture after the other, as far as they reach a score."""
+    waiting = iter(answers)
+
+    def find(tile: images.Pixels, threshold: float) -> yunet.Floats:
+        rows = next(waiting)
+        return rows[rows[:, 14] >= threshold]
+
+    monkeypatch.setattr(finder, "_network", SimpleNamespace(find=find))
+    return finder
+
+
+def black(width: int, height: int) -> images.Pixels:
+    return np.zeros((height, width, 3), np.uint8)
+
+
+def test_what_is_found_in_a_smaller_copy_is_where_it_is_in_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Odd sides are rounded: the copy is not a half as wide and high to the last pixel."""
+    finder = YuNet()
+    monkeypatch.setattr(detector, "MOST_PIXELS", 1001 * 503 // 4)
+
+    def whole(image: images.Pixels, min_face: float) -> list[Face]:
+        return [Face(box=Box(x0=0, y0=0, x1=image.shape[1], y1=image.shape[0]))]
+
+    monkeypatch.setattr(finder, "_detect", whole)
+    (face,) = finder.detect(black(1001, 503))
+    assert (face.box.x1, face.box.y1) == pytest.approx((1001, 503))
+
+
+@pytest.mark.parametrize(("min_face", "count"), [(40, 1), (41, 0)])
+def test_a_face_may_be_as_small_as_the_smallest(monkeypatch: pytest.MonkeyPatch, min_face: int, count: int) -> None:
+    finder = YuNet(min_face=min_face)
+    monkeypatch.setattr(finder, "_search", lambda *_: rows_of((20, 20, 50, 60, 0.95)))
+    assert len(finder.detect(black(100, 100))) == count
+
+
+def test_a_face_beyond_the_rim_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    finder = YuNet()
+    found = rows_of((-40, 20, 10, 60, 0.95), (-60, 20, -10, 60, 0.94), (20, 100, 60, 140, 0.93))
+    monkeypatch.setattr(finder, "_search", lambda *_: found)
+    (face,) = finder.detect(black(100, 100))
+    assert face.box == Box(x0=0, y0=20, x1=10, y1=60)
+
+
+@pytest.mark.parametrize(("side", "score", "looks"), [(20, 0.15, 1), (20, 0.09, 0), (30, 0.15, 0), (30, 0.25, 1)])
+def test_a_small_face_raises_a_doubt_where_a_larger_one_does_not(
+    monkeypatch: pytest.MonkeyPatch, side: int, score: float, looks: int
+) -> None:
+    finder = seeing(monkeypatch, YuNet(), rows_of((40, 40, 40 + side, 40 + side, score)))
+    looked = []
+    monkeypatch.setattr(finder, "_look_again", lambda image, row: looked.append(row[14]) or row[None][:0])
+    assert len(finder._search(black(100, 100), [1.0])) == 0
+    assert looked == pytest.approx([score] * looks)
+
+
+def test_a_threshold_below_every_doubt_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    finder = seeing(monkeypatch, YuNet(threshold=0.05), rows_of((30, 30, 70, 70, 0.06), (80, 80, 90, 90, 0.04)))
+    monkeypatch.setattr(finder, "_look_again", lambda image, row: row[None][:0])
+    assert finder._search(black(100, 100), [1.0])[:, 14] == pytest.approx([0.06])
+
+
+@pytest.mark.parametrize(
+    ("box", "surroundings"),
+    [
+        ((50, 20, 80, 40), (20, 0, 100, 60)),
+        ((90, 20, 99, 29), (81, 11, 100, 38)),
+        ((3, 50, 12, 59), (0, 41, 21, 60)),
+        ((120, 70, 120, 70), (99, 59, 100, 60)),  # in the network's black margin, and empty
+    ],
+)
+def test_a_second_look_is_at_a_face_and_its_surroundings(
+    monkeypatch: pytest.MonkeyPatch, box: tuple[float, ...], surroundings: tuple[float, ...]
+) -> None:
+    """Whoever sees the whole close-up as the face says where it lies, to a fraction of a pixel."""
+    row = rows_of((*box, 0.3))[0]
+    close, _, _ = detector._close_up(black(100, 60), row)
+    finder = seeing(monkeypatch, YuNet(), rows_of((0, 0, close.shape[1], close.shape[0], 0.9)))
+    monkeypatch.setattr(detector, "_same", lambda row, rows: np.ones(len(rows), bool))
+    assert finder._look_again(black(100, 60), row)[0, :4] == pytest.approx(surroundings, abs=0.01)
+
+
+def test_a_second_look_is_at_one_face_and_not_at_its_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = rows_of((40, 40, 68, 68, 0.3))[0]  # enlarged twice, with 28 pixels around it
+    finder = seeing(monkeypatch, YuNet(), rows_of((56, 56, 112, 112, 0.9), (0, 0, 40, 40, 0.95)))
+    assert finder._look_again(black(200, 200), row)[:, :4].tolist() == [[40, 40, 68, 68]]
+
+
+def test_one_face_fills_a_picture_by_its_shorter_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    finder = YuNet()
+    monkeypatch.setattr(finder, "_search", lambda *_: rows_of((100, 10, 170, 80, 0.6)))
+    framed = rows_of((0, 0, 90, 90, 0.5), (0, 0, 50, 50, 0.65))
+    assert finder._search_filling(black(200, 100), framed)[:, 14] == pytest.approx([0.6])
+    monkeypatch.setattr(finder, "_search", lambda *_: framed[:0])
+    assert len(finder._search_filling(black(200, 100), rows_of((0, 0, 59, 59, 0.65)))) == 0
+
+
+def test_a_turned_face_is_where_it_is_in_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 333 × 500 pixels, enlarged to 426 × 640: the width is rounded, and the height is not."""
+    finder = YuNet()
+    monkeypatch.setattr(finder, "_likely_turns", lambda *_: [1])
+    monkeypatch.setattr(finder, "_search", lambda image, scales: rows_of((0, 0, image.shape[1], image.shape[0], 0.9)))
+    found = finder._search_turned(black(333, 500), rows_of((0, 0, 20, 20, 0.8)))
+    assert found[:, :4] == pytest.approx(np.array([[0, 0, 333, 500]]), abs=0.01)
+
+
+def test_a_face_is_taken_for_turned_only_where_it_looks_more_like_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    finder, upright = YuNet(), rows_of((0, 0, 20, 20, 0.8))
+    monkeypatch.setattr(finder, "_likely_turns", lambda *_: [1, 3])
+    scores = iter((0.7, 0.8))
+    monkeypatch.setattr(finder, "_search", lambda *_: rows_of((0, 0, 60, 60, next(scores))))
+    assert finder._search_turned(black(100, 100), upright) is upright
+
+
+@pytest.mark.parametrize(("scores", "turns"), [((0.9, 0.1, 0.2, 0.1), []), ((0.3, 0.1, 0.2, 0.8), [3])])
+def test_a_picture_is_turned_as_its_best_face_looks_more_like_one(
+    monkeypatch: pytest.MonkeyPatch, scores: tuple[float, ...], turns: list[int]
+) -> None:
+    finder = seeing(monkeypatch, YuNet(), *(rows_of((0, 0, 20, 20, score)) for score in scores))
+    assert finder._likely_turns(black(100, 100), rows_of((40, 40, 60, 60, 0.5))) == turns
+
+
+def test_a_picture_is_averaged_as_it_is_made_small() -> None:
+    board = np.repeat((np.indices((64, 64)).sum(axis=0) % 2 * 255).astype(np.uint8)[:, :, None], 3, axis=2)
+    assert np.abs(detector._resize(board, 1 / 3).astype(int) - 127).max() < 20
+
+
+def test_the_best_thousand_boxes_are_compared() -> None:
+    boxes = [(20 * index, 0, 20 * index + 10, 10, 0.9 - index / 2000) for index in range(1200)]
+    assert len(detector._merge(rows_of(*reversed(boxes)))) == detector.MOST_BOXES
+    assert detector._merge(rows_of(*reversed(boxes)))[-1, 14] == pytest.approx(0.9 - 999 / 2000)
