@@ -463,6 +463,16 @@ def test_one_face_fills_a_picture_by_its_shorter_side(monkeypatch: pytest.Monkey
     assert len(finder._search_filling(black(200, 100), rows_of((0, 0, 59, 59, 0.65)))) == 0
 
 
+def test_a_face_in_a_framed_picture_is_where_it_is_in_the_picture_though_doubtful(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The frame around 192 × 100 pixels, a half of the picture's, is 96 pixels wide on every side."""
+    nothing = rows_of((0, 0, 9, 9, 0.01))
+    finder = seeing(monkeypatch, YuNet(), rows_of((96, 96, 288, 196, 0.55), (10, 10, 60, 60, 0.45)), nothing, nothing)
+    found = finder._search_framed(black(384, 200))
+    assert found[:, [0, 1, 2, 3, 14]] == pytest.approx(np.array([[0, 0, 384, 200, 0.55]]))
+
+
 def test_a_turned_face_is_where_it_is_in_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 333 × 500 pixels, enlarged to 426 × 640: the width is rounded, and the height is not."""
     finder = YuNet()
