@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 from perceived import calibrate, images, lineage, metrics, threshold
 from perceived.classifier import Classifier, calibrated, softmax
 from perceived.data import split as splits
-from perceived.errors import ConfigError, ModelFileError, SplitError
+from perceived.errors import ConfigError, ModelFileError, SplitError, StorageError
 from perceived.repeats import People
 from perceived.workspace import Workspace
 
@@ -367,6 +367,47 @@ def test_a_column_of_a_value_for_each_picture_is_no_grouping() -> None:
     scored = pl.DataFrame({"label": "male", "file": [f"{i}" for i in range(31)], "race": ["a", "b", *["c"] * 29]})
     found = calibrate.abstention(scored, np.ones(31), np.ones(31, bool), 0.5)
     assert set(found) == {"label", "race"}
+    found = calibrate.abstention(scored[:30], np.ones(30), np.ones(30, bool), 0.5)
+    assert set(found) == {"label", "race", "file"}, "of thirty values, not of more"
+
+
+def test_an_answer_as_sure_as_the_threshold_is_one() -> None:
+    scored = pl.DataFrame({"label": ["male"] * 2})
+    found = calibrate.abstention(scored, np.array([0.7, 0.7]), np.array([True, False]), 0.7)
+    assert found["label"]["male"] == {"pictures": 2, "abstention": 0.0, "error": 0.5}
+
+
+def test_no_probability_is_so_small_that_no_logit_comes_back() -> None:
+    assert np.isfinite(calibrate.to_logits(np.array([[0.0, 1.0]]), 20.0)).all()
+
+
+@pytest.mark.parametrize(("wrong", "rough"), [(29, True), (30, False)])
+def test_fewer_than_thirty_wrong_answers_are_few(wrong: int, rough: bool) -> None:
+    correct = np.arange(1000) >= wrong
+    notes = calibrate._notes(correct, 1.0, People(np.arange(1000)))
+    assert any(note.startswith(f"Only {wrong} answers are wrong") for note in notes) == rough
+
+
+def test_where_people_come_back_their_pictures_count_as_fewer(tiny_model: Path) -> None:
+    scored, spec = bent_answers(100), Classifier(tiny_model).spec
+    few = scored.with_columns(identity=pl.int_range(pl.len()) // 5)
+    (_, alone, _), (_, again, _) = (calibrate.fit(rows, spec, target_error=0.2) for rows in (scored, few))
+    assert alone["threshold"]["coverage"] > again["threshold"]["coverage"]
+    assert any("may be wrong together" in note for note in again["notes"])
+    assert not any("may be wrong together" in note for note in alone["notes"])
+
+
+def test_the_calibration_error_of_before_is_that_of_the_old_confidence(tiny_model: Path) -> None:
+    _, found, _ = calibrate.fit(bent_answers(100), Classifier(tiny_model).spec, target_error=0.3, certainty=0)
+    assert found["calibration_error"]["before"] > found["calibration_error"]["after"] + 0.02
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_any_picture_is_scored(
+    tiny_model: Path, work: Path, in_the_way: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "score", lambda *_, **__: pytest.fail("pictures were scored"))
+    with pytest.raises(StorageError, match="cannot be written"):
+        calibrate.calibrate(tiny_model, work, out=in_the_way / "better.onnx")
 
 
 def test_pictures_that_cannot_be_read_are_counted(tiny_model: Path, work: Path, tmp_path: Path) -> None:
@@ -376,6 +417,7 @@ def test_pictures_that_cannot_be_read_are_counted(tiny_model: Path, work: Path, 
     out = tmp_path / "better.onnx"
     found = calibrate.calibrate(tiny_model, work, target_error=0.1, certainty=0, out=out)
     assert (found["unreadable"], found["pictures"]) == (2, 58)
+    assert found["mirrored"]["share"] == 0, "what was never looked at was not looked at twice"
     assert Classifier(out).spec.provenance["calibration"]["unreadable"] == 2
 
 

@@ -61,6 +61,9 @@ def test_where_logits_are_close_those_of_the_mirror_image_are_averaged_with_them
     assert asked == [3, 3, 2]
     np.testing.assert_allclose(looked[:, 1], [(-8 + 32) / 64, (250 - 128) / 32, 8 / 64])
     np.testing.assert_allclose(look(network, pixels[:0], 0.75), np.zeros((0, 2)))
+    asked.clear()
+    look(network, np.full((1, 6, 4, 3), 128, np.uint8), 0)
+    assert asked == [1], "logits that are the same differ by no less than 0"
 
 
 def test_a_model_file_says_where_it_looks_twice(make_model, tmp_path, monkeypatch):

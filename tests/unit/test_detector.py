@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import runpy
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -507,3 +508,27 @@ def test_the_best_thousand_boxes_are_compared() -> None:
     boxes = [(20 * index, 0, 20 * index + 10, 10, 0.9 - index / 2000) for index in range(1200)]
     assert len(detector._merge(rows_of(*reversed(boxes)))) == detector.MOST_BOXES
     assert detector._merge(rows_of(*reversed(boxes)))[-1, 14] == pytest.approx(0.9 - 999 / 2000)
+
+
+def outputs(*, cls: float = 1, obj: float = 1, size: float = 0) -> dict[str, yunet.Floats]:
+    """Return what the network says of one cell at a stride of 8 pixels."""
+    cells = {"cls": [cls], "obj": [obj], "bbox": [0, 0, size, size], "kps": [0] * 10}
+    return {f"{head}_8": np.array([[values]], np.float32) for head, values in cells.items()}
+
+
+def test_a_score_may_be_the_threshold_itself_and_is_never_beyond_one() -> None:
+    assert yunet._decode(outputs(cls=0.25), 8, 1, 0.5)[:, 14].tolist() == [0.5]
+    assert yunet._decode(outputs(cls=4), 8, 1, 0.5)[:, 14].tolist() == [1]
+    assert len(yunet._decode(outputs(cls=-1, obj=-1), 8, 1, 0.5)) == 0
+
+
+def test_boxes_of_damaged_weights_are_numbers() -> None:
+    assert np.isfinite(yunet._decode(outputs(size=1000), 8, 1, 0.5)).all()
+
+
+def test_weights_of_ones_own_are_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own.onnx").write_bytes(yunet.WEIGHTS.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    sent = pickle.dumps(YuNet(Path("own.onnx")))
+    monkeypatch.chdir("/")
+    assert pickle.loads(sent).detect(black(64, 64)) == []

@@ -28,7 +28,7 @@ from perceived.errors import ConfigError, ImageError, InputError, ModelFileError
 from perceived.images import Decoded
 from perceived.predictor import Predictor
 from perceived.preprocess import Pixels
-from perceived.types import Box, Face
+from perceived.types import Box, Face, Picture
 from perceived.yunet import WEIGHTS
 
 
@@ -792,3 +792,80 @@ def test_want_of_threads_is_told(tiny_model, monkeypatch):
     monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse)
     with pytest.raises(ConfigError, match="no more threads"):
         Predictor(tiny_model, detect=False).predict([halves(0, 255)])
+
+
+def test_a_processor_is_given_few_faces_at_once(tiny_model):
+    """16 would take half as long again, face for face."""
+    assert Predictor(tiny_model, detect=False).batch_size == prediction.CPU_BATCH < prediction.BATCH
+
+
+@pytest.mark.parametrize(("min_face", "count"), [(None, 2), (40, 2), (41, 0)])
+def test_a_smallest_face_is_asked_of_any_detector_s_faces(tiny_model, min_face, count):
+    """Halves are 30 pixels wide and 40 high: the longer side counts."""
+    found = Predictor(tiny_model, detector=Halves(), min_face=min_face).predict(halves(0, 255))
+    assert len(found.faces) == count
+
+
+def test_a_predictor_that_is_sent_runs_on_the_device_that_was_asked_for(tiny_model, monkeypatch):
+    asked = []
+    monkeypatch.setattr(prediction, "providers", lambda device: asked.append(device) or ["CPUExecutionProvider"])
+    given = Predictor(tiny_model, detect=False, device="cuda")
+    assert given.batch_size == prediction.BATCH
+    pickle.loads(pickle.dumps(given))
+    assert asked == ["cuda", "cuda"]
+
+
+def test_crops_go_through_the_network_a_few_at_once(tiny_model, monkeypatch):
+    model = Predictor(tiny_model, detect=False, batch_size=2)
+    classify, sizes = model._classifier.predict, []
+    monkeypatch.setattr(
+        model._classifier, "predict", lambda pixels, *_, **how: sizes.append(len(pixels)) or classify(pixels, **how)
+    )
+    assert len(model.predict_faces([halves(0, 0)] * 5)) == 5
+    assert sizes == [2, 2, 1]
+
+
+def test_a_crowd_is_answered_before_it_waits_for_others(tiny_model):
+    model = Predictor(tiny_model, detector=Halves(5), batch_size=4)
+    prepared = model.prepare_one(halves(0, 255))
+    assert (len(prepared.picture.faces), len(prepared.framed)) == (5, 0)
+    model.batch_size = 5
+    prepared = model.prepare_one(halves(0, 255))
+    assert (len(prepared.picture.faces), len(prepared.framed)) == (0, 5)
+
+
+def test_several_batches_are_classified_at_the_same_time(tiny_model, monkeypatch):
+    model = Predictor(tiny_model, detect=False, threads=2, batch_size=1)
+    classify, together = model.classify, threading.Barrier(2, timeout=30)
+    monkeypatch.setattr(model, "classify", lambda batch: together.wait() < 2 and classify(batch))
+    assert len(model.predict([halves(0, 255)] * 4)) == 4
+
+
+def test_pictures_without_faces_do_not_wait_for_ever():
+    def gathered(*counts: int) -> list[int]:
+        waiting = (prediction.Prepared(Picture(source=""), faces=[None] * count) for count in counts)
+        return [len(batch) for batch in prediction._batches(waiting, 3)]
+
+    assert gathered(0, 0, 0, 0) == [3, 1]
+    assert gathered(1, 2, 3, 2, 2) == [2, 1, 1, 1]
+
+
+def test_a_face_is_framed_alike_in_a_picture_decoded_smaller(tiny_model):
+    """Twice as wide and four times as high as its pixels, whose sides libjpeg rounds each by itself."""
+    model = Predictor(tiny_model, detector=Halves())
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    face = Face(box=Box(x0=20, y0=10, x1=40, y1=30))
+    framed = model._frame(pixels, face.scaled(2, 4), (2.0, 4.0))
+    np.testing.assert_array_equal(framed, model._frame(pixels, face))
+
+
+def test_a_picture_that_is_taken_as_a_face_is_decoded_whole(tiny_model, monkeypatch):
+    monkeypatch.setattr(prediction, "MOST_PIXELS", 300 * 200 // 4)
+    decode, asked = prediction.decode_reduced, []
+    monkeypatch.setattr(
+        prediction,
+        "decode_reduced",
+        lambda *given, at_least: asked.append(at_least) or decode(*given, at_least=at_least),
+    )
+    Predictor(tiny_model, detect=False).predict(as_jpeg(np.zeros((200, 300, 3), np.uint8)))
+    assert asked == [prediction.MAX_PIXELS]

@@ -97,10 +97,33 @@ def test_a_face_without_landmarks_is_cut_around_its_box():
     assert abs(columns[-1] + 1 - FACE_BOX[1][0] * SIDE) <= 1
 
 
+def test_a_box_of_another_shape_is_framed_whole():
+    """A box twice as wide as it is high fills the width."""
+    image = np.zeros((256, 256, 3), np.uint8)
+    image[100:150, 64:164] = 255
+    framed = frame(image, FRAMING, Face(box=Box(x0=64, y0=100, x1=164, y1=150)))
+    columns = np.flatnonzero(framed[round((FACE_BOX[0][1] + FACE_BOX[1][1]) / 2 * SIDE), :, 0] > 127)
+    assert abs(columns[0] - FACE_BOX[0][0] * SIDE) <= 1
+    assert abs(columns[-1] + 1 - FACE_BOX[1][0] * SIDE) <= 1
+
+
 def test_a_face_beyond_the_border_mirrors_the_picture():
     image = np.full((50, 50, 3), 90, np.uint8)
     points = (TEMPLATE - 0.5) * 60
     assert (frame(image, FRAMING, around(points)) == 90).all()
+    image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    framed = frame(image, FRAMING, around(TEMPLATE * SIDE - (10, 0))).astype(int)
+    assert np.abs(framed[:, 10:] - image[:, :-10]).max() <= 2
+    assert np.abs(framed[:, :10] - image[:, 9::-1]).max() <= 2, "the first column stands twice"
+
+
+def test_what_is_framed_at_an_edge_is_mixed_with_what_lies_beyond_it():
+    """As where the whole picture is sampled, and not only the part of it that the frame covers."""
+    image = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    face = around(TEMPLATE * SIDE + (60.5, 70.5))
+    mixed = image.astype(float)
+    mixed = (mixed[:-1, :-1] + mixed[1:, :-1] + mixed[:-1, 1:] + mixed[1:, 1:]) / 4
+    assert np.abs(frame(image, FRAMING, face) - mixed[70 : 70 + SIDE, 60 : 60 + SIDE]).max() <= 2
 
 
 def test_a_model_without_alignment_takes_the_picture_whole():
@@ -108,6 +131,13 @@ def test_a_model_without_alignment_takes_the_picture_whole():
     plain = Preprocessing(height=SIDE, width=SIDE, mean=(0, 0, 0), std=(1, 1, 1))
     assert frame(image, plain, around(TEMPLATE * 20)) is image
     assert frame(image, FRAMING) is image
+
+
+def test_a_picture_that_fits_is_left_as_it_is_and_one_on_its_side_is_not():
+    framing = Preprocessing(height=32, width=24, mean=(0, 0, 0), std=(1, 1, 1))
+    upright = np.zeros((32, 24, 3), np.uint8)
+    assert frame(upright, framing) is upright
+    assert frame(np.zeros((24, 32, 3), np.uint8), framing).shape == (32, 24, 3)
 
 
 @given(width=st.integers(1, 5000), height=st.integers(1, 5000), aspect=st.floats(0.1, 10))
