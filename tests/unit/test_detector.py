@@ -458,7 +458,7 @@ def test_a_second_look_is_at_one_face_and_not_at_its_neighbours(monkeypatch: pyt
 def test_one_face_fills_a_picture_by_its_shorter_side(monkeypatch: pytest.MonkeyPatch) -> None:
     finder = YuNet()
     monkeypatch.setattr(finder, "_search", lambda *_: rows_of((100, 10, 170, 80, 0.6)))
-    framed = rows_of((0, 0, 90, 90, 0.5), (0, 0, 50, 50, 0.65))
+    framed = rows_of((0, 20, 65, 85, 0.5), (70, 0, 98, 28, 0.65))
     assert finder._search_filling(black(200, 100), framed)[:, 14] == pytest.approx([0.6])
     monkeypatch.setattr(finder, "_search", lambda *_: framed[:0])
     assert len(finder._search_filling(black(200, 100), rows_of((0, 0, 59, 59, 0.65)))) == 0
