@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import weakref
 import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -60,6 +62,39 @@ def test_a_replaced_archive_is_opened_anew(tmp_path: Path) -> None:
     assert old() is None, "it is let go"
 
 
+def test_a_replaced_archive_of_the_same_size_is_opened_anew(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.zip", {"x": b"old"})
+    assert archive.read_location(f"{path}!x") == b"old"
+    new = write(tmp_path / "b.zip", {"x": b"new"})
+    os.utime(new, ns=(0, 10**18))
+    new.replace(path)
+    assert archive.read_location(f"{path}!x") == b"new"
+
+
+def test_one_thread_at_a_time_opens_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dataset's directory takes seconds to read: not once for each thread."""
+    held = []
+    monkeypatch.setattr(archive, "Archive", lambda path: held.append(archive._LOCK.locked()))
+    archive.open_archive(write(tmp_path / "a.zip", {"x": b"data"}))
+    assert held == [True]
+
+
+def test_folders_are_no_members(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.mkdir("folder")
+        file.writestr("folder/x", b"data")
+    assert archive.Archive(tmp_path / "a.zip").names() == ["folder/x"]
+
+
+def test_an_encrypted_member_is_told_to_be_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.zip", {"x": b"data"}, zipfile.ZIP_STORED)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\1\2") + 8] |= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"x in .* cannot be read: encrypted"):
+        archive.Archive(path).read("x")
+
+
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04" + b"\0" * 100])
 def test_not_a_zip(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.zip").write_bytes(content)
@@ -95,6 +130,8 @@ def test_a_member_cannot_outgrow_its_declared_size(tmp_path: Path) -> None:
     assert opened.size("x") == 10
     with pytest.raises(DataError, match="checksum differs"):
         opened.read("x")
+    packed = zlib.compress(b"\0" * 1_000_000)[2:-4]
+    assert len(archive._unpack(packed, opened._member("x"))) == 11, "no more of it is unpacked than shows that"
 
 
 def test_rare_packing_is_named(tmp_path: Path) -> None:

@@ -42,6 +42,35 @@ def test_small_pictures_are_enlarged_before_they_are_drawn_on(size, factor):
     assert drawn.shape[:2] == (size[0] * factor, size[1] * factor)
 
 
+def test_a_box_on_an_enlarged_picture_lies_where_the_face_does():
+    drawn = draw.annotate(plain(60, 48), [answer(10, 20, 30, 45)])
+    frame = np.argwhere((drawn == draw.COLOURS["female"]).all(axis=2) & (np.arange(384) < 100))
+    assert frame[:, 1].min() == 80
+    np.testing.assert_array_equal(drawn[45 * 8 - 1, 160], draw.COLOURS["female"])
+
+
+@pytest.mark.parametrize(
+    ("box", "corner"),
+    [
+        ((100, 5, 200, 590), (100, 5)),  # room neither above nor below: inside its top
+        ((100, 5, 200, 580), (100, 580)),
+        ((-20, 100, 60, 180), (0, 80)),
+        ((760, 100, 800, 180), (720, 80)),
+    ],
+)
+def test_a_plate_of_eighty_by_twenty_pixels_has_a_place_in_the_picture(box, corner):
+    place = draw._place((800, 600), answer(*box).box, 80, 20, [])
+    assert (place.x0, place.y0, place.x1, place.y1) == (*corner, corner[0] + 80, corner[1] + 20)
+
+
+def test_a_label_leaves_its_neighbours_label_free():
+    """Two narrow boxes side by side: there is room for one label above them, and for the other below."""
+    left, right = answer(300, 300, 312, 314), answer(318, 300, 330, 314, gender="male")
+    alone = (draw.annotate(plain(600, 800), [left]) == draw.COLOURS["female"]).all(axis=2)
+    both = (draw.annotate(plain(600, 800), [left, right]) == draw.COLOURS["female"]).all(axis=2)
+    np.testing.assert_array_equal(both, alone)
+
+
 def test_text_is_readable_at_any_size():
     assert draw._text_height(Box(x0=0, y0=0, x1=8, y1=8), 480) >= 12
     assert draw._text_height(Box(x0=0, y0=0, x1=20, y1=20), 4000) >= 40
@@ -82,6 +111,7 @@ def test_the_overlay_is_warm_where_the_activation_is():
     drawn = draw.overlay(plain(160, 128), activation)
     assert drawn.shape == (320, 256, 3)
     assert np.abs(drawn[5, 5].astype(int) - 128).max() > 40
+    assert drawn[5, 5, 0] > drawn[5, 5, 2] + 40, "red, not blue"
     assert (drawn[-40:, -40:] == 128).all()
     assert (draw.overlay(plain(160, 128), np.full((4, 4), -1, np.float32)) == 128).all()
 

@@ -61,6 +61,25 @@ def test_a_folder_takes_the_place_of_a_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_folder_may_take_the_place_of_a_fuller_one(tmp_path: Path) -> None:
+    target = tmp_path / "set"
+    target.mkdir()
+    (target / "old").touch()
+    with storage.atomic_path(target) as partial:
+        partial.mkdir()
+    assert list(target.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="counts open files")
+def test_what_is_written_leaves_no_file_open(tmp_path: Path) -> None:
+    before = len(list(Path("/dev/fd").iterdir()))
+    for number in range(5):
+        storage.write_text(tmp_path / f"{number}.txt", "whole")
+    with storage.alone_in(tmp_path / "new"):
+        pass
+    assert len(list(Path("/dev/fd").iterdir())) == before
+
+
 def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "file.txt")], check=False)
     assert done.returncode == -signal.SIGKILL
@@ -173,6 +192,10 @@ def test_one_process_at_a_time_works_in_a_folder(tmp_path: Path) -> None:
     with storage.alone_in(tmp_path / "new"):
         (tmp_path / "new" / "file").touch()
     assert (tmp_path / "new" / "file").exists()
+    (tmp_path / "empty").mkdir()
+    with storage.alone_in(tmp_path / "empty"):
+        pass
+    assert (tmp_path / "empty").is_dir(), "it was there before"
 
 
 def test_a_drive_that_knows_no_locks_stands_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,6 +225,7 @@ def test_who_comes_too_late_takes_no_folder_away(tmp_path: Path, monkeypatch: py
 def test_a_writer_at_work_is_left_alone(tmp_path: Path) -> None:
     with storage.atomic_path(tmp_path / "one.txt") as partial:
         partial.write_text("one")
+        storage._remove_abandoned.cache_clear()  # as in another process
         storage.write_text(tmp_path / "two.txt", "two")
     assert sorted(path.read_text() for path in tmp_path.iterdir()) == ["one", "two"]
 
@@ -325,5 +349,8 @@ def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
     storage.require_other(tmp_path / "new.png", (picture, tmp_path / "gone.png"), suffixes=(".png",))
     with pytest.raises(ConfigError, match="is what is read"):
         storage.require_other(tmp_path / "." / "i.png", (picture,), suffixes=(".png",))
+    (tmp_path / "link.png").symlink_to(picture)
+    with pytest.raises(ConfigError, match="is what is read"):
+        storage.require_other(tmp_path / "link.png", (picture,), suffixes=(".png",))
     with pytest.raises(ConfigError, match=r"one that ends with \.png"):
         storage.require_other(tmp_path / "i.jpg", (picture,), suffixes=(".png",))
