@@ -222,6 +222,8 @@ def test_the_page_is_small_and_names_no_other_origin(root):
 def test_request_ids_are_kept_where_harmless(http):
     assert http.get("/healthz", headers={"X-Request-ID": "abc-1"}).headers["x-request-id"] == "abc-1"
     assert len(http.get("/healthz", headers={"X-Request-ID": "a b\tc"}).headers["x-request-id"]) == 32
+    for length, kept in ((64, 64), (65, 32)):
+        assert len(http.get("/healthz", headers={"X-Request-ID": "a" * length}).headers["x-request-id"]) == kept
 
 
 def test_logs_are_json_without_names_or_pictures(http, encoded, caplog):
@@ -294,6 +296,11 @@ def test_other_origins_are_let_in_only_where_named(start_server):
     with start_server(cors_origins=["https://app.example"]) as url:
         answer = httpx2.options(f"{url}/v1/predict", headers=asks)
         assert answer.headers["access-control-allow-origin"] == "https://app.example"
+        for name in ("Authorization", "X-API-Key", "X-Request-ID", "Content-Type"):
+            sent = httpx2.options(f"{url}/v1/predict", headers={**asks, "Access-Control-Request-Headers": name})
+            assert sent.is_success, f"a page may send {name}"
+        read = httpx2.get(f"{url}/healthz", headers={"Origin": "https://app.example"})
+        assert read.headers["access-control-expose-headers"] == "Retry-After, X-Request-ID"
         other = httpx2.get(f"{url}/healthz", headers={"Origin": "https://evil.example"})
         assert "access-control-allow-origin" not in other.headers
 
@@ -390,3 +397,15 @@ def test_an_answer_is_kept_by_nobody_on_its_way(http, encoded):
     refused = http.post("/v1/predict", files=files(("a", b"x")), params={"threshold": "2"})
     assert (answered.status_code, refused.status_code) == (200, 422)
     assert {answer.headers["cache-control"] for answer in (answered, refused)} == {"no-store"}
+
+
+def test_a_browser_asks_each_time_whether_the_page_has_changed(http):
+    assert http.get("/").headers["cache-control"] == "no-cache"
+
+
+def test_pictures_are_counted_by_what_became_of_them(start_server, metric, encoded):
+    with start_server() as url:
+        names = [f'perceived_pictures_total{{outcome="{outcome}"}}' for outcome in ("answered", "error")]
+        before = [metric(url, name) for name in names]
+        httpx2.post(f"{url}/v1/predict", files=files(("a", encoded(0)), ("b", b"?"), ("c", encoded(9))))
+        assert [metric(url, name) - count for name, count in zip(names, before, strict=True)] == [2, 1]

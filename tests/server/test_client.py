@@ -22,9 +22,10 @@ from PIL import Image
 pytest.importorskip("httpx2", reason="needs the extra perceived[serve]")
 
 from perceived import cli, images
-from perceived.client import Client
+from perceived.client import Client, _pause, _renamed
 from perceived.errors import ConfigError, ImageError, InputError, ServerError
 from perceived.predictor import Predictor
+from perceived.types import Picture
 
 
 @pytest.fixture(scope="module")
@@ -387,6 +388,19 @@ def test_whatever_says_that_it_will_pass_is_asked_again(busy, slept, status):
     assert 7 <= second <= 8
 
 
+def test_a_date_that_is_past_is_not_waited_for(busy, slept):
+    at = datetime.now(UTC) - timedelta(hours=1)
+    server = busy((503, {"Retry-After": format_datetime(at, usegmt=True)}, b""), GOOD)
+    with Client(server.url) as client:
+        assert client.predict(b"x").width == 1
+    assert [0 <= wait <= 0.5 for wait in slept] == [True]
+
+
+def test_pauses_grow_to_ten_seconds_and_no_further():
+    assert 2 <= _pause(4) <= 4
+    assert 5 <= _pause(30) <= 10
+
+
 def test_a_fault_is_not_asked_about_again(busy, slept):
     server = busy((500, {}, b""), GOOD)
     with Client(server.url) as client, pytest.raises(ServerError, match="500"):
@@ -416,6 +430,19 @@ def test_a_request_gathers_eight_megabytes_at_most_unless_one_picture_has_more(b
     with Client(server.url) as client:
         answers = client.predict([bytes(2**20 * size) for size in (4, 4, 9, 4, 4)])
     assert (len(answers), len(server.asked)) == (5, 3)
+
+
+def test_a_request_gathers_eight_pictures_at_most(busy):
+    row = {"width": 1, "height": 2, "faces": [], "error": None}
+    server = busy(*((200, {}, json.dumps({"pictures": [row] * count}).encode()) for count in (8, 1)))
+    with Client(server.url) as client:
+        assert len(client.predict([b"x"] * 9)) == 9
+    assert len(server.asked) == 2
+
+
+def test_an_error_that_does_not_begin_with_the_name_is_left_as_it_is():
+    said = Picture(source="album/a.png", error="There is not enough memory for a.png.")
+    assert _renamed(said) == said
 
 
 def test_a_proxy_of_the_environment_sees_no_pictures(address, monkeypatch):

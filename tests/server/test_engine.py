@@ -130,6 +130,41 @@ def test_nobody_is_sent_away_for_longer_than_half_a_minute():
     assert refused.value.headers["Retry-After"] == "30"
 
 
+def test_more_threads_have_a_queue_done_sooner():
+    engine = Engine(lambda n: n, threads=4, queue=8)
+    engine._seconds = 10
+    engine._waiting.append(deque(range(8)))
+    with pytest.raises(Problem) as refused:
+        engine.check_room()
+    engine.close()
+    assert refused.value.headers["Retry-After"] == "20"
+
+
+def test_quick_answers_shorten_the_time_to_come_again():
+    engine = Engine(lambda n: n, threads=1, queue=100)
+    engine._seconds = 10
+    run(engine, list(range(20)))
+    assert engine._seconds < 10 * 0.9**20 + 0.1
+
+
+def test_an_answer_for_those_who_left_is_nobodys():
+    held, faults = Held(), []
+
+    async def leave() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+        engine = Engine(held, threads=1, queue=3)
+        asking = asyncio.ensure_future(engine.answer([1]))
+        await asyncio.to_thread(held.begun.wait, 30)
+        asking.cancel()
+        await asyncio.wait([asking])
+        held.go_on.set()
+        assert await engine.answer([2]) == [2]
+        engine.close()
+
+    asyncio.run(leave())
+    assert (held.done, faults) == ([1, 2], [])
+
+
 def test_the_time_to_come_again_follows_how_long_answers_take():
     engine = Engine(lambda n: time.sleep(0.3), threads=1, queue=10)
     before = engine._seconds

@@ -47,6 +47,14 @@ def test_a_body_that_does_not_say_so_is_cut_off(start_server, metric):
         assert metric(url, "perceived_held_bytes") == 0
 
 
+@pytest.mark.parametrize(("size", "status"), [(1000, 200), (1001, 413)])
+def test_a_body_that_comes_at_once_is_measured_too(start_server, size, status):
+    with start_server(max_body=1000) as url:
+        body = iter([b"x" * size])
+        answer = httpx2.post(f"{url}/v1/predict", content=body, headers={"Content-Type": "image/png"})
+    assert answer.status_code == status
+
+
 def test_a_large_file_is_an_entry_and_the_others_are_answered(start_server, encoded):
     with start_server(max_file=5000) as url:
         files = [("files", ("large.png", b"x" * 5001)), ("files", ("small.png", encoded(0)))]

@@ -118,7 +118,7 @@ def test_a_misspelt_line_or_a_missing_file_is_not_passed_over(tmp_path):
         load(file)
 
 
-@pytest.mark.parametrize("line", ["API_KEY: secret", "API_KEY='secret", "API_KEY"])
+@pytest.mark.parametrize("line", ["API_KEY: secret", "API_KEY='secret", "API_KEY", "API_KEY=${SECRET}"])
 def test_a_line_that_sets_nothing_is_refused(tmp_path, line):
     file = tmp_path / "server.env"
     file.write_text(f"# the port\n\nPERCEIVED_SERVE_PORT=9000\nPERCEIVED_SERVE_{line}\n")
@@ -140,5 +140,7 @@ def test_a_server_lets_itself_open_a_file_for_each_connection(monkeypatch):
     assert limits == [256, 4096]
     allow_files(600)
     assert limits == [600, 4096]
+    allow_files(4096)
+    assert limits == [4096, 4096]
     with pytest.raises(ConfigError, match="allows 4096 open files"):
         allow_files(5000)
