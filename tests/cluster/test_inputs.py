@@ -21,6 +21,7 @@ pytest.importorskip("ray", reason="needs the extra perceived[cluster]")
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from aiohttp import ClientResponseError
 
 from perceived import images
 from perceived.cluster import inputs
@@ -242,6 +243,36 @@ def test_a_network_that_fails_is_no_fault_of_a_picture():
     assert isinstance(inputs._unreadable("s3://bucket/a.jpg", PermissionError("403")), ImageError)
 
 
+@pytest.mark.parametrize(
+    ("status", "passes"), [(400, False), (403, False), (404, False), (408, True), (429, True), (500, True), (503, True)]
+)
+def test_a_store_that_is_busy_or_ill_may_be_asked_later(status, passes):
+    assert inputs._may_pass(ClientResponseError(None, (), status=status)) == passes
+
+
+def test_of_a_vast_picture_no_more_is_read_than_shows_that_it_is_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "MAX_BYTES", 500)
+    fsspec.filesystem("memory").pipe_file("/vast/a.jpg", bytes(1000))
+    try:
+        assert len(inputs._fetch("x", "memory://vast/a.jpg")) == 501
+    finally:
+        fsspec.filesystem("memory").rm("/vast", recursive=True)
+    ((name, error),) = read(shard(tmp_path / "000.tar", ["1.jpg"]))
+    assert name.endswith("000.tar!1.jpg")
+    assert "has 600 bytes" in str(error)
+
+
+def test_rows_say_where_a_picture_is_or_have_no_name(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"on disk")
+    rows = {
+        "image": [{"bytes": None, "path": str(tmp_path / "a.jpg")}, {"bytes": b"here", "path": "x"}],
+        "id": [None, "second"],
+    }
+    pq.write_table(pa.table(rows), tmp_path / "some.parquet")
+    file = tmp_path / "some.parquet"
+    assert read(file) == [(f"{file}#0", b"on disk"), ("second", b"here")]
+
+
 class Site(BaseHTTPRequestHandler):
     """A site with a picture, one that is cut off, gone or vast, and one that is there the third time."""
 
@@ -301,8 +332,10 @@ def test_a_site_that_is_gone_is_a_row_while_others_answer(site: str, monkeypatch
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))  # and does not listen
         nowhere = f"http://127.0.0.1:{deaf.getsockname()[1]}/a.jpg"
+        inputs._fetch("x", f"{site}/a.jpg")
+        Site.asked.clear()
         with pytest.raises(DataError, match="is out of reach"):
-            inputs._fetch("x", nowhere)
+            inputs._fetch("x", nowhere)  # what answered before may be gone by now
         monkeypatch.setattr(inputs, "_download", meanwhile)
         assert isinstance(inputs._fetch("x", nowhere), ImageError)
 

@@ -48,6 +48,13 @@ def test_a_plan_stands_once_it_is_written(folder):
     assert plan.open_job(folder, JOB, b"model", never()) == job
 
 
+def test_a_job_stands_only_once_its_plan_and_model_do(folder, monkeypatch):
+    written, write = [], folder.write
+    monkeypatch.setattr(folder, "write", lambda name, content: written.append(name) or write(name, content))
+    plan.open_job(folder, JOB, b"model", PARTS)
+    assert written == ["plan/000000.parquet", "plan/000001.parquet", plan.MODEL, plan.JOB]
+
+
 def test_options_that_differ_are_named_and_no_others(folder):
     options = {"min_face": None, "threshold": 0.5, "detect": True}
     plan.open_job(folder, replace(JOB, options=options), b"model", PARTS)
@@ -149,6 +156,13 @@ def test_parts_are_finished_when_every_chunk_is_there(folder):
         "part-00000003-0000.parquet",
         "part-00000003-0001-end.parquet",
     ], "what is half written was not removed"
+
+
+def test_what_could_not_be_read_is_counted_in_the_parts_asked_for(folder):
+    bad = Picture(source="b.jpg", error="no picture")
+    for part, count in ((0, 2), (1, 1)):
+        answers.write(folder, part, 0, [picture("a.jpg"), *[bad] * count], LABELS, last=True)
+    assert [answers.unreadable(folder, parts) for parts in (set(), {0}, {0, 1})] == [0, 2, 3]
 
 
 def test_a_folder_that_cannot_be_written_says_so(tmp_path):

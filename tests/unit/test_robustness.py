@@ -250,3 +250,20 @@ def test_unreadable_pictures_are_counted(work: Path, tiny_model: Path, tmp_path:
     assert found["n"] == 11
     assert found["notes"][-1] == "1 picture cannot be read. No rate includes them."
     assert found["notes"][-1] in (tmp_path / "out" / "robustness.html").read_text()
+
+
+def test_the_accuracy_of_sure_answers_counts_answers_and_not_severities() -> None:
+    """Nine tenths answered, all of them rightly, and a tenth, half of it: 0.95 of 1.0."""
+    points = [
+        {"abstention": {"value": abstention}, "answered": {"value": right}}
+        for abstention, right in ((0.1, 1.0), (0.9, 0.5), (1.0, None))
+    ]
+    assert page.answered(points) == pytest.approx(0.95)
+    assert page.answered(points[2:]) is None
+
+
+def test_names_beside_a_chart_stand_apart_in_the_order_of_their_lines() -> None:
+    heights = page._apart([0.9, 0.5, 0.901, 0.7], 0.4, 1.0)
+    assert list(np.argsort(heights)) == [1, 3, 0, 2]
+    assert heights[1] == pytest.approx(0.5)
+    assert heights[2] - heights[0] == pytest.approx(page.ROW * 0.6)

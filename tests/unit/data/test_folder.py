@@ -131,6 +131,11 @@ def test_pictures_without_a_folder_are_listed(write: Write) -> None:
     assert report.problems["pictures_without_row"] == ["stray.jpg"]
 
 
+def test_the_outer_folder_is_the_class(write: Write) -> None:
+    _, examples = prepared(write("female/ben/1.jpg", "male/anna/1.jpg"))
+    assert dict(examples.select("id", "label").iter_rows()) == {"female/ben/1.jpg": "female", "male/anna/1.jpg": "male"}
+
+
 def test_pictures_alone_say_nothing(write: Write) -> None:
     with pytest.raises(DataError, match=r"nothing that says what they show[\s\S]*csv"):
         prepared(write("1.jpg", "2.jpg"))

@@ -67,6 +67,13 @@ def test_other_partitions_stay() -> None:
     assert after["partition"].to_list()[6:] == ["test"] * 4
 
 
+def test_a_persons_pictures_of_another_partition_stay_there() -> None:
+    rows = table([("f", "a")] * 8, [0, 1, 2, 3] * 2).with_columns(partition=pl.Series(["train"] * 4 + ["test"] * 4))
+    after = held(rows, 0.5, 0)
+    assert after["partition"].to_list().count("val") == 2
+    assert after["partition"].to_list()[4:] == ["test"] * 4
+
+
 def test_rows_without_a_partition_can_be_held_out_of() -> None:
     rows = table([("f", "a")] * 10).with_columns(partition=pl.lit(None, pl.String))
     after = hold_out(rows, of=None, to="test", share=0.2, by=("label",), seed=0)
