@@ -75,6 +75,34 @@ def test_what_changes_nothing_beside_cached_features_is_not_chosen() -> None:
     )
 
 
+def test_values_are_chosen_within_the_bounds_of_each() -> None:
+    recipe = dataclasses.replace(recipes.fast(), learning_rate=0.02, head_learning_rate=0.3)
+    space, asked = Space.around(recipe), {}
+
+    class Trial:
+        def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+            asked[name] = (pytest.approx(low), pytest.approx(high), log)
+            return low
+
+        def suggest_int(self, name: str, low: int, high: int) -> int:
+            asked[name] = (low, high)
+            return low
+
+        def suggest_categorical(self, name: str, choices: Sequence[str]) -> str:
+            asked[name] = tuple(choices)
+            return choices[0]
+
+    space.choose(Trial())  # type: ignore[arg-type]
+    assert asked == {
+        "learning_rate": (0.002, 0.2, True),
+        "head_learning_rate": (0.03, 3, True),
+        "frozen_stages": (0, len(space.stages)),
+        "strength": (0, 2, False),
+        "hidden": ("linear", "256", "1024-512"),
+        "dropout": (0, 0.6, False),
+    }
+
+
 def test_a_recipe_is_told_by_what_differs_from_another() -> None:
     changes = [
         "learning_rate=0.001",

@@ -6,6 +6,7 @@ import itertools
 import json
 import sys
 from contextlib import nullcontext
+from fractions import Fraction
 from types import SimpleNamespace
 
 import cv2
@@ -147,6 +148,8 @@ def test_what_a_film_with_a_sound_lasts_is_not_what_its_pictures_do():
     assert video._promised(film, stream) == 9
     film.streams.append(SimpleNamespace())
     assert video._promised(film, stream) is None
+    stream.duration, stream.time_base = 500, Fraction(1, 100)
+    assert video._promised(film, stream) == 5
 
 
 def test_time_goes_on_where_recordings_were_put_behind_one_another(tmp_path):
@@ -338,8 +341,9 @@ def test_a_camera_that_is_not_there(monkeypatch):
 
 
 def test_addresses_are_never_opened():
-    with pytest.raises(ConfigError, match="address"):
-        next(frames("https://example.org/clip.mp4"))
+    for address in ("https://example.org/clip.mp4", "rtsp://10.0.0.1/stream"):
+        with pytest.raises(ConfigError, match="address"):
+            next(frames(address))
     assert _address("http:odd.mp4") == ("file:http:odd.mp4", None, {"protocol_whitelist": "file"})
 
 

@@ -47,7 +47,7 @@ def test_a_variation_depends_on_seed_epoch_and_row_alone() -> None:
     alone = augment.draw(STRONG, [9], seed=3, epoch=5)
     np.testing.assert_array_equal(together.matrices[1], alone.matrices[0])
     np.testing.assert_array_equal(together.gain[1], alone.gain[0])
-    for seed, epoch in ((3, 6), (4, 5)):
+    for seed, epoch in ((3, 6), (4, 5), (4, 4), (2, 6)):
         assert not np.array_equal(augment.draw(STRONG, [9], seed=seed, epoch=epoch).matrices, alone.matrices)
 
 
@@ -59,6 +59,37 @@ def test_amounts_stay_within_their_ranges_and_reach_them() -> None:
     assert np.abs(drawn.matrices[:, :, 2]).max() == pytest.approx(0.2, abs=0.005)
     assert np.abs(drawn.offset).max() == pytest.approx(0.3 * 255, abs=1)
     assert 0.45 < (drawn.matrices[:, 0, 0] < 0).mean() < 0.55
+
+
+def test_a_zoom_keeps_shapes_and_a_stretch_keeps_areas() -> None:
+    zoomed = augment.draw(Augmentation(mirror=0, zoom=0.3), range(50), seed=0, epoch=0).matrices
+    np.testing.assert_allclose(zoomed[:, 0, 0], zoomed[:, 1, 1], rtol=1e-5)
+    stretched = augment.draw(Augmentation(mirror=0, stretch=0.3), range(50), seed=0, epoch=0).matrices
+    np.testing.assert_allclose(stretched[:, 0, 0] * stretched[:, 1, 1], 1, rtol=1e-5)
+    assert np.ptp(zoomed[:, 0, 0]) > 0.3
+    assert np.ptp(stretched[:, 0, 0] / stretched[:, 1, 1]) > 0.3
+
+
+def test_contrast_leaves_middle_grey_and_colour_is_each_channels_own() -> None:
+    drawn = augment.draw(Augmentation(contrast=0.3), range(50), seed=0, epoch=0)
+    np.testing.assert_allclose(drawn.gain * 127.5 + drawn.offset, 127.5, rtol=1e-5)
+    assert np.ptp(drawn.gain) > 0.3
+    coloured = augment.draw(Augmentation(color=0.3), range(50), seed=0, epoch=0)
+    assert np.ptp(coloured.gain, axis=1).min() > 0
+    assert np.abs(coloured.gain - 1).max() <= 0.3
+
+
+def test_pixels_stay_within_their_scale_however_light_they_become() -> None:
+    light = Variation(
+        np.eye(2, 3, dtype=np.float32)[None], np.full((1, 3), 2, np.float32), np.zeros((1, 3), np.float32)
+    )
+    assert warp.apply(np.full((1, 8, 8, 3), 200, np.uint8), light, (8, 8), CPU).max() == 255
+
+
+def test_pictures_are_averaged_as_they_are_made_small() -> None:
+    board = np.repeat((np.indices((48, 36)).sum(axis=0) % 2 * 255).astype(np.uint8)[None, :, :, None], 3, axis=3)
+    still = augment.draw(STILL, [0], seed=0, epoch=0)
+    assert (warp.apply(board, still, (32, 24), CPU) - 127.5).abs().max() < 40
 
 
 def test_a_rotation_keeps_angles_in_a_picture_that_is_not_square() -> None:
