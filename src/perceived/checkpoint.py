@@ -132,6 +132,19 @@ class TrainedModel:
         logits = look(self._first_look, pixels, self.spec.mirror_below)
         return calibrated(logits, self.spec.temperature, self.spec.power)
 
+    @property
+    def answers_features(self) -> bool:
+        """Whether a frozen backbone's features of a picture, computed once, are all that is looked at."""
+        recipe = self.spec.provenance.get("recipe", {})
+        return bool(recipe.get("cached_features")) and not (self.spec.mirror_below or self.network.average_flip)
+
+    def probabilities_of(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return calibrated probabilities, ``(n, labels)``, of pictures' features ``(n, features)``."""
+        given = torch.from_numpy(np.array(features)).to(next(self.network.parameters()).device)
+        with torch.inference_mode():
+            logits = self.network(given).float().cpu().numpy()
+        return calibrated(logits, self.spec.temperature, self.spec.power)
+
     def _first_look(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         batch = planes(pixels, next(self.network.parameters()).device)
         with torch.inference_mode():

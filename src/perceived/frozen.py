@@ -68,7 +68,11 @@ def opinion(
     def compute() -> Values:
         with counter("Decoding pictures for the teacher", quiet=quiet) as progress:
             shown = cache.pixels(rows, theirs, folder, progress=progress)
-        return _in_batches(shown, trained.probabilities, accelerator, title=f"Asking {teacher.name}", quiet=quiet)
+        title = f"Asking {teacher.name}"
+        if trained.answers_features:  # as a rule they are kept from its own training
+            ours = (theirs, trained.network, folder, accelerator)
+            return trained.probabilities_of(features(rows, shown, *ours, title=title, quiet=quiet))
+        return _in_batches(shown, trained.probabilities, accelerator, title=title, quiet=quiet)
 
     told = [weights_sha256(teacher), cache.cache_key(rows, theirs), precision_of(accelerator)]
     return _kept(folder, "opinions", told, rows, compute)

@@ -22,15 +22,17 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from accelerate import Accelerator
 from PIL import Image
 from safetensors.torch import load_file
 
-from perceived import checkpoint, export, from_onnx, lineage, recipes, storage, train as training
+from perceived import checkpoint, export, from_onnx, frozen, lineage, recipes, storage, train as training
 from perceived.checkpoint import Run, TrainedModel
 from perceived.classifier import Classifier
-from perceived.data import feed
+from perceived.data import cache, feed
 from perceived.data.augment import Augmentation
 from perceived.errors import DataError, DivergedError, ModelFileError, ResumeError
+from perceived.model import Network
 from perceived.pages import curves
 from perceived.recipes import Recipe
 from perceived.spec import LABELS
@@ -472,7 +474,19 @@ def test_a_teacher_has_its_say_in_the_labels(
         assert_equal(model_bytes(tmp_path / "taught-again"), taught)
         wider = dataclasses.replace(learner, alignment="five-point", margin=0.3)
         training.train(tiny_work, wider, tmp_path / "wider", quiet=True)
-    assert not torch.equal(model_bytes(tmp_path / "wider")[key], taught[key]), "the pupil sees its own framing"
+    assert TrainedModel.load(tmp_path / "wider").spec.preprocessing.margin == 0.3, "the pupil has its own framing"
+
+
+def test_a_teacher_of_features_is_asked_of_those_that_are_there(
+    tiny_work: Path, tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training.train(tiny_work, recipes.get("last-layer", [*tiny, "precision=fp32"]), tmp_path / "run", quiet=True)
+    teacher, workspace = TrainedModel.load(tmp_path / "run"), Workspace(tiny_work)
+    train = workspace.read_split().filter(split="train")
+    says = teacher.probabilities(np.asarray(cache.pixels(train, teacher.spec.preprocessing, workspace.cache)))
+    monkeypatch.setattr(Network, "features", lambda *_: pytest.fail("features were computed again"))
+    found = frozen.opinion(tmp_path / "run", teacher, train, workspace.cache, Accelerator(cpu=True), quiet=True)
+    np.testing.assert_allclose(found, says, atol=1e-5)
 
 
 def test_a_run_that_diverges_keeps_what_it_had(
