@@ -63,6 +63,14 @@ def test_a_plate_of_eighty_by_twenty_pixels_has_a_place_in_the_picture(box, corn
     assert (place.x0, place.y0, place.x1, place.y1) == (*corner, corner[0] + 80, corner[1] + 20)
 
 
+def test_a_plate_may_end_where_its_box_does():
+    """What lies to the right, above and below, is taken."""
+    box = answer(300, 300, 340, 340).box
+    taken = [answer(350, top, 450, top + 20).box for top in (280, 340)]
+    place = draw._place((800, 600), box, 80, 20, taken)
+    assert (place.x0, place.x1) == (260, 340)
+
+
 def test_a_label_leaves_its_neighbours_label_free():
     """Two narrow boxes side by side: there is room for one label above them, and for the other below."""
     left, right = answer(300, 300, 312, 314), answer(318, 300, 330, 314, gender="male")
