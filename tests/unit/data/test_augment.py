@@ -87,7 +87,7 @@ def test_pixels_stay_within_their_scale_however_light_they_become() -> None:
 
 
 def test_pictures_are_averaged_as_they_are_made_small() -> None:
-    board = np.repeat((np.indices((48, 36)).sum(axis=0) % 2 * 255).astype(np.uint8)[None, :, :, None], 3, axis=3)
+    board = np.repeat((np.indices((96, 72)).sum(axis=0) % 2 * 255).astype(np.uint8)[None, :, :, None], 3, axis=3)
     still = augment.draw(STILL, [0], seed=0, epoch=0)
     assert (warp.apply(board, still, (32, 24), CPU) - 127.5).abs().max() < 40
 
