@@ -140,15 +140,17 @@ class TrainedModel:
 
     def probabilities_of(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return calibrated probabilities, ``(n, labels)``, of pictures' features ``(n, features)``."""
-        given = torch.from_numpy(np.array(features)).to(next(self.network.parameters()).device)
-        with torch.inference_mode():
-            logits = self.network(given).float().cpu().numpy()
+        logits = self._logits(torch.from_numpy(np.array(features)))
         return calibrated(logits, self.spec.temperature, self.spec.power)
 
     def _first_look(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        batch = planes(pixels, next(self.network.parameters()).device)
+        return self._logits(planes(pixels))
+
+    def _logits(self, batch: Tensor) -> npt.NDArray[np.float32]:
+        """Return the network's logits, ``(n, labels)``, of pictures in planes or of features."""
         with torch.inference_mode():
-            logits: npt.NDArray[np.float32] = self.network(batch).float().cpu().numpy()
+            answers = self.network(batch.to(next(self.network.parameters()).device))
+        logits: npt.NDArray[np.float32] = answers.float().cpu().numpy()
         return logits
 
 

@@ -120,24 +120,15 @@ def test_those_who_stay_keep_their_turns_when_others_leave():
     assert held.done == [1, 2, 7, 3, 8]
 
 
-def test_nobody_is_sent_away_for_longer_than_half_a_minute():
-    engine = Engine(lambda n: n, threads=1, queue=1000)
+@pytest.mark.parametrize(("waiting", "threads", "seconds"), [(8, 4, "20"), (1000, 1, "30")])
+def test_more_threads_are_done_sooner_and_nobody_is_sent_away_for_longer_than_half_a_minute(waiting, threads, seconds):
+    engine = Engine(lambda n: n, threads=threads, queue=waiting)
     engine._seconds = 10
-    engine._waiting.append(deque(range(1000)))
+    engine._waiting.append(deque(range(waiting)))
     with pytest.raises(Problem) as refused:
         engine.check_room()
     engine.close()
-    assert refused.value.headers["Retry-After"] == "30"
-
-
-def test_more_threads_have_a_queue_done_sooner():
-    engine = Engine(lambda n: n, threads=4, queue=8)
-    engine._seconds = 10
-    engine._waiting.append(deque(range(8)))
-    with pytest.raises(Problem) as refused:
-        engine.check_room()
-    engine.close()
-    assert refused.value.headers["Retry-After"] == "20"
+    assert refused.value.headers["Retry-After"] == seconds
 
 
 def test_quick_answers_shorten_the_time_to_come_again():

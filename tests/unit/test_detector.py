@@ -57,6 +57,28 @@ def overlap(one: Box, other: Box) -> float:
     return shared / (one.width * one.height + other.width * other.height - shared)
 
 
+def rows_of(*boxes: tuple[float, ...]) -> yunet.Floats:
+    """Return what the network would say of boxes ``x0, y0, x1, y1, score``: their landmarks are their middles."""
+    middles = [[(x0 + x1) / 2, (y0 + y1) / 2] * 5 for x0, y0, x1, y1, _ in boxes]
+    return np.array([[*box[:4], *middle, box[4]] for box, middle in zip(boxes, middles, strict=True)], np.float32)
+
+
+def seeing(monkeypatch: pytest.MonkeyPatch, finder: YuNet, *answers: yunet.Floats) -> YuNet:
+    """Let the network of ``finder`` see these faces in one picture after the other, as far as they reach a score."""
+    waiting = iter(answers)
+
+    def find(tile: images.Pixels, threshold: float) -> yunet.Floats:
+        rows = next(waiting)
+        return rows[rows[:, 14] >= threshold]
+
+    monkeypatch.setattr(finder, "_network", SimpleNamespace(find=find))
+    return finder
+
+
+def black(width: int, height: int) -> images.Pixels:
+    return np.zeros((height, width, 3), np.uint8)
+
+
 def test_a_face_where_it_is(portraits: list[images.Pixels]) -> None:
     (face,) = FINDER.detect(on_grey(portraits[0], 100, 30))
     assert face.detection_score is not None
@@ -280,14 +302,11 @@ def test_small_faces_are_found_by_a_second_look(
 
 def test_second_looks_are_for_doubtful_finds_and_are_a_hundred_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = [0.95, 0.86, *[0.84] * 70, *[0.3] * 70]
-    rows = np.zeros((len(scores), 15), np.float32)
-    rows[:, 0] = np.arange(len(scores)) * 4
-    rows[:, 2:4] = rows[:, :2] + 3
-    rows[:, 14] = scores
+    rows = rows_of(*((4 * index, 0, 4 * index + 3, 3, score) for index, score in enumerate(scores)))
     finder, looked = YuNet(), []
     monkeypatch.setattr(finder, "_search_tiles", lambda image, scale: rows)
     monkeypatch.setattr(finder, "_look_again", lambda image, row: looked.append(row[14]) or row[None][:0])
-    kept = finder._search(np.zeros((8, 8, 3), np.uint8), [1.0])
+    kept = finder._search(black(8, 8), [1.0])
     assert looked == pytest.approx([0.84] * 70 + [0.3] * 30)
     assert kept[:, 14] == pytest.approx(scores[:72])
 
@@ -336,7 +355,7 @@ def test_a_vast_picture_is_made_small_once(portraits: list[images.Pixels], monke
 def test_boxes_that_a_tiles_edge_cuts_are_left_to_its_neighbours() -> None:
     """Of the left and the right tile of a picture of 1000 × 500; nothing is cut at the picture's own edges."""
     boxes = [(-5, -5, 40, 40), (0, 300, 40, 520), (600, 50, 645, 90), (300, 50, 340, 90), (620, 50, 639.5, 90)]
-    rows = np.array([[*box, *[0] * 11] for box in boxes], np.float32)
+    rows = rows_of(*((*box, 0) for box in boxes))
     assert detector._whole(rows, 0, 0, 1000, 500).tolist() == [True, True, False, True, False]
     assert detector._whole(rows, 360, 0, 1000, 500).tolist() == [False, False, True, True, True]
     upended = rows[:, [1, 0, 3, 2, *range(4, 15)]]
@@ -345,10 +364,8 @@ def test_boxes_that_a_tiles_edge_cuts_are_left_to_its_neighbours() -> None:
 
 def test_what_a_tiles_edge_cuts_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of the two tiles shows a box at its right edge, which is the picture's own in the right one alone."""
-    finder = YuNet()
-    row = np.array([[600, 50, 645, 90, *[620, 70] * 5, 0.9]], np.float32)
-    monkeypatch.setattr(finder, "_network", SimpleNamespace(find=lambda tile, threshold: row))
-    kept = finder._search_tiles(np.zeros((500, 1000, 3), np.uint8), 1.0)
+    finder = seeing(monkeypatch, YuNet(), *[rows_of((600, 50, 645, 90, 0.9))] * 2)
+    kept = finder._search_tiles(black(1000, 500), 1.0)
     assert kept[:, :4].tolist() == [[960, 50, 1005, 90]]
 
 
@@ -356,32 +373,10 @@ def test_a_box_inside_another_is_the_same_face() -> None:
     """However small it is, unless more than three tenths of it lie outside."""
     large = [0, 0, 100, 100]
     boxes = [large, [40, 40, 60, 60], [85, 40, 105, 60], [87, 40, 107, 60], [60, 60, 160, 160]]
-    rows = np.array([[*box, *[0] * 10, 0.9 - 0.1 * index] for index, box in enumerate(boxes)], np.float32)
+    rows = rows_of(*((*box, 0.9 - 0.1 * index) for index, box in enumerate(boxes)))
     assert detector._same(rows[0], rows[1:]).tolist() == [True, True, False, False]
     assert detector._same(rows[1], rows[:1]).tolist() == [True]
     assert detector._merge(rows)[:, :4].tolist() == [large, boxes[3], boxes[4]]
-
-
-def rows_of(*boxes: tuple[float, ...]) -> yunet.Floats:
-    """Return what the network would say of boxes ``x0, y0, x1, y1, score``: their landmarks are their middles."""
-    middles = [[(x0 + x1) / 2, (y0 + y1) / 2] * 5 for x0, y0, x1, y1, _ in boxes]
-    return np.array([[*box[:4], *middle, box[4]] for box, middle in zip(boxes, middles, strict=True)], np.float32)
-
-
-def seeing(monkeypatch: pytest.MonkeyPatch, finder: YuNet, *answers: yunet.Floats) -> YuNet:
-    """Let the network of ``finder`` see these faces in one picture after the other, as far as they reach a score."""
-    waiting = iter(answers)
-
-    def find(tile: images.Pixels, threshold: float) -> yunet.Floats:
-        rows = next(waiting)
-        return rows[rows[:, 14] >= threshold]
-
-    monkeypatch.setattr(finder, "_network", SimpleNamespace(find=find))
-    return finder
-
-
-def black(width: int, height: int) -> images.Pixels:
-    return np.zeros((height, width, 3), np.uint8)
 
 
 def test_what_is_found_in_a_smaller_copy_is_where_it_is_in_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
