@@ -94,7 +94,8 @@ def random_feed(height: int, width: int) -> Feed:
     random = np.random.default_rng(0)
     pictures = random.integers(0, 256, (PICTURES, height, width, 3), dtype=np.uint8)
     labels = np.arange(PICTURES) % 2
-    return Feed(pictures, labels, pictures[:2], labels[:2], "random", "random", {}, np.empty((PICTURES, 0), np.float32))
+    nothing = np.empty((PICTURES, 0), np.float32)
+    return Feed(pictures, labels, pictures[:2], labels[:2], "random", "random", {}, nothing, nothing)
 
 
 def build_learner(recipe: recipes.Recipe, feed: Feed, accelerator: Accelerator) -> train.Learner:

@@ -145,6 +145,7 @@ def render(
         "datasets": datasets,
         "license": terms,
         "results": by_kind,
+        "behind": _behind(spec),
         "seconds": seconds,
         "energy": energy,
         "emissions": emissions,
@@ -156,6 +157,12 @@ def render(
         "mean": report.mean,
     }
     return report.render("card.md", context).rstrip() + "\n"
+
+
+def _behind(spec: ModelSpec) -> dict[str, str]:
+    """Return the pretrained weights that a model goes back to beside those that its own network began from."""
+    own = spec.provenance.get("weights", {}).get("file")
+    return {name: terms for name, terms in lineage.pretrained(spec).items() if name != own}
 
 
 def front_matter(

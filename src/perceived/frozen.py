@@ -48,7 +48,7 @@ def features(
             )
 
     weights = packaged_weights.digest(
-        {name: value for name, value in network.state_dict().items() if not name.startswith(("head.", "attributes."))}
+        {name: value for name, value in network.state_dict().items() if not name.startswith(("head.", "beside."))}
     )
     told = [cache.cache_key(rows, preprocessing), preprocessing.to_dict(), precision_of(accelerator), weights]
     return _kept(folder, "features", told, rows, compute)
@@ -66,16 +66,35 @@ def opinion(
     trained.network.to(accelerator.device)
 
     def compute() -> Values:
-        with counter("Decoding pictures for the teacher", quiet=quiet) as progress:
-            shown = cache.pixels(rows, theirs, folder, progress=progress)
-        title = f"Asking {teacher.name}"
         if trained.answers_features:  # as a rule they are kept from its own training
-            ours = (theirs, trained.network, folder, accelerator)
-            return trained.probabilities_of(features(rows, shown, *ours, title=title, quiet=quiet))
-        return _in_batches(shown, trained.probabilities, accelerator, title=title, quiet=quiet)
+            return trained.probabilities_of(features_of(teacher, trained, rows, folder, accelerator, quiet=quiet))
+        shown = _shown(trained, rows, folder, quiet=quiet)
+        return _in_batches(shown, trained.probabilities, accelerator, title=f"Asking {teacher.name}", quiet=quiet)
 
     told = [weights_sha256(teacher), cache.cache_key(rows, theirs), precision_of(accelerator)]
     return _kept(folder, "opinions", told, rows, compute)
+
+
+def features_of(
+    teacher: Path, trained: TrainedModel, rows: pl.DataFrame, folder: Path, accelerator: Accelerator, *, quiet: bool
+) -> Values:
+    """Return a teacher's :func:`features` of the pictures of ``rows``, framed as it was trained to see them."""
+    shown = _shown(trained, rows, folder, quiet=quiet)
+    ours = (trained.spec.preprocessing, trained.network, folder, accelerator)
+    return features(rows, shown, *ours, title=f"Features of {teacher.name}", quiet=quiet)
+
+
+def standardised(values: Values) -> Values:
+    """Return each column with mean 0 and deviation 1, what lies more than 5 deviations away brought nearer."""
+    deviation = values.std(0)
+    far: Values = (values - values.mean(0)) / np.where(deviation > 0, deviation, 1)
+    return far.clip(-5, 5)
+
+
+def _shown(trained: TrainedModel, rows: pl.DataFrame, folder: Path, *, quiet: bool) -> npt.NDArray[np.uint8]:
+    """Return the pictures of ``rows`` as a teacher frames them."""
+    with counter("Decoding pictures for the teacher", quiet=quiet) as progress:
+        return cache.pixels(rows, trained.spec.preprocessing, folder, progress=progress)
 
 
 def _in_batches(

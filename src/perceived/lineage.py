@@ -23,8 +23,8 @@ from perceived.workspace import Workspace
 PARTS = ("recipe", "data", "weights")
 """What tells one course from another."""
 Courses = dict[str, Mapping[str, Any]]
-"""``seconds`` to the best validation, ``pictures_sha256`` of the split, ``sources`` and their ``licences``, by the
-course's hash."""
+"""``seconds`` to the best validation, ``pictures_sha256`` of the split, ``sources`` and their ``licences``, and
+the ``pretrained`` weights it goes back to with theirs, by the course's hash."""
 
 
 def course(config: Mapping[str, Any]) -> str:
@@ -55,6 +55,11 @@ def licences(spec: ModelSpec) -> dict[str, str]:
         for one in courses(spec).values()
         for name in one.get("sources") or ()
     }
+
+
+def pretrained(spec: ModelSpec) -> dict[str, str]:
+    """Return the pretrained weights that a model goes back to, its teachers' too, and the licence of each."""
+    return {name: terms for one in courses(spec).values() for name, terms in (one.get("pretrained") or {}).items()}
 
 
 def notes(spec: ModelSpec, workspace: Workspace, on: str) -> list[str]:

@@ -20,8 +20,8 @@ class Network(nn.Module):
 
     Features computed before, ``(n, features)``, are taken in place of pixels. With ``average_flip``
     the logits of a picture and of its mirror image are averaged in evaluation mode, and so also in
-    an exported model. With ``attributes`` so many logits of theirs follow the label's, in training
-    mode only: what is learnt beside the label, and left out of the model that is kept.
+    an exported model. With ``beside``, what it answers follows the label's logits, in training mode
+    only: what is learnt beside the label, and left out of the model that is kept.
     """
 
     mean: Tensor
@@ -34,13 +34,13 @@ class Network(nn.Module):
         expects: Input,
         *,
         average_flip: bool = False,
-        attributes: nn.Linear | None = None,
+        beside: nn.Linear | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.average_flip = average_flip
-        self.attributes = attributes
+        self.beside = beside
         self.register_buffer("mean", torch.tensor(expects.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(expects.std).view(1, 3, 1, 1))
 
@@ -50,6 +50,11 @@ class Network(nn.Module):
         layer = self.head[-1]
         assert isinstance(layer, nn.Linear)
         return layer
+
+    @property
+    def width(self) -> int:
+        """How many features a picture has."""
+        return next(layer.in_features for layer in self.head if isinstance(layer, nn.Linear))
 
     def features(self, pixels: Tensor) -> Tensor:
         """Return the pooled features, ``(n, features)``."""
@@ -77,15 +82,15 @@ class Network(nn.Module):
         features = pixels if pixels.ndim == 2 else self.features(pixels)
         logits: Tensor = self.head(features)
         if self.training:
-            return logits if self.attributes is None else torch.cat([logits, self.attributes(features)], 1)
+            return logits if self.beside is None else torch.cat([logits, self.beside(features)], 1)
         if self.average_flip and pixels.ndim != 2:
             mirrored: Tensor = self.head(self.features(pixels.flip(3)))
             return (logits + mirrored) / 2
         return logits
 
     def kept(self) -> dict[str, Tensor]:
-        """Return the state of what answers for the label: all but ``attributes``."""
-        return {key: value for key, value in self.state_dict().items() if not key.startswith("attributes.")}
+        """Return the state of what answers for the label: all but ``beside``."""
+        return {key: value for key, value in self.state_dict().items() if not key.startswith("beside.")}
 
 
 def planes(pixels: npt.NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:

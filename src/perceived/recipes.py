@@ -67,11 +67,12 @@ class Recipe:
     improved ``select_by`` (``"loss"`` or ``"accuracy"``). ``alignment`` (of
     :data:`perceived.preprocess.ALIGNMENTS`; empty: none) and ``margin`` frame the faces. ``teacher`` is the run
     of a trained model, or several with commas between them, whose (mean) opinion of each picture, as each of
-    them frames it, makes up ``teacher_share`` of its label. With an ``attribute_weight`` the network learns
-    CelebA's other attributes beside the label, their mean loss counting so much against the label's 1; what
-    answers them is not kept. ``mixup`` and ``cutmix`` are the alphas by which pictures are mixed with one
-    another (0: they are not; see :func:`perceived.data.mix.batch`). With ``cached_features`` the backbone is
-    frozen, and its features of each picture are computed once: there is one size, and nothing varies.
+    them frames it, makes up ``teacher_share`` of its label. With a ``feature_weight`` the network learns the
+    features that its teachers' backbones find in each picture, too, and with an ``attribute_weight`` CelebA's
+    other attributes, their mean losses counting so much against the label's 1; what answers them is not kept.
+    ``mixup`` and ``cutmix`` are the alphas by which pictures are mixed with one another (0: they are not; see
+    :func:`perceived.data.mix.batch`). With ``cached_features`` the backbone is frozen, and its features of each
+    picture are computed once: there is one size, and nothing varies.
     ``precision`` is ``"bf16"``, ``"fp32"`` or ``"auto"``: bf16 where the device computes with it itself.
     """
 
@@ -102,6 +103,7 @@ class Recipe:
     cutmix: float = 0.0
     teacher: str = ""
     teacher_share: float = 0.7
+    feature_weight: float = 0.0
     attribute_weight: float = 0.0
     average_flip: bool = False
     precision: str = "auto"
@@ -133,7 +135,10 @@ class Recipe:
             },
             "a number from 0": {
                 key: 0 <= getattr(self, key) < math.inf
-                for key in ("weight_decay", "attribute_weight", "validate_every", "validation_limit", "patience")
+                for key in (
+                    *("weight_decay", "feature_weight", "attribute_weight"),
+                    *("validate_every", "validation_limit", "patience"),
+                )
             },
         }
         checks = [

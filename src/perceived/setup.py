@@ -22,8 +22,9 @@ from perceived.backbones import Backbone
 from perceived.checkpoint import Run, TrainedModel
 from perceived.data import feed, split as splits
 from perceived.data.feed import Feed
+from perceived.data.source import NOT_STATED
 from perceived.errors import ConfigError, ModelFileError, PictureSizeError, ResumeError
-from perceived.frozen import features, opinion
+from perceived.frozen import features, features_of, opinion, standardised
 from perceived.installed import processor
 from perceived.model import Network, build_head, freeze
 from perceived.models import find_trained
@@ -80,6 +81,7 @@ class Setup:
             "pictures_sha256": self.feed.pictures_fingerprint,
             "sources": list(self.feed.licences),
             "licences": dict(self.feed.licences),
+            "pretrained": _pretrained(self.config["weights"]),
         }
         return {**self.config["courses_before"], lineage.course(self.config): own}
 
@@ -91,7 +93,7 @@ def prepare_run(
 
     Raises:
         ResumeError: ``out`` holds a run of another recipe, split or starting point.
-        ConfigError: there are more processes than pictures in a batch.
+        ConfigError: there are more processes than pictures in a batch, or features to learn and no teacher.
     """
     run = Run(out)
     split_sha256 = splits.fingerprint(Workspace(work).read_split())
@@ -101,6 +103,12 @@ def prepare_run(
             f"A batch of {recipe.batch_size} pictures cannot be shared out to {accelerator.num_processes} processes.",
             mend="use fewer processes, or --set batch_size=…",
         )
+    if recipe.feature_weight and not recipe.teachers:
+        raise ConfigError(
+            "The recipe learns a teacher's features, and has no teacher.",
+            mend="--set teacher=RUN, or --set feature_weight=0",
+        )
+    teachers = [(path, TrainedModel.load(path)) for path in recipe.teachers]
     torch.manual_seed(recipe.seed)
     quiet = quiet or not accelerator.is_main_process
     with accelerator.main_process_first():
@@ -109,12 +117,14 @@ def prepare_run(
         preprocessing = framing(recipe, backbone.input)
         with counter("Decoding pictures", quiet=quiet) as progress:
             pictures = feed.load(work, recipe, preprocessing, progress=progress)
-        network, frozen = build(recipe, backbone, start, attributes=pictures.attributes.shape[1])
+        beside = pictures.attributes.shape[1]
+        if recipe.feature_weight:
+            beside += sum(trained.network.width for _, trained in teachers)
+        network, frozen = build(recipe, backbone, start, beside=beside)
         if init is not None and not find_trained(init).is_dir():
             from_onnx.settle(
                 network, np.asarray(pictures.train[_spread(len(pictures.train), SETTLE_PICTURES)], np.uint8)
             )
-        teachers = [(path, TrainedModel.load(path)) for path in recipe.teachers]
         learnt_from = [*([start] if start else []), *(trained for _, trained in teachers)]
         before = lineage.united(trained.spec for trained in learnt_from)
         config = describe(recipe, pictures, backbone, accelerator, init) | {"courses_before": before}
@@ -146,6 +156,9 @@ def _answered(
     if teachers:
         opinions = [opinion(*one, train, folder, accelerator, quiet=quiet) for one in teachers]
         pictures = dataclasses.replace(pictures, soft_labels=np.mean(opinions, axis=0, dtype=np.float32))
+    if recipe.feature_weight:
+        found = [standardised(features_of(*one, train, folder, accelerator, quiet=quiet)) for one in teachers]
+        pictures = dataclasses.replace(pictures, features=np.concatenate(found, axis=1))
     if recipe.cached_features:
         ours = (preprocessing, network, folder, accelerator)
         pictures = dataclasses.replace(
@@ -177,17 +190,17 @@ def framing(recipe: Recipe, expects: backbones.Input) -> Preprocessing:
 
 
 def build(
-    recipe: Recipe, backbone: Backbone, start: TrainedModel | None = None, *, attributes: int = 0
+    recipe: Recipe, backbone: Backbone, start: TrainedModel | None = None, *, beside: int = 0
 ) -> tuple[Network, list[nn.Module]]:
-    """Return the network to train, with so many ``attributes`` beside the label, and its frozen modules.
+    """Return the network to train, which learns so many values ``beside`` the label, and its frozen modules.
 
     Raises:
         ModelFileError: ``start``, whose weights it takes, is a model of another shape.
         PictureSizeError: the recipe's pictures are too small for it.
     """
     head = build_head(backbone.features, len(LABELS), recipe.hidden, recipe.dropout)
-    beside = nn.Linear(backbone.features, attributes) if attributes else None
-    network = Network(backbone.network, head, backbone.input, average_flip=recipe.average_flip, attributes=beside)
+    learnt = nn.Linear(backbone.features, beside) if beside else None
+    network = Network(backbone.network, head, backbone.input, average_flip=recipe.average_flip, beside=learnt)
     if start is not None:
         try:
             network.load_state_dict(network.state_dict() | start.network.kept())
@@ -244,6 +257,11 @@ def describe(
             "versions": {name: metadata.version(name) for name in LIBRARIES},
         },
     }
+
+
+def _pretrained(weights: Mapping[str, str]) -> dict[str, str]:
+    """Return the name and the licence of the weights that others have trained; nothing of random ones."""
+    return {weights["file"]: weights.get("license", NOT_STATED)} if "file" in weights else {}
 
 
 SAME = {

@@ -161,7 +161,7 @@ def _learner(setup: Setup, accelerator: Accelerator) -> Learner:
     if recipe.ema_decay:
         average = AveragedModel(network, multi_avg_fn=_moving_average(recipe.ema_decay), use_buffers=True)
     body = [p for p in network.backbone.parameters() if p.requires_grad]
-    answering = [p for part in (network.head, network.attributes) if part for p in part.parameters()]
+    answering = [p for part in (network.head, network.beside) if part for p in part.parameters()]
     groups = [
         {"params": body, "lr": recipe.learning_rate, "peak": recipe.learning_rate},
         {"params": answering, "lr": recipe.head_learning_rate, "peak": recipe.head_learning_rate},
@@ -254,21 +254,25 @@ def _learn(learner: Learner, schedule: Schedule, feed: Feed, step: int, accelera
     batch = feed.batch(showings, recipe, epoch, schedule.size(step), accelerator.device)
     labels = feed.labels(rows, accelerator.device)
     targets = feed.targets(rows, recipe.teacher_share, accelerator.device)
-    attributes = torch.from_numpy(feed.attributes[rows]).to(accelerator.device)
+    attributes, features = (
+        torch.from_numpy(known[rows]).to(accelerator.device) for known in (feed.attributes, feed.features)
+    )
     if recipe.mixes:
-        batch, (labels, targets, attributes) = mix.batch(
-            batch, (labels, targets, attributes), mixup=recipe.mixup, cutmix=recipe.cutmix
+        batch, (labels, targets, attributes, features) = mix.batch(
+            batch, (labels, targets, attributes, features), mixup=recipe.mixup, cutmix=recipe.cutmix
         )
     rate = schedule.rate(step)
     for group in learner.optimizer.param_groups:
         group["lr"] = rate * group["peak"]
     training_mode(learner.network, learner.frozen, freeze_batch_norm=recipe.freeze_batch_norm)
     answers = learner.model(batch).float()
-    logits = answers[:, : len(LABELS)]
+    logits, traits, found = answers.split([len(LABELS), attributes.shape[1], features.shape[1]], 1)
     loss = functional.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
     total = loss
     if attributes.shape[1]:
-        total = loss + recipe.attribute_weight * attribute_loss(answers[:, len(LABELS) :], attributes)
+        total = total + recipe.attribute_weight * attribute_loss(traits, attributes)
+    if features.shape[1]:
+        total = total + recipe.feature_weight * functional.mse_loss(found, features)
     # Gradients are averaged over processes, whose shares differ by a row where they do not divide the batch.
     accelerator.backward(total * (len(rows) * accelerator.num_processes / schedule.batch_size))
     learner.optimizer.step()

@@ -24,14 +24,14 @@ import pytest
 import torch
 from accelerate import Accelerator
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from perceived import checkpoint, export, from_onnx, frozen, lineage, recipes, storage, train as training
 from perceived.checkpoint import Run, TrainedModel
 from perceived.classifier import Classifier
 from perceived.data import cache, feed
 from perceived.data.augment import Augmentation
-from perceived.errors import DataError, DivergedError, ModelFileError, ResumeError
+from perceived.errors import ConfigError, DataError, DivergedError, ModelFileError, ResumeError
 from perceived.model import Network
 from perceived.pages import curves
 from perceived.recipes import Recipe
@@ -477,6 +477,36 @@ def test_a_teacher_has_its_say_in_the_labels(
     assert TrainedModel.load(tmp_path / "wider").spec.preprocessing.margin == 0.3, "the pupil has its own framing"
 
 
+def test_a_teachers_features_are_learnt_beside_the_label_and_left_out_of_the_model(
+    run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="has no teacher"):
+        training.train(tiny_work, dataclasses.replace(recipe, feature_weight=1.0), tmp_path / "none", quiet=True)
+    pupil = dataclasses.replace(recipe, epochs=0.5, teacher=f"{run},{run}", teacher_share=0.0)
+    for name, weight in (("heard", 1.0), ("unheard", 1e-12)):
+        training.train(tiny_work, dataclasses.replace(pupil, feature_weight=weight), tmp_path / name, quiet=True)
+    heard, unheard = (model_bytes(tmp_path / name) for name in ("heard", "unheard"))
+    width = heard["head.1.weight"].shape[1]
+    assert last_state(tmp_path / "heard")["network.beside.weight"].shape == (2 * width, width), "both teachers'"
+    assert heard.keys() == model_bytes(run).keys()
+    key = "backbone.layer4.0.conv1.weight"
+    assert not torch.equal(heard[key], unheard[key])
+
+
+def test_weights_of_others_are_told_of_by_whoever_learns_from_what_began_with_them(
+    run: Path, tiny_work: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs.safetensors"
+    save_file(TrainedModel.load(run).network.backbone.state_dict(), theirs)
+    short = dataclasses.replace(recipe, epochs=0.2)
+    training.train(tiny_work, dataclasses.replace(short, weights=str(theirs)), tmp_path / "teacher", quiet=True)
+    pupil = dataclasses.replace(short, teacher=str(tmp_path / "teacher"))
+    training.train(tiny_work, pupil, tmp_path / "pupil", quiet=True)
+    told = {name: lineage.pretrained(TrainedModel.load(tmp_path / name).spec) for name in ("teacher", "pupil")}
+    assert told == {name: {"theirs.safetensors": "not stated"} for name in ("teacher", "pupil")}
+    assert lineage.pretrained(TrainedModel.load(run).spec) == {}
+
+
 def test_a_teacher_of_features_is_asked_of_those_that_are_there(
     tiny_work: Path, tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -541,7 +571,7 @@ def test_attributes_are_learnt_beside_the_label_and_left_out_of_the_model(
     training.train(work.root, learner, tmp_path / "heard", init=run, quiet=True)
     unheard = dataclasses.replace(learner, attribute_weight=1e-12)
     training.train(work.root, unheard, tmp_path / "unheard", init=run, quiet=True)
-    assert last_state(tmp_path / "heard")["network.attributes.weight"].shape[0] == 2, "Smiling and Young"
+    assert last_state(tmp_path / "heard")["network.beside.weight"].shape[0] == 2, "Smiling and Young"
     before, heard, quiet = (model_bytes(one) for one in (run, tmp_path / "heard", tmp_path / "unheard"))
     assert before.keys() == heard.keys()
     key = "backbone.layer4.0.conv1.weight"

@@ -108,6 +108,19 @@ def test_the_time_to_train_counts_the_models_learnt_from(make_model: Callable[..
     assert "| time to train | 90.0 minutes to the best validation, including the models it was made from |" in text
 
 
+def test_weights_that_others_trained_are_told_of_where_a_teacher_began_with_them(
+    make_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    weights = {"file": "net.pth", "license": "Apache-2.0"}
+    own, theirs = {"pretrained": {"net.pth": "Apache-2.0"}}, {"pretrained": {"large-net.onnx": "MIT"}}
+    texts = []
+    for courses in ({"a": own}, {"a": own, "b": theirs}):
+        model = make_model(tmp_path / "m.onnx", provenance={"weights": weights, "courses": courses})
+        texts.append(card.write(model, tmp_path / "card.md", datasets=["fairface"]))
+    assert "other pretrained weights" not in texts[0]
+    assert "| other pretrained weights behind it | large-net.onnx (MIT) |" in texts[1]
+
+
 def test_a_card_does_not_pass_over_what_the_model_has_seen(make_model: Callable[..., Path], tmp_path: Path) -> None:
     courses = {"a": {"seconds": 60.0, "sources": ["fairface"]}, "b": {"seconds": 60.0, "sources": ["celeba", "mine"]}}
     model = make_model(tmp_path / "m.onnx", provenance={"courses": courses})

@@ -67,6 +67,7 @@ def test_overrides_take_the_type_of_what_they_replace() -> None:
         ("margin=-0.5", "margin cannot be -0.5"),
         ("alignment=six-point", "alignment cannot be 'six-point'"),
         ("teacher_share=-0.1", "teacher_share cannot be -0.1"),
+        ("feature_weight=-1", "feature_weight cannot be -1.0"),
         ("mixup=-1", "mixup cannot be -1.0.\nExpected: 0, or a number from 0.01 to 1000"),
         ("mixup=0.001", "mixup cannot be 0.001"),
         ("cutmix=Infinity", "cutmix cannot be inf"),

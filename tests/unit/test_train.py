@@ -97,22 +97,26 @@ class Brightness(nn.Module):
 
 
 def test_what_is_known_of_mixed_pictures_is_mixed_as_they_are() -> None:
-    """Black pictures are of women, white ones of men with an attribute: how bright a mixture is tells what it is of."""
+    """Black pictures are of women, white ones of men with an attribute and a teacher's feature.
+
+    How bright a mixture is tells what it is of.
+    """
     body = Brightness()
-    head, beside = nn.Linear(1, 2), nn.Linear(1, 1)
-    for layer, weight, bias in ((head, [[-3.0], [3.0]], [1.5, -1.5]), (beside, [[2.0]], [0.0])):
+    head, beside = nn.Linear(1, 2), nn.Linear(1, 2)
+    for layer, weight, bias in ((head, [[-3.0], [3.0]], [1.5, -1.5]), (beside, [[2.0], [0.5]], [0.0, 0.0])):
         layer.weight.data, layer.bias.data = torch.tensor(weight), torch.tensor(bias)
-    network = Network(body, nn.Sequential(head), INPUT, attributes=beside)
+    network = Network(body, nn.Sequential(head), INPUT, beside=beside)
     optimizer = torch.optim.SGD([{"params": list(network.parameters()), "lr": 0.0, "peak": 0.0}])
     one = Learner(network, network, optimizer, None, [], torch.zeros(3), Progress())
     labels = np.arange(8) % 2
     pictures = np.broadcast_to((labels * 255).astype(np.uint8)[:, None, None, None], (8, 20, 20, 3))
-    feed = Feed(pictures, labels, pictures, labels, "", "", {}, labels[:, None].astype(np.float32))
-    settings = ["batch_size=8", "sizes=[[0, 20, 20]]", "mixup=1", "cutmix=1", "label_smoothing=0", "attribute_weight=2"]
+    feed = Feed(pictures, labels, pictures, labels, "", "", {}, *[labels[:, None].astype(np.float32)] * 2)
+    settings = ["batch_size=8", "sizes=[[0, 20, 20]]", "mixup=1", "cutmix=1", "label_smoothing=0"]
+    settings += ["attribute_weight=2", "teacher=another", "feature_weight=3"]
     recipe = recipes.get("demo", [*settings, "augmentation.light=0", "augmentation.contrast=0", "augmentation.color=0"])
     schedule, accelerator = Schedule(recipe, 8), accelerator_for("fp32")
-    slopes: list[float] = []
-    beside.weight.register_hook(lambda slope: slopes.append(slope.item()))
+    slopes: list[list[float]] = []
+    beside.weight.register_hook(lambda slope: slopes.append(slope[:, 0].tolist()))
     shares = set()
     for step in range(6):
         one.sums.zero_()
@@ -121,20 +125,21 @@ def test_what_is_known_of_mixed_pictures_is_mixed_as_they_are() -> None:
         expected = nn.functional.cross_entropy(network.head(seen[:, None]), torch.stack([1 - seen, seen], 1))
         assert loss == pytest.approx(expected.item(), abs=1e-3)
         assert one.sums[1].item() == pytest.approx(torch.maximum(seen, 1 - seen).sum().item(), abs=0.05)
-        slope = 2 * ((torch.sigmoid(2 * seen) - seen) * seen).mean()
-        assert slopes[-1] == pytest.approx(slope.item(), abs=1e-3)
+        attribute = 2 * ((torch.sigmoid(2 * seen) - seen) * seen).mean()
+        feature = 3 * (2 * (0.5 * seen - seen) * seen).mean()
+        assert slopes[-1] == pytest.approx([attribute.item(), feature.item()], abs=2e-3)
         shares |= {round(value, 2) for value in seen.tolist()}
     assert len(shares) > 6, "something was mixed"
 
 
 def test_attributes_are_answered_in_training_alone() -> None:
     body = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    network = Network(body, nn.Sequential(nn.Linear(3, 2)), INPUT, average_flip=True, attributes=nn.Linear(3, 5))
+    network = Network(body, nn.Sequential(nn.Linear(3, 2)), INPUT, average_flip=True, beside=nn.Linear(3, 5))
     pixels = torch.rand(4, 3, 8, 8)
     assert network.train()(pixels).shape == (4, 7)
     assert network(pixels.mean((2, 3))).shape == (4, 7), "features computed before"
     assert network.eval()(pixels).shape == (4, 2)
-    assert not any("attributes" in key for key in network.kept())
+    assert not any("beside" in key for key in network.kept())
     assert len(network.kept()) == len(network.state_dict()) - 2
 
 
@@ -144,7 +149,7 @@ def test_dropout_leaves_out_others_in_each_step_and_the_same_ones_when_that_is_t
     optimizer = torch.optim.SGD([{"params": list(network.parameters()), "lr": 0.0, "peak": 0.0}])
     one = Learner(network, network, optimizer, None, [], torch.zeros(3), Progress())
     features, labels = np.ones((8, 64), np.float32), np.zeros(8, np.int64)
-    feed = Feed(features, labels, features, labels, "", "", {}, np.empty((8, 0), np.float32))
+    feed = Feed(features, labels, features, labels, "", "", {}, *[np.empty((8, 0), np.float32)] * 2)
     schedule, accelerator = Schedule(recipes.get("last-layer", ["batch_size=8"]), 8), accelerator_for("fp32")
     first, second, again = (_learn(one, schedule, feed, step, accelerator).item() for step in (0, 1, 0))
     assert first == again != second
@@ -153,7 +158,7 @@ def test_dropout_leaves_out_others_in_each_step_and_the_same_ones_when_that_is_t
 def test_a_picture_that_comes_again_is_varied_and_spoilt_in_another_way() -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), dtype=np.uint8)
     labels = np.array([0, 1, 0])
-    feed = Feed(pictures, labels, pictures, labels, "", "", {}, np.empty((3, 0), np.float32))
+    feed = Feed(pictures, labels, pictures, labels, "", "", {}, *[np.empty((3, 0), np.float32)] * 2)
     for settings in ({"augmentation": Augmentation(rotate=20)}, {"degradation": Degradation(noise=1.0)}):
         recipe = Recipe(name="test", **settings)
         batch = feed.batch(np.array([1, 1, 4]), recipe, 0, (24, 24), torch.device("cpu"))

@@ -41,6 +41,8 @@ class Feed:
     """Of the datasets that the training pictures are from, by name."""
     attributes: npt.NDArray[np.float32]
     """What else to learn of the training pictures, ``(n, attributes)`` of 0, 1 and NaN for unknown; mostly none."""
+    features: npt.NDArray[np.float32]
+    """What teachers' backbones make of them, ``(n, features)``, each of mean 0 and deviation 1; mostly none."""
     soft_labels: npt.NDArray[np.float32] | None = None
     """A teacher's probabilities for the training pictures, ``(n, labels)``."""
     weights: npt.NDArray[np.float64] | None = None
@@ -113,6 +115,7 @@ def load(work: Path, recipe: Recipe, preprocessing: Preprocessing, *, progress: 
         if {"source", "licence"} <= set(train.columns)
         else {},
         _attributes(workspace, train) if recipe.attribute_weight else np.empty((len(train), 0), np.float32),
+        np.empty((len(train), 0), np.float32),
         weights=train["weight"].to_numpy() if "weight" in train.columns else None,
     )
 
