@@ -23,7 +23,7 @@ def test_every_recipe_freezes_modules_its_backbone_has(name: str) -> None:
 
 
 def test_recipes_of_many_epochs_stop_when_validation_no_longer_improves() -> None:
-    assert all(recipes.get(name).patience for name in ("study", "last-layer", "demo"))
+    assert all(recipes.get(name).patience for name in ("study", "last-layer", "large", "demo"))
 
 
 def test_overrides_take_the_type_of_what_they_replace() -> None:
@@ -79,7 +79,7 @@ def test_a_wrong_override_says_what_is_wrong(override: str, message: str) -> Non
 
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="study, last-layer, fast, best, teacher, small, demo"):
+    with pytest.raises(ConfigError, match="study, last-layer, large, fast, best, teacher, small, demo"):
         recipes.get("fastest")
 
 
