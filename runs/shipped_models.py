@@ -9,8 +9,8 @@ Networks are trained, chosen and calibrated on training and validation pictures;
 opened once, by the last stage.
 
 ``default`` learns from FairFace (CC BY 4.0) alone: no picture, model or label of CelebA touches it.
-``research`` goes on from one of its runs with both, for non-commercial research as CelebA asks. Each takes
-the place of the one that ships.
+``research`` goes on from its runs with both, taught by CLIP's image encoder (MIT), for non-commercial research as
+CelebA asks. Each takes the place of the one that ships.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ SOURCES = {"default": {"fairface"}, "research": {"celeba", "fairface"}}
 class Stage:
     """One training: a recipe with settings, from the run ``init``, taught by the runs ``teachers``.
 
-    ``weigh_by`` and ``boost`` say how often it sees which pictures, as for ``perceived split``.
+    ``weigh_by`` and ``boost`` say how often it sees which pictures, as for ``perceived split``; with
+    ``fairface_alone`` those of CelebA are left aside.
     """
 
     run: str
@@ -49,6 +50,7 @@ class Stage:
     teachers: tuple[str, ...] = ()
     weigh_by: tuple[str, ...] = ()
     boost: Mapping[str, float] = field(default_factory=dict)
+    fairface_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +94,35 @@ MILDER = (
     *("augmentation.light=0.18", "augmentation.contrast=0.4"),
 )
 """Faults between the hard ones and the few of before."""
+CLIP = (
+    *("backbone=vit_base_patch16_clip_quickgelu_224.openai", "sizes=[[0, 160, 160]]", "epochs=20", "weight_decay=0.3"),
+    *("learning_rate=5e-4", "head_learning_rate=5e-4"),
+)
+"""A last layer on a large network, which stays as it is."""
+GLANCE = (
+    *(*LONG, "epochs=2.2", "teacher_share=0.8", "feature_weight=0.5", "seed=12"),
+    *("degradation.shrink=0.3", "degradation.smallest=12", "degradation.blur=0.1", "degradation.noise=0.1"),
+    *("degradation.loudest=30", "degradation.jpeg=0.2", "degradation.poorest=10", "augmentation.contrast=0.3"),
+    "augmentation.light=0.15",
+)
+"""Most of each label is the large network's opinion of the picture; the features it gave it are learnt, too."""
+TAUGHT = (
+    *(*GLANCE, "epochs=5.4", "learning_rate=3e-4", "ema_decay=0.9995", "feature_weight=0.3", "seed=31"),
+    *("degradation.shrink=0.35", "degradation.blur=0.12", "degradation.cover=0.12", "degradation.noise=0.15"),
+    *("degradation.loudest=45", "degradation.jpeg=0.25", "degradation.poorest=6", "augmentation.light=0.2"),
+    "augmentation.contrast=0.4",
+)
+"""The same for longer, of pictures that are spoilt more."""
+BOTH = (
+    *(*TAUGHT, "epochs=2.5", "seed=41", "degradation.shrink=0.3", "degradation.blur=0.1"),
+    *("degradation.noise=0.12", "degradation.loudest=40", "degradation.jpeg=0.2", "degradation.poorest=8"),
+    "augmentation.light=0.18",
+)
+"""The same once more, of FairFace and CelebA."""
 ALIKE: Mapping[str, Any] = {"weigh_by": ("label",), "boost": {"race=Black": 1.5}}
 """Men and women are drawn alike, Black faces half as often again."""
+EVENLY: Mapping[str, Any] = {"weigh_by": ("source", "label"), "boost": {"race=Black": 1.5}}
+"""So are CelebA and FairFace."""
 STAGES: Mapping[str, tuple[Stage | Mean, ...]] = {
     "default": (
         Stage(run="first", recipe="small"),
@@ -127,7 +156,31 @@ STAGES: Mapping[str, tuple[Stage | Mean, ...]] = {
     ),
     "research": (
         Stage(run="both", recipe="small", settings=(*GO_ON, *FEWER_FAULTS, "epochs=3"), init="third"),
-        Mean(run="research", of=("both", "fourth")),
+        Mean(run="untaught", of=("both", "fourth")),
+        Stage(run="clip", recipe="last-layer", settings=CLIP, fairface_alone=True, **ALIKE),
+        Stage(
+            run="glance",
+            recipe="small",
+            settings=GLANCE,
+            init="default",
+            teachers=("clip",),
+            fairface_alone=True,
+            **ALIKE,
+        ),
+        Mean(run="glanced", of=("default", "glance")),
+        Stage(
+            run="taught",
+            recipe="small",
+            settings=TAUGHT,
+            init="glanced",
+            teachers=("clip",),
+            fairface_alone=True,
+            **ALIKE,
+        ),
+        Mean(run="start", of=("untaught", "taught")),
+        Stage(run="clip-both", recipe="last-layer", settings=CLIP, **EVENLY),
+        Stage(run="taught-both", recipe="small", settings=BOTH, init="start", teachers=("clip-both",), **EVENLY),
+        Mean(run="research", of=("taught-both", "start")),
     ),
 }
 
@@ -154,11 +207,12 @@ def main() -> None:
             if not runs[stage.run].is_dir():
                 average.average([runs[name] for name in stage.of], runs[stage.run])
             continue
-        split.make(work, everything=True, balance=False, weigh_by=stage.weigh_by, boost=stage.boost)
+        pictures = fairface_only(choice.data, out) if stage.fairface_alone else work
+        split.make(pictures, everything=True, balance=False, weigh_by=stage.weigh_by, boost=stage.boost)
         teachers = ",".join(str(runs[name]) for name in stage.teachers)
         settings = [f"weights={choice.weights}", *stage.settings, *([f"teacher={teachers}"] if teachers else [])]
         recipe = recipes.get(stage.recipe, settings)
-        train.train(work, recipe, runs[stage.run], init=runs[stage.init] if stage.init else None)
+        train.train(pictures, recipe, runs[stage.run], init=runs[stage.init] if stage.init else None)
     split.make(work, everything=True, balance=False)
     model = out / f"{choice.name}.onnx"
     raw = export.export(runs[choice.name], out / "raw.onnx", store="int8")
