@@ -87,18 +87,13 @@ HARD = (
     *("augmentation.light=0.25", "augmentation.contrast=0.5", "augmentation.rotate=20"),
 )
 """Small, noisy, badly compressed, dark and turned pictures, of which it learns what it makes of them unspoilt."""
-MILDER = (
-    *(*LONG, "epochs=2", "learning_rate=2.5e-4", "teacher_share=0.6", "seed=6"),
+MILD_FAULTS = (
     *("degradation.shrink=0.3", "degradation.smallest=12", "degradation.blur=0.12", "degradation.cover=0.12"),
     *("degradation.noise=0.12", "degradation.loudest=40", "degradation.jpeg=0.2", "degradation.poorest=8"),
     *("augmentation.light=0.18", "augmentation.contrast=0.4"),
 )
 """Faults between the hard ones and the few of before."""
-CLIP = (
-    *("backbone=vit_base_patch16_clip_quickgelu_224.openai", "sizes=[[0, 160, 160]]", "epochs=20", "weight_decay=0.3"),
-    *("learning_rate=5e-4", "head_learning_rate=5e-4"),
-)
-"""A last layer on a large network, which stays as it is."""
+MILDER = (*LONG, "epochs=2", "learning_rate=2.5e-4", "teacher_share=0.6", "seed=6", *MILD_FAULTS)
 GLANCE = (
     *(*LONG, "epochs=2.2", "teacher_share=0.8", "feature_weight=0.5", "seed=12"),
     *("degradation.shrink=0.3", "degradation.smallest=12", "degradation.blur=0.1", "degradation.noise=0.1"),
@@ -113,16 +108,14 @@ TAUGHT = (
     "augmentation.contrast=0.4",
 )
 """The same for longer, of pictures that are spoilt more."""
-BOTH = (
-    *(*TAUGHT, "epochs=2.5", "seed=41", "degradation.shrink=0.3", "degradation.blur=0.1"),
-    *("degradation.noise=0.12", "degradation.loudest=40", "degradation.jpeg=0.2", "degradation.poorest=8"),
-    "augmentation.light=0.18",
-)
+BOTH = (*TAUGHT, "epochs=2.5", "seed=41", *MILD_FAULTS, "degradation.blur=0.1")
 """The same once more, of FairFace and CelebA."""
 ALIKE: Mapping[str, Any] = {"weigh_by": ("label",), "boost": {"race=Black": 1.5}}
 """Men and women are drawn alike, Black faces half as often again."""
-EVENLY: Mapping[str, Any] = {"weigh_by": ("source", "label"), "boost": {"race=Black": 1.5}}
-"""So are CelebA and FairFace."""
+FAIRFACE: Mapping[str, Any] = {**ALIKE, "fairface_alone": True}
+"""So they are, and pictures of FairFace alone."""
+EVENLY: Mapping[str, Any] = {**ALIKE, "weigh_by": ("source", "label")}
+"""CelebA and FairFace are drawn alike, too."""
 STAGES: Mapping[str, tuple[Stage | Mean, ...]] = {
     "default": (
         Stage(run="first", recipe="small"),
@@ -157,28 +150,12 @@ STAGES: Mapping[str, tuple[Stage | Mean, ...]] = {
     "research": (
         Stage(run="both", recipe="small", settings=(*GO_ON, *FEWER_FAULTS, "epochs=3"), init="third"),
         Mean(run="untaught", of=("both", "fourth")),
-        Stage(run="clip", recipe="last-layer", settings=CLIP, fairface_alone=True, **ALIKE),
-        Stage(
-            run="glance",
-            recipe="small",
-            settings=GLANCE,
-            init="default",
-            teachers=("clip",),
-            fairface_alone=True,
-            **ALIKE,
-        ),
+        Stage(run="clip", recipe="large", **FAIRFACE),
+        Stage(run="glance", recipe="small", settings=GLANCE, init="default", teachers=("clip",), **FAIRFACE),
         Mean(run="glanced", of=("default", "glance")),
-        Stage(
-            run="taught",
-            recipe="small",
-            settings=TAUGHT,
-            init="glanced",
-            teachers=("clip",),
-            fairface_alone=True,
-            **ALIKE,
-        ),
+        Stage(run="taught", recipe="small", settings=TAUGHT, init="glanced", teachers=("clip",), **FAIRFACE),
         Mean(run="start", of=("untaught", "taught")),
-        Stage(run="clip-both", recipe="last-layer", settings=CLIP, **EVENLY),
+        Stage(run="clip-both", recipe="large", **EVENLY),
         Stage(run="taught-both", recipe="small", settings=BOTH, init="start", teachers=("clip-both",), **EVENLY),
         Mean(run="research", of=("taught-both", "start")),
     ),
@@ -196,10 +173,9 @@ def main() -> None:
     parser.add_argument("--weights", default="auto", help="auto, hub or package; see 'perceived backbones'")
     choice = parser.parse_args()
     out = choice.out or Path("build") / choice.name
-    work = out / "work"
-    if not Workspace(work).examples.is_file():
-        table.prepare(choice.data, work)
+    work = prepared(choice.data, out / "work")
     require_sources(work, SOURCES[choice.name])
+    fairface = prepared([one for one in choice.data if list(one.rglob("fairface_label_train.csv"))], out / "fairface")
     runs = {stage.run: choice.default / stage.run for stage in STAGES["default"]}
     runs |= {stage.run: out / stage.run for stage in STAGES[choice.name]}
     for stage in STAGES[choice.name]:
@@ -207,17 +183,17 @@ def main() -> None:
             if not runs[stage.run].is_dir():
                 average.average([runs[name] for name in stage.of], runs[stage.run])
             continue
-        pictures = fairface_only(choice.data, out) if stage.fairface_alone else work
+        pictures = fairface if stage.fairface_alone else work
         split.make(pictures, everything=True, balance=False, weigh_by=stage.weigh_by, boost=stage.boost)
-        teachers = ",".join(str(runs[name]) for name in stage.teachers)
-        settings = [f"weights={choice.weights}", *stage.settings, *([f"teacher={teachers}"] if teachers else [])]
-        recipe = recipes.get(stage.recipe, settings)
+        recipe = recipe_of(stage, runs, weights=choice.weights)
         train.train(pictures, recipe, runs[stage.run], init=runs[stage.init] if stage.init else None)
-    split.make(work, everything=True, balance=False)
+    for pictures in (work, fairface):
+        split.make(pictures, everything=True, balance=False)
     model = out / f"{choice.name}.onnx"
     raw = export.export(runs[choice.name], out / "raw.onnx", store="int8")
     faster = Path(quantize.quantize(raw, work, out=out / "int8.onnx")["file"])
-    calibrate.calibrate(faster, fairface_only(choice.data, out), on="val", mirror_below=MIRROR_BELOW, out=model)
+    # FairFace is the more various of the sources: confidence is fitted to its validation part alone.
+    calibrate.calibrate(faster, fairface, on="val", mirror_below=MIRROR_BELOW, out=model)
     evaluate.evaluate(model, work, on="test")
     ship(model, SHIPPED[choice.name])
 
@@ -228,14 +204,17 @@ def ship(model: Path, folder: Path) -> None:
     models.write_sum(folder / model.name)
 
 
-def fairface_only(data: Sequence[Path], out: Path) -> Path:
-    """Return a workspace of FairFace, the more various of the sources: confidence is fitted to its validation part."""
-    work = out / "fairface"
-    fairface = [one for one in data if list(one.rglob("fairface_label_train.csv"))]
+def prepared(data: Sequence[Path], work: Path) -> Path:
+    """Return the workspace ``work`` of these datasets, which are read once."""
     if not Workspace(work).examples.is_file():
-        table.prepare(fairface, work)
-    split.make(work, everything=True, balance=False)
+        table.prepare(data, work)
     return work
+
+
+def recipe_of(stage: Stage, runs: Mapping[str, Path], *, weights: str = "auto") -> recipes.Recipe:
+    """Return the recipe of a stage, whose teachers are among ``runs``: the folder of each."""
+    teachers = ",".join(str(runs[name]) for name in stage.teachers)
+    return recipes.get(stage.recipe, [f"weights={weights}", *stage.settings, f"teacher={teachers}"])
 
 
 def require_sources(work: Path, expected: set[str]) -> None:
