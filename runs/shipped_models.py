@@ -110,6 +110,8 @@ TAUGHT = (
 """The same for longer, of pictures that are spoilt more."""
 BOTH = (*TAUGHT, "epochs=2.5", "seed=41", *MILD_FAULTS, "degradation.blur=0.1")
 """The same once more, of FairFace and CelebA."""
+LARGER = (*BOTH, "sizes=[[0, 160, 160]]", "epochs=2.75", "learning_rate=2.5e-4", "select_by=loss", "seed=51")
+"""And once more, of larger pictures."""
 ALIKE: Mapping[str, Any] = {"weigh_by": ("label",), "boost": {"race=Black": 1.5}}
 """Men and women are drawn alike, Black faces half as often again."""
 FAIRFACE: Mapping[str, Any] = {**ALIKE, "fairface_alone": True}
@@ -157,7 +159,8 @@ STAGES: Mapping[str, tuple[Stage | Mean, ...]] = {
         Mean(run="start", of=("untaught", "taught")),
         Stage(run="clip-both", recipe="large", **EVENLY),
         Stage(run="taught-both", recipe="small", settings=BOTH, init="start", teachers=("clip-both",), **EVENLY),
-        Mean(run="research", of=("taught-both", "start")),
+        Mean(run="at-128", of=("taught-both", "start")),
+        Stage(run="research", recipe="small", settings=LARGER, init="at-128", teachers=("clip-both",), **EVENLY),
     ),
 }
 
