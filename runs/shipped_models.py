@@ -94,6 +94,16 @@ MILD_FAULTS = (
 )
 """Faults between the hard ones and the few of before."""
 MILDER = (*LONG, "epochs=2", "learning_rate=2.5e-4", "teacher_share=0.6", "seed=6", *MILD_FAULTS)
+ALONE_LARGER = (
+    *(*MILDER, "sizes=[[0, 160, 160]]", "epochs=4.5", "learning_rate=3e-4", "ema_decay=0.9995"),
+    *("select_by=loss", "seed=61"),
+)
+"""The course of milder faults once more, longer and of larger pictures."""
+ONCE_MORE = (
+    *(*ALONE_LARGER, "epochs=1", "learning_rate=1.5e-4", "head_learning_rate=2e-4", "ema_decay=0.999"),
+    *("validate_every=30000", "seed=62"),
+)
+"""Short, at lower rates: for a mean with the one before."""
 GLANCE = (
     *(*LONG, "epochs=2.2", "teacher_share=0.8", "feature_weight=0.5", "seed=12"),
     *("degradation.shrink=0.3", "degradation.smallest=12", "degradation.blur=0.1", "degradation.noise=0.1"),
@@ -147,14 +157,32 @@ STAGES: Mapping[str, tuple[Stage | Mean, ...]] = {
         Stage(run="hard", recipe="small", settings=HARD, init="long", teachers=("long",), **ALIKE),
         Mean(run="hardened", of=("long", "mixed", "hard")),
         Stage(run="last", recipe="small", settings=MILDER, init="hardened", teachers=("hardened", "long"), **ALIKE),
-        Mean(run="default", of=("last", "hardened", "long")),
+        Mean(run="alone-at-128", of=("last", "hardened", "long")),
+        Stage(
+            run="larger",
+            recipe="small",
+            settings=ALONE_LARGER,
+            init="alone-at-128",
+            teachers=("alone-at-128",),
+            **ALIKE,
+        ),
+        Stage(
+            run="once-more",
+            recipe="small",
+            settings=ONCE_MORE,
+            init="larger",
+            teachers=("alone-at-128",),
+            weigh_by=("label",),
+            boost={"race=Black": 2},
+        ),
+        Mean(run="default", of=("larger", "once-more")),
     ),
     "research": (
         Stage(run="both", recipe="small", settings=(*GO_ON, *FEWER_FAULTS, "epochs=3"), init="third"),
         Mean(run="untaught", of=("both", "fourth")),
         Stage(run="clip", recipe="large", **FAIRFACE),
-        Stage(run="glance", recipe="small", settings=GLANCE, init="default", teachers=("clip",), **FAIRFACE),
-        Mean(run="glanced", of=("default", "glance")),
+        Stage(run="glance", recipe="small", settings=GLANCE, init="alone-at-128", teachers=("clip",), **FAIRFACE),
+        Mean(run="glanced", of=("alone-at-128", "glance")),
         Stage(run="taught", recipe="small", settings=TAUGHT, init="glanced", teachers=("clip",), **FAIRFACE),
         Mean(run="start", of=("untaught", "taught")),
         Stage(run="clip-both", recipe="large", **EVENLY),
