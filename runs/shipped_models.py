@@ -104,6 +104,11 @@ ONCE_MORE = (
     *("validate_every=30000", "seed=62"),
 )
 """Short, at lower rates: for a mean with the one before."""
+AT_144 = (
+    *(*ONCE_MORE, "sizes=[[0, 144, 144]]", "epochs=0.3", "learning_rate=1e-4", "head_learning_rate=1e-4"),
+    "seed=63",
+)
+"""A last few steps in the size that it answers in: as right as 160 pixels, in five sixths of their time."""
 GLANCE = (
     *(*LONG, "epochs=2.2", "teacher_share=0.8", "feature_weight=0.5", "seed=12"),
     *("degradation.shrink=0.3", "degradation.smallest=12", "degradation.blur=0.1", "degradation.noise=0.1"),
@@ -175,7 +180,15 @@ STAGES: Mapping[str, tuple[Stage | Mean, ...]] = {
             weigh_by=("label",),
             boost={"race=Black": 2},
         ),
-        Mean(run="default", of=("larger", "once-more")),
+        Mean(run="alone-at-160", of=("larger", "once-more")),
+        Stage(
+            run="default",
+            recipe="small",
+            settings=AT_144,
+            init="alone-at-160",
+            teachers=("alone-at-128",),
+            **ALIKE,
+        ),
     ),
     "research": (
         Stage(run="both", recipe="small", settings=(*GO_ON, *FEWER_FAULTS, "epochs=3"), init="third"),
