@@ -108,7 +108,7 @@ AT_144 = (
     *(*ONCE_MORE, "sizes=[[0, 144, 144]]", "epochs=0.3", "learning_rate=1e-4", "head_learning_rate=1e-4"),
     "seed=63",
 )
-"""A last few steps in the size that it answers in: as right as 160 pixels, in five sixths of their time."""
+"""A last few steps in the size that it answers in, which takes less time."""
 GLANCE = (
     *(*LONG, "epochs=2.2", "teacher_share=0.8", "feature_weight=0.5", "seed=12"),
     *("degradation.shrink=0.3", "degradation.smallest=12", "degradation.blur=0.1", "degradation.noise=0.1"),
