@@ -213,6 +213,18 @@ def test_activation_maps_are_what_each_place_adds_to_the_logits(average_flip, tm
         np.testing.assert_allclose(classifier.activations(CHECK[:, :, ::-1].copy()), maps[..., ::-1], atol=1e-4)
 
 
+def test_an_answer_is_the_same_to_the_bit_whatever_faces_are_beside_it(tmp_path):
+    """Maps of 7 by 7, whose rows begin at every alignment."""
+    framing = dataclasses.replace(FRAMING, height=15, width=15)
+    pixels = np.random.default_rng(1).integers(0, 256, (24, 15, 15, 3), dtype=np.uint8)
+    spec = dataclasses.replace(SPEC, preprocessing=framing)
+    classifier = Classifier(export.write(network(), spec, pixels[:5], tmp_path / "model.onnx"), threads=1)
+    together = classifier.logits(pixels)
+    alone = np.concatenate([classifier.logits(pixels[[place]]) for place in range(len(pixels))])
+    assert classifier.activations(pixels[:1]).shape == (1, 2, 7, 7)
+    np.testing.assert_array_equal(together, alone)
+
+
 @pytest.mark.parametrize("opaque", [{"hidden": (4,)}, {"maximum": True}])
 def test_a_network_whose_answer_is_no_mean_of_places_has_no_activation_maps(opaque, tmp_path):
     classifier = Classifier(export.write(network(**opaque), SPEC, CHECK, tmp_path / "model.onnx"))
