@@ -139,7 +139,8 @@ class _Explained(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         activation = self.network.activation(pixels.permute(0, 3, 1, 2).to(torch.float32))
         # ONNX Runtime sums ReduceMean's rows in an order that hangs on where they lie: on the other faces of a batch
-        return nn.functional.avg_pool2d(activation, activation.shape[2:]).flatten(1) + self.network.output.bias, activation
+        mean = nn.functional.avg_pool2d(activation, activation.shape[2:]).flatten(1)
+        return mean + self.network.output.bias, activation
 
 
 def _to_onnx(served: _Served | _Explained, spec: ModelSpec) -> Any:
