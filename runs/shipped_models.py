@@ -129,8 +129,10 @@ LARGER = (*BOTH, "sizes=[[0, 160, 160]]", "epochs=2.75", "learning_rate=2.5e-4",
 """And once more, of larger pictures."""
 ALIKE: Mapping[str, Any] = {"weigh_by": ("label",), "boost": {"race=Black": 1.5}}
 """Men and women are drawn alike, Black faces half as often again."""
+BY_ITSELF: Mapping[str, Any] = {**ALIKE, "teachers": ("alone-at-128",)}
+"""So they are, and the mean of the courses of 128 pixels is the teacher."""
 FAIRFACE: Mapping[str, Any] = {**ALIKE, "fairface_alone": True}
-"""So they are, and pictures of FairFace alone."""
+"""Drawn alike, and of FairFace alone."""
 EVENLY: Mapping[str, Any] = {**ALIKE, "weigh_by": ("source", "label")}
 """CelebA and FairFace are drawn alike, too."""
 STAGES: Mapping[str, tuple[Stage | Mean, ...]] = {
@@ -163,32 +165,16 @@ STAGES: Mapping[str, tuple[Stage | Mean, ...]] = {
         Mean(run="hardened", of=("long", "mixed", "hard")),
         Stage(run="last", recipe="small", settings=MILDER, init="hardened", teachers=("hardened", "long"), **ALIKE),
         Mean(run="alone-at-128", of=("last", "hardened", "long")),
-        Stage(
-            run="larger",
-            recipe="small",
-            settings=ALONE_LARGER,
-            init="alone-at-128",
-            teachers=("alone-at-128",),
-            **ALIKE,
-        ),
+        Stage(run="larger", recipe="small", settings=ALONE_LARGER, init="alone-at-128", **BY_ITSELF),
         Stage(
             run="once-more",
             recipe="small",
             settings=ONCE_MORE,
             init="larger",
-            teachers=("alone-at-128",),
-            weigh_by=("label",),
-            boost={"race=Black": 2},
+            **{**BY_ITSELF, "boost": {"race=Black": 2}},
         ),
         Mean(run="alone-at-160", of=("larger", "once-more")),
-        Stage(
-            run="default",
-            recipe="small",
-            settings=AT_144,
-            init="alone-at-160",
-            teachers=("alone-at-128",),
-            **ALIKE,
-        ),
+        Stage(run="default", recipe="small", settings=AT_144, init="alone-at-160", **BY_ITSELF),
     ),
     "research": (
         Stage(run="both", recipe="small", settings=(*GO_ON, *FEWER_FAULTS, "epochs=3"), init="third"),

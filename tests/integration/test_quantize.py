@@ -15,7 +15,7 @@ from PIL import Image
 
 from perceived import compact, export, quantize, recipes, train as training
 from perceived.checkpoint import Run
-from perceived.classifier import Classifier
+from perceived.classifier import ACTIVATION, OUTPUT, Classifier
 from perceived.data import split as splits
 from perceived.errors import ConfigError, ModelFileError
 
@@ -58,6 +58,17 @@ def test_the_answers_are_the_same_but_for_rounding(model: Path, trained: Path, w
     assert compact.computes_in_int8(onnx.load(found["file"]).graph)
     assert not compact.computes_in_int8(onnx.load(model).graph), "kept as int8, it computes in float32"
     assert Path(found["file"]) == model.with_name("model-int8.onnx")
+
+
+def test_nothing_is_rounded_between_the_map_and_the_answer(model: Path, work: Path, tmp_path: Path) -> None:
+    quantize.quantize(model, work, out=tmp_path / "out.onnx", pictures=32, max_loss=0.2)
+    made, kinds = {ACTIVATION}, set()
+    for node in onnx.load(tmp_path / "out.onnx").graph.node:
+        if made & set(node.input):
+            made |= set(node.output)
+            kinds.add(node.op_type)
+    assert OUTPUT in made
+    assert kinds.isdisjoint(("QuantizeLinear", "DequantizeLinear"))
 
 
 def test_what_was_found_stands_in_the_file(model: Path, work: Path, tmp_path: Path) -> None:
