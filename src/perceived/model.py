@@ -144,8 +144,10 @@ def explains(network: nn.Module, pixels: Tensor) -> bool:
     if any(not isinstance(layer, nn.Dropout) for layer in network.head[:-1]):
         return False
     with torch.inference_mode():
-        maps = network.maps(pixels)
-        return maps.ndim == 4 and torch.allclose(maps.mean((2, 3)), network.features(pixels), rtol=1e-3, atol=1e-4)
+        maps, features = network.maps(pixels), network.features(pixels)
+        if maps.ndim != 4 or maps.shape[1] != features.shape[1]:
+            return False
+        return torch.allclose(maps.mean((2, 3)), features, rtol=1e-3, atol=1e-4)
 
 
 def stages(backbone: nn.Module) -> list[str]:

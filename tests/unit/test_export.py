@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -174,28 +175,43 @@ def test_check_pictures_that_are_wrong(tmp_path, check):
         export.read_check_pictures(path, SPEC)
 
 
-class Blobs(nn.Module):
-    """A backbone with two feature maps, averaged; with ``maximum`` it takes their greatest value instead."""
+Pooling = Callable[[torch.Tensor], torch.Tensor]
 
-    def __init__(self, *, maximum: bool = False) -> None:
+
+def averaged(maps: torch.Tensor) -> torch.Tensor:
+    return maps.mean((2, 3))
+
+
+def greatest(maps: torch.Tensor) -> torch.Tensor:
+    return maps.amax((2, 3))
+
+
+def widened(maps: torch.Tensor) -> torch.Tensor:
+    """As a network has more features than maps whose pooled features go through another layer."""
+    return averaged(maps).repeat(1, 2)
+
+
+class Blobs(nn.Module):
+    """A backbone of one convolution, pooled."""
+
+    def __init__(self, pooling: Pooling) -> None:
         super().__init__()
         torch.manual_seed(2)
         self.convolution = nn.Conv2d(3, 40, 3, stride=2)
-        self.maximum = maximum
+        self.pooling = pooling
 
     def forward_features(self, pixels: torch.Tensor) -> torch.Tensor:
         return torch.relu(self.convolution(pixels))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        maps = self.forward_features(pixels)
-        return maps.amax((2, 3)) if self.maximum else maps.mean((2, 3))
+        return self.pooling(self.forward_features(pixels))
 
 
-def network(*, hidden: tuple[int, ...] = (), average_flip: bool = True, maximum: bool = False) -> Network:
+def network(*, hidden: tuple[int, ...] = (), average_flip: bool = True, pooling: Pooling = averaged) -> Network:
     torch.manual_seed(3)
     expects = Input(mean=(127.5,) * 3, std=(127.5,) * 3, interpolation="bilinear")
-    head = build_head(40, 2, hidden, 0.2)
-    return Network(Blobs(maximum=maximum), head, expects, average_flip=average_flip).eval()
+    head = build_head(80 if pooling is widened else 40, 2, hidden, 0.2)
+    return Network(Blobs(pooling), head, expects, average_flip=average_flip).eval()
 
 
 @pytest.mark.parametrize("average_flip", [False, True])
@@ -225,7 +241,7 @@ def test_an_answer_is_the_same_to_the_bit_whatever_faces_are_beside_it(tmp_path)
     np.testing.assert_array_equal(together, alone)
 
 
-@pytest.mark.parametrize("opaque", [{"hidden": (4,)}, {"maximum": True}])
+@pytest.mark.parametrize("opaque", [{"hidden": (4,)}, {"pooling": greatest}, {"pooling": widened}])
 def test_a_network_whose_answer_is_no_mean_of_places_has_no_activation_maps(opaque, tmp_path):
     classifier = Classifier(export.write(network(**opaque), SPEC, CHECK, tmp_path / "model.onnx"))
     assert not classifier.explains

@@ -10,6 +10,16 @@ import pytest
 from perceived import prefetch
 
 
+def test_many_quick_items_are_done_in_order_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefetch, "_CHUNK", 3)
+    ticks: list[tuple[int, int]] = []
+    assert prefetch.each(lambda i: i * i, range(11), progress=lambda *tick: ticks.append(tick)) == [
+        i * i for i in range(11)
+    ]
+    assert ticks == [(3, 11), (6, 11), (9, 11), (11, 11)]
+    assert prefetch.each(str, []) == []
+
+
 def test_what_has_begun_is_ended_and_nothing_more_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second item is at work when the iterator is closed; the third and the fourth wait for their turn."""
     begun, go_on, done = threading.Event(), threading.Event(), []

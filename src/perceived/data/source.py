@@ -27,6 +27,7 @@ PROBLEMS = {
     "unknown_identities": "rows without an identity, though others have one",
     "unknown_groups": "rows with a race or age that means nothing (kept without it)",
     "identities_in_two_partitions": "identities found in two partitions",
+    "copies_in_two_partitions": "pictures that are a copy of one of another partition (kept)",
 }
 """What may be wrong with a dataset, in the words of the report."""
 

@@ -15,7 +15,7 @@ from typing import Protocol
 import polars as pl
 
 from perceived.archive import read_location
-from perceived.data import celeba, check, fairface, folder, labels, manifest, sampling, split, utkface
+from perceived.data import celeba, check, copies, fairface, folder, labels, manifest, sampling, split, utkface
 from perceived.data.check import Check
 from perceived.data.holdout import TEST_SHARE, VAL_SHARE, hold_out
 from perceived.data.listing import Listing, describe, list_data, open_archives, require_unicode
@@ -72,17 +72,18 @@ def prepare(
     paths = [data] if isinstance(data, str | Path) else list(data)
     sources = [read(Path(path), words or {}) for path in paths]
     _refuse_same_names(sources)
-    tables, parts = [], []
+    tables, held_out = [], []
     for source in sources:
         rows = _without_pictures(source) if annotations_only else _with_pictures(source, check, progress)
         if partition is None:
-            rows, held_out = _partitioned(rows, source, seed)
+            rows, parts = _partitioned(rows, source, seed)
         else:
-            rows, held_out = rows.with_columns(partition=pl.lit(partition)), []
+            rows, parts = rows.with_columns(partition=pl.lit(partition)), []
         _note_shared_identities(rows, source)
         tables.append(_arranged(rows, source))
-        parts.append(_report(source, rows.height, held_out))
+        held_out.append(parts)
     examples = _joined(tables)
+    _note_copies(examples, sources, progress)
     if examples["label"].n_unique() < len(LABELS):
         raise _one_class_error(examples, sources)
     if strict and any(found for source in sources for found in source.problems.values()):
@@ -90,7 +91,7 @@ def prepare(
     workspace = Workspace(Path(out))
     write_table(workspace.examples, examples)
     report = PrepareReport(
-        sources=parts,
+        sources=[_report(*one) for one in zip(sources, (table.height for table in tables), held_out, strict=True)],
         counts=split.count(examples, "partition"),
         examples_sha256=sha256_file(workspace.examples),
         partition=partition,
@@ -195,6 +196,13 @@ def _note_shared_identities(rows: pl.DataFrame, source: Source) -> None:
     source.problems["identities_in_two_partitions"] += [str(identity) for identity in shared["identity"]]
 
 
+def _note_copies(examples: pl.DataFrame, sources: Sequence[Source], progress: Tick | None) -> None:
+    found = copies.across_partitions(examples, progress=progress)
+    for source in sources:
+        same = found.filter(source=source.name).select(pl.format("{} = {}", "id", "copy_of")).to_series()
+        source.problems["copies_in_two_partitions"] += same.to_list()
+
+
 def _arranged(rows: pl.DataFrame, source: Source) -> pl.DataFrame:
     """Return the columns in order: the dataset's own up to ``identity``, what is noted here, the rest."""
     rows = rows.with_columns(
@@ -283,5 +291,5 @@ def _strict_error(sources: Sequence[Source]) -> DataError:
     return DataError(
         f"{'. '.join(found)}.",
         expected="with --strict: nothing to report",
-        mend="run without --strict: these are left out and each is listed in prepare.json",
+        mend="run without --strict: what cannot be used is left out, and all is listed in prepare.json",
     )

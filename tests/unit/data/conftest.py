@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +26,7 @@ LAYOUTS = (
 )
 
 
-def jpeg(seed: int = 0, size: tuple[int, int] = (22, 27)) -> bytes:
+def jpeg(seed: int | Sequence[int] = 0, size: tuple[int, int] = (22, 27)) -> bytes:
     """Return a little JPEG of noise."""
     noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     buffer = io.BytesIO()

@@ -35,8 +35,8 @@ def write(folder: Path, make_jpeg: Callable[..., bytes], train: Rows, val: Rows)
         (folder / side).mkdir(parents=True, exist_ok=True)
         lines = ["file,age,gender,race,service_test", *(",".join([*row, "FALSE"]) for row in found)]
         (folder / f"fairface_label_{side}.csv").write_text("\n".join(lines) + "\n")
-        for row in found:
-            (folder / row[0]).write_bytes(make_jpeg(0, (16, 16)))
+        for seed, row in enumerate(found):
+            (folder / row[0]).write_bytes(make_jpeg((side == "val", seed), (16, 16)))
     return folder
 
 

@@ -26,7 +26,7 @@ def write(tmp_path: Path, make_jpeg: Callable[..., bytes]) -> Write:
         for name in names:
             path = tmp_path / root / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(make_jpeg(0, (12, 12)))
+            path.write_bytes(make_jpeg(list(name.encode()), (12, 12)))
         return tmp_path / root
 
     return pictures
