@@ -127,6 +127,8 @@ BOTH = (*TAUGHT, "epochs=2.5", "seed=41", *MILD_FAULTS, "degradation.blur=0.1")
 """The same once more, of FairFace and CelebA."""
 LARGER = (*BOTH, "sizes=[[0, 160, 160]]", "epochs=2.75", "learning_rate=2.5e-4", "select_by=loss", "seed=51")
 """And once more, of larger pictures."""
+LONGER = (*LARGER, "epochs=4.5", "validate_every=36000", "seed=71")
+"""The same for longer."""
 ALIKE: Mapping[str, Any] = {"weigh_by": ("label",), "boost": {"race=Black": 1.5}}
 """Men and women are drawn alike, Black faces half as often again."""
 BY_ITSELF: Mapping[str, Any] = {**ALIKE, "teachers": ("alone-at-128",)}
@@ -187,7 +189,15 @@ STAGES: Mapping[str, tuple[Stage | Mean, ...]] = {
         Stage(run="clip-both", recipe="large", **EVENLY),
         Stage(run="taught-both", recipe="small", settings=BOTH, init="start", teachers=("clip-both",), **EVENLY),
         Mean(run="at-128", of=("taught-both", "start")),
-        Stage(run="research", recipe="small", settings=LARGER, init="at-128", teachers=("clip-both",), **EVENLY),
+        Stage(run="both-at-160", recipe="small", settings=LARGER, init="at-128", teachers=("clip-both",), **EVENLY),
+        Stage(
+            run="research",
+            recipe="small",
+            settings=LONGER,
+            init="both-at-160",
+            teachers=("clip-both",),
+            **{**FAIRFACE, "boost": {"race=Black": 2}},
+        ),
     ),
 }
 
