@@ -191,13 +191,14 @@ STAGES: Mapping[str, tuple[Stage | Mean, ...]] = {
         Mean(run="at-128", of=("taught-both", "start")),
         Stage(run="both-at-160", recipe="small", settings=LARGER, init="at-128", teachers=("clip-both",), **EVENLY),
         Stage(
-            run="research",
+            run="again",
             recipe="small",
             settings=LONGER,
             init="both-at-160",
             teachers=("clip-both",),
             **{**FAIRFACE, "boost": {"race=Black": 2}},
         ),
+        Mean(run="research", of=("again", "again", "both-at-160")),
     ),
 }
 
