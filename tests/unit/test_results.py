@@ -102,7 +102,10 @@ def test_the_readme_and_the_ethics_tell_the_figures_of_the_results(results: dict
         f"and {_percent(ages['3-9'], 0)} of children",
         f"for {_percent(default['worst_race_and_label_accuracy']['value'], 0)} of Black women",
         f"and {_percent(1 - default['error_at_threshold'])} of its other answers are right",
-        f"right for {_percent(of['research'][missed]['value'])} of those.",
+        (
+            f"right for {_percent(of['research']['fairface_' + missed]['value'])} of FairFace's and "
+            f"{_percent(of['research'][missed]['value'])} of CelebA's."
+        ),
         f"calibration error {default['calibration_error']['value']:.3f}; the best of three others",
         (
             f"| {_percent(unseen['default UTKFace accuracy']['value'])}; at its threshold "
